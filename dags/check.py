@@ -1,0 +1,13 @@
+"""Shows every family folder that does not load as one import error in Airflow; it defines no DAG.
+
+The other DAG files leave such folders out, so a broken family never takes others with it.
+"""
+
+from __future__ import annotations
+
+from nightshift import config
+from nightshift.records import ConfigError
+
+_, problems = config.load_families(config.models_folder(config.default_home()))
+if problems:
+    raise ConfigError("\n".join(map(str, problems)))

@@ -1,0 +1,261 @@
+"""Postgres: transactions, named queries, bulk Arrow in and out, migrations, the audit trail.
+
+The one place that knows the drivers: SQLAlchemy over psycopg2 for control, ADBC for bulk. Their
+errors leave as :class:`~nightshift.records.DatabaseError` or its child
+:class:`~nightshift.records.DatabaseUnavailable`, which is worth another try.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+
+from nightshift.records import DatabaseError, DatabaseUnavailable, NightshiftError
+
+SQL = Path(__file__).resolve().parents[2] / "sql"
+
+# Classes of SQLSTATE after which the same statement may well succeed: lost connections, server
+# shutting down or starting, too many connections, serialisation, deadlock, lock not available.
+_TRANSIENT = re.compile(r"08...|57P0.|53300|40001|40P01|55P03")
+
+_POSITIONAL = postgresql.dialect(paramstyle="numeric_dollar")
+
+
+class Transaction:
+    """One open transaction. Queries are named ``<room>.<query>``, as in ``sql/queries``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def rows(self, name: str, **parameters: Any) -> Sequence[Row[Any]]:
+        """Every row of a query."""
+        return self._connection.execute(named_query(name), parameters).all()
+
+    def maybe(self, name: str, **parameters: Any) -> Row[Any] | None:
+        """The only row, or None."""
+        return self._connection.execute(named_query(name), parameters).one_or_none()
+
+    def one(self, name: str, **parameters: Any) -> Row[Any]:
+        """The only row of a query that always has one."""
+        return self._connection.execute(named_query(name), parameters).one()
+
+    def run(self, name: str, **parameters: Any) -> int:
+        """Run a statement; the number of rows it touched."""
+        return self._connection.execute(named_query(name), parameters).rowcount
+
+    def record(
+        self,
+        code: str,
+        *,
+        now: datetime,
+        family: str | None = None,
+        as_of: datetime | None = None,
+        **detail: Any,
+    ) -> None:
+        """Append a line to the audit trail; it is kept if this transaction is."""
+        self.run(
+            "database.record_event",
+            happened_at=now,
+            code=code,
+            family=family,
+            as_of=as_of,
+            detail=as_json(detail),
+        )
+
+
+class Bulk:
+    """One ADBC transaction: Arrow in, Arrow out."""
+
+    def __init__(self, connection: adbc.Connection) -> None:
+        self._connection = connection
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run a query with ``:named`` parameters; its result as an Arrow table."""
+        statement, values = positional(sql, parameters or {})
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetch_arrow_table()
+
+    def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement."""
+        statement, values = positional(sql, parameters or {})
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def append(
+        self,
+        table: str,
+        rows: pa.Table | pa.RecordBatchReader,
+        *,
+        schema: str | None = "nightshift",
+        temporary: bool = False,
+    ) -> int:
+        """Copy rows into a table; a temporary one is made from the rows' schema."""
+        with self._connection.cursor() as cursor:
+            return int(
+                cursor.adbc_ingest(
+                    table,
+                    rows,
+                    mode="create" if temporary else "append",
+                    db_schema_name=None if temporary else schema,
+                    temporary=temporary,
+                )
+            )
+
+
+class Database:
+    """A Postgres database, entered as ``role``.
+
+    Parameters
+    ----------
+    url
+        A SQLAlchemy URL for psycopg2.
+    role
+        The role that every session takes on; None keeps the one that logs in.
+    read_only
+        Refuse every write, as for sources.
+    """
+
+    def __init__(
+        self, url: str, *, role: str | None = "nightshift_writer", read_only: bool = False
+    ) -> None:
+        self._url = make_url(url)
+        settings = {
+            "timezone": "UTC",
+            "lock_timeout": "30s",
+            "default_transaction_read_only": "on" if read_only else None,
+            "role": role,
+        }
+        options = " ".join(f"-c {key}={value}" for key, value in settings.items() if value)
+        self._engine = create_engine(
+            self._url,
+            pool_size=2,
+            pool_pre_ping=True,
+            connect_args={"options": options, "connect_timeout": 10},
+        )
+        self._libpq_uri = _libpq_uri(self._url, options)
+
+    def __str__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction that is kept when the block ends, and undone when it raises."""
+        with self._nouns(), self._engine.begin() as connection:
+            yield Transaction(connection)
+
+    @contextmanager
+    def bulk(self) -> Iterator[Bulk]:
+        """An ADBC transaction that is kept when the block ends, and undone when it raises."""
+        with self._nouns(), adbc.connect(self._libpq_uri) as connection:
+            yield Bulk(connection)
+            connection.commit()
+
+    def close(self) -> None:
+        """Give every connection back to the server."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _nouns(self) -> Iterator[None]:
+        """Drivers' errors as ours, without their tracebacks' noise."""
+        try:
+            yield
+        except DBAPIError as error:
+            state = getattr(error.orig, "pgcode", None)
+            raise self._noun(state, str(error.orig)) from error
+        except adbc_driver_manager.Error as error:
+            raise self._noun(error.sqlstate, str(error)) from error
+
+    def _noun(self, state: str | None, message: str) -> NightshiftError:
+        first = message.strip().splitlines()[0] if message.strip() else "no message"
+        if state is None and "connect" not in first and "closed" not in first:
+            return DatabaseError(f"{self}: {first}")
+        if state is None or _TRANSIENT.fullmatch(state):
+            return DatabaseUnavailable(f"cannot reach Postgres at {self}: {first}")
+        return DatabaseError(f"{self}: {first} (SQLSTATE {state})")
+
+
+@cache
+def connect(url: str, *, role: str | None = "nightshift_writer", read_only: bool = False) -> Database:
+    """The database at ``url``; one pool for each process."""
+    return Database(url, role=role, read_only=read_only)
+
+
+def as_json(value: Any) -> str:
+    """JSON that Postgres takes: moments as ISO 8601, no NaN."""
+    return json.dumps(value, default=_iso, allow_nan=False)
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+def positional(sql: str, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """``:named`` parameters as ``$1`` and their values in order, as libpq wants them."""
+    compiled = text(sql).compile(dialect=_POSITIONAL)
+    names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
+    return str(compiled), [parameters[name] for name in names]
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Every named query, ``<room>.<query>`` to SQL, from ``sql/queries``.
+
+    A query starts at a line ``-- name: <query>`` and ends where the next one starts.
+    """
+    found = {}
+    for file in sorted((SQL / "queries").glob("*.sql")):
+        for block in re.split(r"^-- name: ", file.read_text(), flags=re.MULTILINE)[1:]:
+            name, _, body = block.partition("\n")
+            found[f"{file.stem}.{name.strip()}"] = body.strip().removesuffix(";")
+    return found
+
+
+@cache
+def named_query(name: str) -> TextClause:
+    """One named query, ready to execute."""
+    return text(queries()[name])
+
+
+def migrate(admin_url: str) -> None:
+    """Bring a database to the newest schema, and make the roles it needs.
+
+    Parameters
+    ----------
+    admin_url
+        A SQLAlchemy URL of someone who may create roles and schemas.
+    """
+    database = Database(admin_url, role=None)
+    try:
+        engine = database._engine.execution_options(no_parameters=True)
+        with database._nouns(), engine.begin() as connection:
+            connection.exec_driver_sql((SQL / "migrations" / "roles.sql").read_text())
+            config = Config()
+            config.set_main_option("script_location", str(SQL / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        database.close()
+
+
+def _libpq_uri(url: URL, options: str) -> str:
+    plain = url.set(drivername="postgresql").update_query_dict({"options": options})
+    # libpq reads "+" literally where SQLAlchemy writes it for a space.
+    return plain.render_as_string(hide_password=False).replace("+", "%20")

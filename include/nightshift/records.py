@@ -1,0 +1,250 @@
+"""The facts that travel between rooms, and the errors they raise.
+
+Every moment is an aware ``datetime`` in UTC.
+
+The exception tree::
+
+    NightshiftError
+      ConfigError           a family's folder is wrong: fix the file that the message names
+      SetupError            this machine is not ready: a port, a package, a server
+      SourceError           a query on a source failed or returned the wrong shape
+      SnapshotError         a snapshot cannot be taken, or is not what was registered
+        SnapshotRejected    validation refused it: the previous batch is still served
+      ScoringError          a champion could not score a snapshot: nothing was published
+      LabelsError           labels are missing or contradict their contract
+      TrainingError         a challenger could not be trained: the champion serves on
+      RegistryError         a version, artifact or promotion is not in order
+        NoChampion          nothing has been promoted for this model at that moment
+        ArtifactRefused     the bytes are not those that were signed
+        PromotionLost       another promotion came first: look at it before trying again
+      DatabaseError         Postgres refused a statement
+        DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+State = Literal["measured", "breached", "immature", "undefined"]
+Verdict = Literal["passed", "warned", "rejected"]
+DecisionKind = Literal["keep", "alert", "retrain", "promote", "reject"]
+
+
+class NightshiftError(Exception):
+    """What went wrong, where, and what to do. ``code`` is stable and stored in the audit trail."""
+
+    code: ClassVar[str] = "error"
+    transient: ClassVar[bool] = False
+
+
+class ConfigError(NightshiftError):
+    """A family's folder is wrong. Fix the file that the message names."""
+
+    code = "config"
+
+
+class SetupError(NightshiftError):
+    """This machine is not ready. The message says what is missing."""
+
+    code = "setup"
+
+
+class SourceError(NightshiftError):
+    """A query on a source failed or returned the wrong shape. Fix the query or the source."""
+
+    code = "source"
+
+
+class SnapshotError(NightshiftError):
+    """A snapshot cannot be taken, or its file is not what was registered."""
+
+    code = "snapshot"
+
+
+class SnapshotRejected(SnapshotError):
+    """Validation refused the snapshot. The previous batch is still served."""
+
+    code = "snapshot_rejected"
+
+
+class ScoringError(NightshiftError):
+    """A champion could not score a snapshot. Nothing of this batch was published."""
+
+    code = "scoring"
+
+
+class LabelsError(NightshiftError):
+    """Labels are missing or break their contract."""
+
+    code = "labels"
+
+
+class TrainingError(NightshiftError):
+    """A challenger could not be trained or compared. The champion serves on."""
+
+    code = "training"
+
+
+class RegistryError(NightshiftError):
+    """A version, an artifact or a promotion is not in order."""
+
+    code = "registry"
+
+
+class NoChampion(RegistryError):
+    """Nothing has been promoted for this model at that moment. Train a first version."""
+
+    code = "no_champion"
+
+
+class ArtifactRefused(RegistryError):
+    """An artifact's bytes are not those that were signed. It was not opened."""
+
+    code = "artifact_refused"
+
+
+class PromotionLost(RegistryError):
+    """Another promotion of this model came first. Look at it before trying again."""
+
+    code = "promotion_lost"
+
+
+class DatabaseError(NightshiftError):
+    """Postgres refused a statement."""
+
+    code = "database"
+
+
+class DatabaseUnavailable(DatabaseError):
+    """Postgres cannot be reached, or asks to try again. Nothing was changed."""
+
+    code = "database_unavailable"
+    transient = True
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Rows frozen at ``as_of``: a Parquet file named by its content."""
+
+    snapshot_id: int
+    family: str
+    as_of: datetime
+    content_hash: str
+    row_count: int
+    dropped_rows: int
+    query_hash: str
+    revision: int
+    taken_at: datetime
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a validation: what was expected, whether it held, what was found."""
+
+    expectation: str
+    column: str | None
+    success: bool
+    severity: Literal["critical", "warning", "info"]
+    observed: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        where = f" on {self.column}" if self.column else ""
+        return f"{self.expectation}{where}: {self.observed}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One family's predictions for one ``as_of``."""
+
+    batch_id: int
+    family: str
+    as_of: datetime
+    snapshot_id: int
+    row_count: int | None
+    state: Literal["writing", "written", "abandoned"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One member of a family."""
+
+    model_id: int
+    family: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A trained, signed artifact of a model, with the manifest that can make it again."""
+
+    version_id: int
+    model: Model
+    number: int
+    artifact_hash: str
+    signature: bytes
+    manifest: dict[str, Any]
+    decision_id: int
+    trained_at: datetime
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric over a window of published nights, as it was known at ``as_of``.
+
+    ``value`` follows scikit-learn's scorers: greater is better. ``low`` and ``high`` bound a 95%
+    interval. In the states ``immature`` and ``undefined`` there is no value.
+    """
+
+    model_id: int
+    metric: str
+    as_of: datetime
+    window_start: datetime
+    window_end: datetime
+    state: State
+    value: float | None
+    low: float | None
+    high: float | None
+    predictions: int
+    labels: int
+    threshold: float
+
+    @property
+    def coverage(self) -> float:
+        """The share of predictions in the window whose label is known, 0 to 1."""
+        return self.labels / self.predictions if self.predictions else 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy concluded, by which rule, from which inputs, in a sentence."""
+
+    model_id: int
+    kind: DecisionKind
+    rule: str
+    reason: str
+    as_of: datetime
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Champion and challenger on the same later rows that neither was trained on.
+
+    ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
+    one-sided lower bound at the family's ``confidence``. ``champion_version`` is None for a first
+    model, which is unopposed.
+    """
+
+    champion_version: int | None
+    challenger_version: int
+    metric: str
+    holdout_start: datetime
+    holdout_end: datetime
+    row_count: int
+    champion_value: float | None
+    challenger_value: float | None
+    difference: float | None
+    low: float | None

@@ -1,0 +1,348 @@
+"""Models, versions and promotions: which bytes serve, since when, and who signed them.
+
+An artifact is a joblib file named by its hash. Its signature covers the hash and the manifest. The
+loader reads the bytes once, verifies them, and only then deserialises those same bytes; nothing
+else in the project may deserialise a model.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pyarrow as pa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from sklearn.pipeline import Pipeline
+
+from nightshift import features
+from nightshift.config import Features, ModelFamily
+from nightshift.database import Transaction, as_json
+from nightshift.records import (
+    ArtifactRefused,
+    Decision,
+    Model,
+    NoChampion,
+    PromotionLost,
+    ScoringError,
+    SetupError,
+    Version,
+)
+from nightshift.storage import Store
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a version says about a table, row by row.
+
+    ``score`` is float64: the value, or a probability. ``label`` is the predicted class as text,
+    None in regression. ``flags`` is int16, see :mod:`nightshift.features`.
+    """
+
+    score: np.ndarray
+    label: np.ndarray | None
+    flags: np.ndarray
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A verified version, ready to predict."""
+
+    version: Version
+    pipeline: Pipeline
+
+    def predict(self, table: pa.Table) -> Predictions:
+        """Score a table of features; columns are taken by name.
+
+        Raises
+        ------
+        ScoringError
+            The pipeline raised, or a score is NaN or infinite.
+        """
+        declared = self.version.manifest["features"]
+        wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
+        frame = features.frame(table, wanted)
+        try:
+            score, label = _predict(self.pipeline, frame, self.version.manifest["task"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ScoringError(f"{self} cannot score these rows: {error}") from error
+        unusable = int((~np.isfinite(score)).sum())
+        if unusable:
+            raise ScoringError(f"{self} gave {unusable} of {len(score)} scores that are not finite")
+        return Predictions(score, label, features.flags(table, self.version.manifest["profile"]))
+
+    def __str__(self) -> str:
+        return f"version {self.version.number} of {self.version.model.name}"
+
+
+def model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:
+    """The model of this name, made at its first mention."""
+    tx.run("registry.ensure_model", family=family, name=name, created_at=now)
+    row = tx.one("registry.find_model", family=family, name=name)
+    return Model(row.model_id, row.family, row.name)
+
+
+def model_of(tx: Transaction, model_id: int) -> Model:
+    """The model of this id."""
+    row = tx.one("registry.get_model", model_id=model_id)
+    return Model(row.model_id, row.family, row.name)
+
+
+def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) -> int:
+    """Append a decision; deciding again about the same subject returns the first decision's id."""
+    tx.run(
+        "registry.append_decision",
+        model_id=decision.model_id,
+        kind=decision.kind,
+        rule=decision.rule,
+        reason=decision.reason,
+        as_of=decision.as_of,
+        inputs=as_json(decision.inputs),
+        subject=subject,
+        decided_at=now,
+    )
+    found: int = tx.one(
+        "registry.find_decision", model_id=decision.model_id, subject=subject
+    ).decision_id
+    return found
+
+
+def decision(tx: Transaction, decision_id: int) -> Decision:
+    """The decision of this id."""
+    row = tx.one("registry.get_decision", decision_id=decision_id)
+    return Decision(row.model_id, row.kind, row.rule, row.reason, row.as_of, row.inputs)
+
+
+def last_retrain(tx: Transaction, model_id: int, before: datetime) -> datetime | None:
+    """When this model was last told to retrain, before this moment; None if never."""
+    moment: datetime | None = tx.one(
+        "registry.last_retrain", model_id=model_id, before=before
+    ).as_of
+    return moment
+
+
+class Registry:
+    """Versions and promotions, with the store their artifacts are in and the key that signs them."""
+
+    def __init__(self, store: Store, keys: Path) -> None:
+        self._store = store
+        self._keys = keys
+
+    def save(
+        self,
+        tx: Transaction,
+        model: Model,
+        pipeline: Pipeline,
+        manifest: dict[str, Any],
+        *,
+        decision_id: int,
+        now: datetime,
+    ) -> int:
+        """Store, sign and register a fitted pipeline; its version id."""
+        buffer = io.BytesIO()
+        joblib.dump(pipeline, buffer)
+        artifact_hash = self._store.write_bytes(buffer.getvalue(), "joblib")
+        saved: int = tx.one(
+            "registry.append_version",
+            model_id=model.model_id,
+            artifact_hash=artifact_hash,
+            signature=signing_key(self._keys).sign(_signed(artifact_hash, manifest)),
+            manifest=as_json(manifest),
+            decision_id=decision_id,
+            trained_at=now,
+        ).version_id
+        return saved
+
+    def load(self, version: Version) -> LoadedVersion:
+        """The version's pipeline, verified before it is deserialised.
+
+        Raises
+        ------
+        ArtifactRefused
+            The file is missing, its bytes were changed, or the signature is not ours.
+        """
+        return LoadedVersion(version, _verified_pipeline(self._store, self._keys, _Key(version)))
+
+    def promote(
+        self,
+        tx: Transaction,
+        version: Version,
+        *,
+        instead_of: int | None,
+        decision_id: int,
+        effective_from: datetime,
+        now: datetime,
+    ) -> None:
+        """Make a version the champion, provided the champion is still ``instead_of``.
+
+        Raises
+        ------
+        PromotionLost
+            Another promotion of this model came first.
+        """
+        self.load(version)
+        latest = tx.maybe("registry.latest_promotion", model_id=version.model.model_id)
+        current = latest.version_id if latest else None
+        seq = latest.seq + 1 if latest else 1
+        inserted = current == instead_of and tx.run(
+            "registry.append_promotion",
+            model_id=version.model.model_id,
+            seq=seq,
+            version_id=version.version_id,
+            decision_id=decision_id,
+            effective_from=effective_from,
+            promoted_at=now,
+        )
+        if not inserted:
+            raise PromotionLost(
+                f"{version.model.family}: version {version.number} of {version.model.name} was"
+                " compared with a champion that has been replaced since; compare it again"
+            )
+        tx.record(
+            "promoted",
+            now=now,
+            family=version.model.family,
+            model=version.model.name,
+            version=version.number,
+            decision_id=decision_id,
+        )
+
+
+def version(tx: Transaction, version_id: int) -> Version:
+    """The version of this id."""
+    return _version(tx.one("registry.get_version", version_id=version_id))
+
+
+def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
+    """The version that a decision has trained already; None if it has not."""
+    row = tx.maybe("registry.version_of_decision", decision_id=decision_id)
+    return _version(row) if row else None
+
+
+def champion(tx: Transaction, family: str, as_of: datetime) -> Version | None:
+    """The version of a family's model that served at ``as_of``; None before the first promotion."""
+    row = tx.maybe("registry.champion", family=family, name=family, as_of=as_of)
+    return _version(row) if row else None
+
+
+def require_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> Version:
+    """As :func:`champion`, but its absence is an error that says what to do."""
+    found = champion(tx, family.family, as_of)
+    if found is not None:
+        return found
+    first = tx.one("registry.first_promotion", family=family.family).effective_from
+    since = f"its first champion serves from {first.isoformat()}" if first else "none was trained"
+    raise NoChampion(
+        f"{family.family} has no champion at {as_of.isoformat()}: {since}."
+        f" Train one with: nightshift train {family.family}"
+    )
+
+
+def signing_key(keys: Path) -> Ed25519PrivateKey:
+    """The installation's key, made at its first use; readable by its owner only."""
+    file = keys / "signing.pem"
+    if not file.exists():
+        _make_key(file)
+    key = load_pem_private_key(file.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SetupError(f"{file} is not an Ed25519 private key; restore it from a backup")
+    return key
+
+
+def _make_key(file: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(pem)
+        os.fsync(stream.fileno())
+    try:
+        # A link, unlike a rename, never replaces the key of a process that was faster.
+        os.link(unfinished, file)
+    except FileExistsError:
+        pass
+    finally:
+        unfinished.unlink()
+
+
+class _Key:
+    """A version as a cache key: its hash and signature, with the manifest along."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+
+    def __hash__(self) -> int:
+        return hash((self.version.artifact_hash, self.version.signature))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.version == other.version
+
+
+@lru_cache(maxsize=64)
+def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
+    found = key.version
+    data = store.read_bytes(found.artifact_hash, "joblib")
+    try:
+        signing_key(keys).public_key().verify(
+            found.signature, _signed(found.artifact_hash, found.manifest)
+        )
+    except InvalidSignature:
+        raise ArtifactRefused(
+            f"{found.model.family}: version {found.number} of {found.model.name} is not signed by"
+            " this installation's key, or its manifest was changed; it was not opened"
+        ) from None
+    return joblib.load(io.BytesIO(data))
+
+
+def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
+    return f"{artifact_hash}\n{json.dumps(json.loads(as_json(manifest)), sort_keys=True)}".encode()
+
+
+def _predict(
+    pipeline: Pipeline, frame: Any, task: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    if task == "regression":
+        return np.asarray(pipeline.predict(frame), dtype=np.float64), None
+    probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if task == "binary_classification":
+        positive = probabilities[:, list(pipeline.classes_).index(1)]
+        return positive, np.where(positive >= 0.5, "1", "0").astype(object)
+    best = probabilities.argmax(axis=1)
+    score = probabilities[np.arange(len(best)), best]
+    return score, np.asarray(pipeline.classes_, dtype=object)[best]
+
+
+def _version(row: Any) -> Version:
+    return Version(
+        version_id=row.version_id,
+        model=Model(row.model_id, row.family, row.name),
+        number=row.number,
+        artifact_hash=row.artifact_hash,
+        signature=bytes(row.signature),
+        manifest=row.manifest,
+        decision_id=row.decision_id,
+        trained_at=row.trained_at,
+    )
+
+
+def versions(tx: Transaction, version_ids: Sequence[int]) -> list[Version]:
+    """The versions of these ids, in this order."""
+    return [version(tx, version_id) for version_id in version_ids]

@@ -1,0 +1,114 @@
+"""Freeze the rows of a night. The only room that reads features from sources."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift import features
+from nightshift.config import ModelFamily
+from nightshift.database import Database, Transaction
+from nightshift.records import DatabaseError, Snapshot, SnapshotError, SourceError
+from nightshift.storage import Store
+
+
+def freeze(
+    database: Database,
+    store: Store,
+    source: Database,
+    family: ModelFamily,
+    as_of: datetime,
+    *,
+    now: datetime,
+) -> Snapshot:
+    """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
+
+    A night is frozen once. Only where validation rejected the snapshot is another taken, since
+    its source may have been mended.
+
+    Raises
+    ------
+    SourceError
+        features.sql fails, or returns other columns or types than model.yaml declares.
+    SnapshotError
+        The source is mutable and the next night has begun: its tables no longer say what was
+        known at ``as_of``.
+    """
+    with database.transaction() as tx:
+        before = tx.maybe("snapshots.latest", family=family.family, as_of=as_of)
+    if before is not None and before.verdict != "rejected":
+        return _snapshot(before)
+    _refuse_if_too_late(family, as_of, now)
+    table, dropped = _as_known(_query(source, family, as_of), as_of)
+    ordered = table.select(["entity_id", *family.features.names]).sort_by("entity_id")
+    content_hash = store.write_table(ordered)
+    if before is not None and before.content_hash == content_hash:
+        return _snapshot(before)
+    with database.transaction() as tx:
+        tx.run(
+            "snapshots.register",
+            family=family.family,
+            as_of=as_of,
+            revision=before.revision + 1 if before else 1,
+            content_hash=content_hash,
+            row_count=ordered.num_rows,
+            dropped_rows=dropped,
+            query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
+            taken_at=now,
+        )
+        return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+
+
+def get(tx: Transaction, snapshot_id: int) -> Snapshot:
+    """The snapshot of this id."""
+    return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
+
+
+def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
+    file = family.folder / "features.sql"
+    try:
+        with source.bulk() as bulk:
+            table = bulk.read(family.features_sql, {"as_of": as_of})
+    except DatabaseError as error:
+        if error.transient:
+            raise
+        raise SourceError(
+            f"{family.family}: {file} failed on connection {family.source.connection!r}: {error}"
+        ) from error
+    known = [name for name in table.schema.names if name != "known_at"]
+    problems = features.shape_problems(table.select(known).schema, family.features)
+    if problems:
+        raise SourceError(
+            f"{family.family}: {file} does not return what model.yaml declares: "
+            + "; ".join(problems)
+        )
+    return table
+
+
+def _as_known(table: pa.Table, as_of: datetime) -> tuple[pa.Table, int]:
+    """Without the rows that became known only after ``as_of``, and how many those were."""
+    if "known_at" not in table.schema.names:
+        return table, 0
+    known = pc.fill_null(pc.less_equal(table["known_at"], pa.scalar(as_of)), False)
+    kept = table.filter(known)
+    return kept, table.num_rows - kept.num_rows
+
+
+def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> None:
+    if as_of > now:
+        raise SnapshotError(f"{family.family}: as_of {as_of.isoformat()} lies in the future")
+    if family.source.history == "mutable" and family.next_tick(as_of) <= now:
+        raise SnapshotError(
+            f"{family.family}: no snapshot was taken at {as_of.isoformat()}, and none can be taken"
+            " now: source.history is mutable, so today's tables no longer say what was known then."
+            " If the source keeps history with known_at, say history: append_only in model.yaml"
+        )
+
+
+def _snapshot(row: object) -> Snapshot:
+    return Snapshot(
+        **{name: getattr(row, name) for name in Snapshot.__dataclass_fields__}
+    )

@@ -1,0 +1,115 @@
+"""Files named by the SHA-256 of their content: written whole or not at all, verified when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nightshift.records import ArtifactRefused, NightshiftError, SnapshotError
+
+Kind = Literal["parquet", "joblib"]
+
+ROW_GROUP = 65_536
+"""Rows in one Parquet row group: the unit in which a snapshot is streamed."""
+
+_REFUSAL: dict[Kind, type[NightshiftError]] = {"parquet": SnapshotError, "joblib": ArtifactRefused}
+
+
+class Store:
+    """A folder of immutable files, ``<root>/<first two digits>/<hash>.<kind>``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, content_hash: str, kind: Kind) -> Path:
+        """Where the file of this hash is, or would be."""
+        return self._root / content_hash[:2] / f"{content_hash}.{kind}"
+
+    def write_table(self, table: pa.Table) -> str:
+        """Store a table as Parquet; the hash of its bytes."""
+        return self._write("parquet", lambda file: _write_parquet(table, file))
+
+    def write_bytes(self, data: bytes, kind: Kind) -> str:
+        """Store bytes; their hash."""
+        return self._write(kind, lambda file: _write_all(data, file))
+
+    def read_table(self, content_hash: str) -> pa.Table:
+        """A stored table, after its bytes were verified."""
+        with self._verified(content_hash, "parquet") as file:
+            return pq.read_table(pa.PythonFile(file))
+
+    def stream_table(self, content_hash: str) -> Iterator[pa.RecordBatch]:
+        """A stored table row group by row group, after its bytes were verified."""
+        with self._verified(content_hash, "parquet") as file:
+            yield from pq.ParquetFile(pa.PythonFile(file)).iter_batches(batch_size=ROW_GROUP)
+
+    def read_bytes(self, content_hash: str, kind: Kind) -> bytes:
+        """Stored bytes. They are read once: what was verified is what is returned."""
+        data = self._open(content_hash, kind).read()
+        self._refuse_other(content_hash, kind, hashlib.sha256(data).hexdigest())
+        return data
+
+    def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
+        self._root.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._root, prefix=".writing-")
+        unfinished = Path(name)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+            target = self.path(content_hash, kind)
+            target.parent.mkdir(exist_ok=True)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _fsync_folder(target.parent)
+        _fsync_folder(self._root)
+        return content_hash
+
+    def _verified(self, content_hash: str, kind: Kind) -> BinaryIO:
+        file = self._open(content_hash, kind)
+        self._refuse_other(content_hash, kind, hashlib.file_digest(file, "sha256").hexdigest())
+        file.seek(0)
+        return file
+
+    def _open(self, content_hash: str, kind: Kind) -> BinaryIO:
+        path = self.path(content_hash, kind)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise _REFUSAL[kind](
+                f"{path} is registered but not in the store; restore it from a backup"
+            ) from None
+
+    def _refuse_other(self, content_hash: str, kind: Kind, found: str) -> None:
+        if found != content_hash:
+            raise _REFUSAL[kind](
+                f"{self.path(content_hash, kind)} was changed after it was written"
+                f" (its content hashes to {found[:12]}…); restore it from a backup"
+            )
+
+
+def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
+    pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd")
+
+
+def _write_all(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,334 @@
+"""Labelled snapshots in, a challenger out; then champion and challenger on the same later rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version as installed_version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+import nightshift
+from nightshift import features, metrics
+from nightshift.config import ModelFamily, Problem
+from nightshift.database import Database, Transaction, queries
+from nightshift.records import (
+    Comparison,
+    ConfigError,
+    NightshiftError,
+    ScoringError,
+    TrainingError,
+)
+from nightshift.registry import LoadedVersion
+from nightshift.storage import Store
+
+LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The nights with ``as_of`` in (start, end]."""
+
+    start: datetime
+    end: datetime
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M}Z to {self.end:%Y-%m-%d %H:%M}Z"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of labelled rows, their truth as text, and where they came from."""
+
+    table: pa.Table
+    value: np.ndarray
+    snapshots: list[str]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+def spans(
+    family: ModelFamily, cutoff: datetime, holdout: timedelta | None = None
+) -> tuple[Span, Span]:
+    """The nights to learn from and the later nights to compare on, both matured at ``cutoff``."""
+    end = cutoff - family.labels.maturity
+    border = end - (family.promotion.holdout if holdout is None else holdout)
+    return Span(border - family.retrain.training.window, border), Span(border, end)
+
+
+def fit(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    cutoff: datetime,
+    holdout: timedelta | None = None,
+) -> tuple[Pipeline, dict[str, Any]]:
+    """A fitted pipeline and the manifest that can make it again.
+
+    Parameters
+    ----------
+    cutoff
+        Only labels known by this moment are learnt from.
+    holdout
+        How much to leave for the comparison; the family's own by default.
+
+    Raises
+    ------
+    TrainingError
+        There are too few labelled rows, only one class, or the estimator raises.
+    """
+    learn, later = spans(family, cutoff, holdout)
+    rows = labelled_rows(database, store, family, learn, cutoff)
+    truth = _truth(family, rows.value)
+    _refuse_too_few(family, rows, truth, learn)
+    pipeline = build(family)
+    # One thread: the bytes of a fit depend on the number of threads, and small fits are faster so.
+    with threadpool_limits(limits=1):
+        try:
+            pipeline.fit(features.frame(rows.table, family.features), truth)
+        except (ValueError, TypeError, KeyError, FloatingPointError, MemoryError) as error:
+            raise TrainingError(
+                f"{family.family}: {family.estimator.build} could not be fitted on {len(rows)}"
+                f" rows of {learn}: {type(error).__name__}: {error}"
+            ) from error
+    return pipeline, _manifest(family, cutoff, learn, later, rows)
+
+
+def compare(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    challenger: LoadedVersion,
+    champion: LoadedVersion | None,
+) -> Comparison:
+    """Champion and challenger on the holdout that the challenger's manifest names.
+
+    Rows that the champion was trained on are left out too.
+    """
+    manifest = challenger.version.manifest
+    cutoff = datetime.fromisoformat(manifest["cutoff"])
+    start, end = (datetime.fromisoformat(moment) for moment in manifest["holdout"])
+    if champion is not None:
+        start = max(start, datetime.fromisoformat(champion.version.manifest["training"][1]))
+    rows = labelled_rows(database, store, family, Span(start, end), cutoff)
+    found = _difference(family, rows, challenger, champion)
+    return Comparison(
+        champion_version=champion.version.version_id if champion else None,
+        challenger_version=challenger.version.version_id,
+        metric=family.performance.metric,
+        holdout_start=start,
+        holdout_end=end,
+        row_count=len(rows),
+        **found,
+    )
+
+
+def labelled_rows(
+    database: Database, store: Store, family: ModelFamily, span: Span, known_by: datetime
+) -> Rows:
+    """Every row of the accepted snapshots in ``span`` whose label is known by a moment."""
+    window = {"family": family.family, "start": span.start, "end": span.end}
+    with database.transaction() as tx:
+        nights = [(row.as_of, row.content_hash) for row in tx.rows("training.snapshots", **window)]
+    with database.bulk() as bulk:
+        known = bulk.read(
+            queries()["training.labels"],
+            {"family": family.family, "start": span.start, "known_by": known_by},
+        ).to_pandas()
+    tables = [_night(store, family, as_of, content_hash) for as_of, content_hash in nights]
+    if not tables or known.empty:
+        return Rows(pa.table({}), np.array([], dtype=object), [h for _, h in nights])
+    table = pa.concat_tables(tables)
+    value = _values_for(table, known)
+    labelled = value.notna().to_numpy()
+    return Rows(
+        table.filter(pa.array(labelled)), value.to_numpy()[labelled], [h for _, h in nights]
+    )
+
+
+def build(family: ModelFamily) -> Pipeline:
+    """The family's unfitted pipeline.
+
+    Raises
+    ------
+    ConfigError
+        The module cannot be imported, the function is not there, it raises, or it returns
+        something other than a scikit-learn Pipeline.
+    """
+    module_name, function_name = family.estimator.build.split(".")
+    file = family.folder / f"{module_name}.py"
+    where = f"{family.family}: {file}: {function_name}"
+    function = getattr(_module(family, module_name), function_name, None)
+    if not callable(function):
+        raise ConfigError(f"{where} is not there; model.yaml names it under estimator.build")
+    arguments = {"numeric": family.features.numeric, "categorical": family.features.categorical}
+    try:
+        pipeline = function(**arguments, seed=family.estimator.seed, **family.estimator.params)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where} refused estimator.params: {error}") from error
+    if not isinstance(pipeline, Pipeline):
+        raise ConfigError(
+            f"{where} returned {type(pipeline).__name__}, not a sklearn.pipeline.Pipeline"
+        )
+    return pipeline
+
+
+def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
+    """What is wrong with the family's estimator or metric, without fitting anything."""
+    file = family.folder / "model.yaml"
+    try:
+        build(family)
+    except NightshiftError as error:
+        yield Problem(file, "estimator.build", str(error))
+    problem = metrics.metric_problem(family.performance.metric, family.task)
+    if problem:
+        yield Problem(file, "performance.metric", problem)
+
+
+def _module(family: ModelFamily, name: str) -> ModuleType:
+    """The family's own module, under a name that no other family can take."""
+    qualified = f"nightshift_family_{family.family}_{name}"
+    spec = importlib.util.spec_from_file_location(qualified, family.folder / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{family.family}: {family.folder / name}.py cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
+        raise ConfigError(
+            f"{family.family}: {family.folder / name}.py cannot be imported: {error}"
+        ) from error
+    return module
+
+
+def _night(store: Store, family: ModelFamily, as_of: datetime, content_hash: str) -> pa.Table:
+    table = store.read_table(content_hash)
+    problems = features.shape_problems(table.schema, family.features)
+    if problems:
+        raise TrainingError(
+            f"{family.family}: the snapshot of {as_of.isoformat()} was frozen for other features"
+            f" than model.yaml declares now: {'; '.join(problems)}"
+        )
+    moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))
+    return table.append_column("as_of", moments)
+
+
+def _values_for(table: pa.Table, known: pd.DataFrame) -> pd.Series:
+    """The label of each row, by entity, or by entity and as_of where labels answer one."""
+    keys = table.select(["entity_id", "as_of"]).to_pandas()
+    if known["answers"].isna().all():
+        return keys["entity_id"].map(known.set_index("entity_id")["value"])
+    merged = keys.merge(
+        known, how="left", left_on=["entity_id", "as_of"], right_on=["entity_id", "answers"]
+    )
+    return merged["value"]
+
+
+def _truth(family: ModelFamily, values: np.ndarray) -> np.ndarray:
+    if family.task == "regression":
+        return values.astype(np.float64)
+    if family.task == "binary_classification":
+        return values.astype(np.int64)
+    return values.astype(object)
+
+
+def _refuse_too_few(family: ModelFamily, rows: Rows, truth: np.ndarray, learn: Span) -> None:
+    least = family.performance.min_labels
+    if len(rows) < least:
+        raise TrainingError(
+            f"{family.family}: {len(rows)} labelled rows in {len(rows.snapshots)} snapshots of"
+            f" {learn}, and performance.min_labels asks for {least}. Collect labels, widen"
+            " retrain.training.window, or check that labels.sql and features.sql agree on entity_id"
+        )
+    if family.task != "regression" and len(np.unique(truth)) < 2:
+        raise TrainingError(
+            f"{family.family}: the {len(rows)} labelled rows of {learn} are all {truth[0]!r};"
+            " a classifier needs at least two classes"
+        )
+
+
+def _manifest(
+    family: ModelFamily, cutoff: datetime, learn: Span, later: Span, rows: Rows
+) -> dict[str, Any]:
+    return {
+        "family": family.family,
+        "task": family.task,
+        "features": family.features.model_dump(),
+        "estimator": family.estimator.model_dump(),
+        "threads": 1,
+        "cutoff": cutoff.isoformat(),
+        "training": [learn.start.isoformat(), learn.end.isoformat()],
+        "holdout": [later.start.isoformat(), later.end.isoformat()],
+        "snapshots": rows.snapshots,
+        "rows": len(rows),
+        "profile": features.profile(rows.table, family.features),
+        "python": platform.python_version(),
+        "libraries": {name: installed_version(name) for name in LIBRARIES},
+        "nightshift": nightshift.__version__,
+    }
+
+
+def _difference(
+    family: ModelFamily, rows: Rows, challenger: LoadedVersion, champion: LoadedVersion | None
+) -> dict[str, Any]:
+    """Both values and their paired difference; None where there is nothing to tell."""
+    nothing = dict.fromkeys(("champion_value", "challenger_value", "difference", "low"))
+    if not len(rows):
+        return nothing
+    metric, task = family.performance.metric, family.task
+    after = _outcomes(family, rows, challenger)
+    new = metrics.estimate(metric, task, after)
+    if champion is None or new is None:
+        return {**nothing, "challenger_value": new.value if new else None}
+    before = _outcomes(family, rows, champion)
+    old = metrics.estimate(metric, task, before)
+    paired = metrics.paired_difference(
+        metric, task, before, after, confidence=family.promotion.confidence
+    )
+    if old is None or paired is None:
+        return nothing
+    return {
+        "champion_value": old.value,
+        "challenger_value": new.value,
+        "difference": paired.value,
+        "low": paired.low,
+    }
+
+
+def _outcomes(family: ModelFamily, rows: Rows, model: LoadedVersion) -> metrics.Outcomes:
+    try:
+        predicted = model.predict(rows.table)
+    except ScoringError as error:
+        raise TrainingError(f"{family.family}: the comparison failed: {error}") from error
+    frame = pd.DataFrame(
+        {"value": rows.value, "score": predicted.score, "label": predicted.label}
+    )
+    return metrics.outcomes(frame, family.task)
+
+
+def register_comparison(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
+    """Store a comparison; comparing a challenger again returns the first one's id."""
+    tx.run("training.append_comparison", **asdict(comparison), compared_at=now)
+    found: int = tx.one(
+        "training.find_comparison", challenger_version=comparison.challenger_version
+    ).comparison_id
+    return found
+
+
+def comparison(tx: Transaction, comparison_id: int) -> Comparison:
+    """The comparison of this id."""
+    row = tx.one("training.get_comparison", comparison_id=comparison_id)
+    return Comparison(**{name: getattr(row, name) for name in Comparison.__dataclass_fields__})
+

@@ -1,0 +1,168 @@
+"""The verdict on a snapshot. The only room that imports Great Expectations.
+
+Great Expectations passes some things that must not pass: no rows, a column of nulls, an infinity
+under a one-sided bound. So a guard battery always runs before the expectations of the family.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift import features
+from nightshift.config import Expectation, ModelFamily, Problem
+from nightshift.database import Database, as_json
+from nightshift.records import Check, Snapshot, SnapshotRejected, Verdict
+from nightshift.storage import Store
+
+
+def validate(
+    database: Database, store: Store, family: ModelFamily, snapshot: Snapshot, *, now: datetime
+) -> int:
+    """Judge a snapshot and store the verdict, check by check; the validation's id.
+
+    Raises
+    ------
+    SnapshotRejected
+        A critical check failed. The verdict is stored before it is raised.
+    """
+    table = store.read_table(snapshot.content_hash)
+    checks = list(_guards(table, family))
+    if all(check.success for check in checks):
+        checks += _expectations(table, family)
+    verdict = _verdict(checks)
+    failed = [check.sentence() for check in checks if not check.success]
+    with database.transaction() as tx:
+        validation_id: int = tx.one(
+            "validation.store",
+            snapshot_id=snapshot.snapshot_id,
+            verdict=verdict,
+            checks=as_json([asdict(check) for check in checks]),
+            validated_at=now,
+        ).validation_id
+        if verdict == "warned":
+            tx.record(
+                "snapshot_warned", now=now, family=family.family, as_of=snapshot.as_of,
+                failed=failed,
+            )  # fmt: skip
+    if verdict == "rejected":
+        raise SnapshotRejected(
+            f"{family.family}: the snapshot of {snapshot.as_of.isoformat()}"
+            f" ({snapshot.row_count} rows) was rejected: {'; '.join(failed)}."
+            " The previous batch is still served. Mend the source and run this night again"
+        )
+    return validation_id
+
+
+def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
+    """Expectations that Great Expectations does not know, or whose arguments it refuses."""
+    if not family.expectations:
+        return
+    gx = _great_expectations()
+    for position, expectation in enumerate(family.expectations):
+        try:
+            _configuration(expectation).to_domain_obj()
+        except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
+            message = " ".join(str(error).split())
+            key = f"expectations.{position}"
+            yield Problem(family.folder / "model.yaml", key, f"{expectation.type}: {message}")
+
+
+def _guards(table: pa.Table, family: ModelFamily) -> Iterator[Check]:
+    """What must hold of every snapshot, whatever the family writes."""
+    problems = features.shape_problems(table.schema, family.features)
+    yield _guard("columns", None, not problems, "; ".join(problems) or "as declared")
+    if problems:
+        return
+    rows = table.num_rows
+    yield _guard("row_count", None, rows > 0 or family.allow_empty, f"{rows} rows")
+    nulls = table["entity_id"].null_count
+    yield _guard("not_null", "entity_id", nulls == 0, f"{nulls} nulls")
+    doubled = rows - nulls - pc.count_distinct(table["entity_id"]).as_py()
+    yield _guard("unique", "entity_id", doubled == 0, f"{doubled} rows repeat an entity_id")
+    for name in family.features.names:
+        missing = table[name].null_count
+        yield _guard("some_values", name, missing < rows or not rows, f"{missing} of {rows} null")
+    for name in family.features.numeric:
+        values = table[name].cast(pa.float64()).drop_null()
+        infinite = values.length() - (pc.sum(pc.is_finite(values)).as_py() or 0)
+        yield _guard("finite", name, infinite == 0, f"{infinite} values are NaN or infinite")
+
+
+def _guard(name: str, column: str | None, success: bool, observed: str) -> Check:
+    return Check(name, column, success, "critical", observed)
+
+
+def _expectations(table: pa.Table, family: ModelFamily) -> list[Check]:
+    if not family.expectations or not table.num_rows:
+        return []
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("snapshots").add_dataframe_asset("snapshot")
+    batch = asset.add_batch_definition_whole_dataframe("rows").get_batch(
+        {"dataframe": features.frame(table, family.features)}
+    )
+    suite = gx.ExpectationSuite(
+        name=family.family, expectations=[_configuration(e) for e in family.expectations]
+    )
+    return [_check(result) for result in batch.validate(suite, result_format="SUMMARY").results]
+
+
+def _check(result: Any) -> Check:
+    """Great Expectations' result as ours; an expectation that raised is critical, whatever it says."""
+    configuration = result.expectation_config
+    raised = _raised(result.exception_info)
+    found = result.result or {}
+    return Check(
+        expectation=configuration.type,
+        column=configuration.kwargs.get("column"),
+        success=bool(result.success) and raised is None,
+        severity="critical" if raised else configuration.severity.value,
+        observed=raised or _observed(found),
+        detail={
+            "arguments": {k: v for k, v in configuration.kwargs.items() if k != "batch_id"},
+            "unexpected": [str(value) for value in found.get("partial_unexpected_list", [])[:10]],
+        },
+    )
+
+
+def _observed(found: dict[str, Any]) -> str:
+    if "unexpected_count" in found:
+        return f"{found['unexpected_count']} of {found['element_count']} rows unexpected"
+    return f"observed {found.get('observed_value')}"
+
+
+def _raised(info: dict[str, Any] | None) -> str | None:
+    """The message of an exception inside an expectation; one, or one for each metric."""
+    entries = [info or {}, *(value for value in (info or {}).values() if isinstance(value, dict))]
+    return next((e["exception_message"] for e in entries if e.get("raised_exception")), None)
+
+
+def _verdict(checks: list[Check]) -> Verdict:
+    failed = {check.severity for check in checks if not check.success}
+    if "critical" in failed:
+        return "rejected"
+    return "warned" if "warning" in failed else "passed"
+
+
+def _configuration(expectation: Expectation) -> Any:
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    return ExpectationConfiguration(
+        type=expectation.type, kwargs=expectation.arguments, severity=expectation.severity
+    )
+
+
+def _great_expectations() -> Any:
+    """Great Expectations, imported only where a family has expectations: it costs seconds."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations
+
+    return great_expectations

@@ -1,0 +1,185 @@
+"""What a task knows while it runs: where this installation keeps its things, and the run's ``as_of``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+
+from airflow.sdk import Connection, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+
+from nightshift import config
+from nightshift.records import NightshiftError, SetupError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+Kind = Literal["score", "monitor", "retrain"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATABASE = "nightshift"
+_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg2")
+
+
+def now() -> datetime:
+    """The clock, in UTC. Steps take it as an argument, so that only tasks and commands read it."""
+    return datetime.now(UTC)
+
+
+def site(*families: config.ModelFamily) -> config.Site:
+    """This installation, as Airflow knows it, with the sources that ``families`` read.
+
+    Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
+    family; folders from ``NIGHTSHIFT_HOME`` and ``NIGHTSHIFT_STATE``, which default to this checkout
+    and its ``.nightshift``.
+
+    Raises
+    ------
+    SetupError
+        When a connection is missing, or is not one to Postgres.
+    """
+    home = config.default_home()
+    return config.Site(
+        home=home,
+        state=Path(os.environ.get("NIGHTSHIFT_STATE") or home / ".nightshift"),
+        models=config.models_folder(home),
+        database_url=_database_url(DATABASE, "where predictions and decisions are kept"),
+        sources={
+            family.source.connection: _database_url(
+                family.source.connection, f"the source of {family.family}"
+            )
+            for family in families
+        },
+    )
+
+
+def as_of(family: config.ModelFamily, kind: Kind, context: Context | None = None) -> datetime:
+    """The moment, in UTC, that the current run is about.
+
+    A scheduled run, a backfill, and a run triggered for a partition say it with their partition key.
+    A run by hand may say it with the parameter ``as_of``; left empty, it means the latest tick of the
+    schedule when the run was asked for, so clearing the run repeats the same moment. A retrain by
+    hand means the latest night, whatever its own schedule.
+
+    Raises
+    ------
+    AirflowFailException
+        When the moment has no UTC offset, cannot be read, lies in the future, or is given twice and
+        differently. Trying again cannot help, so the task is not retried.
+    """
+    context = context or get_current_context()
+    run = context["dag_run"]
+    given = {
+        _moment(name, text)
+        for name, text in (
+            ("the partition key", run.partition_key),
+            ("the parameter as_of", context["params"].get("as_of")),
+        )
+        if text
+    }
+    if len(given) > 1:
+        listed = " and ".join(moment.isoformat() for moment in sorted(given))
+        raise AirflowFailException(
+            f"The partition key and the parameter as_of name two moments: {listed}. Give one of them."
+        )
+    if given:
+        return given.pop()
+    cron = family.schedule.monitor if kind == "monitor" else family.schedule.score
+    return config.previous_tick(cron, family.schedule.timezone, run.run_after)
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise AirflowFailException(
+            f"{name} is {text!r}, which is no moment. Write it as 2026-11-03T02:00:00+00:00."
+        ) from None
+    if moment.tzinfo is None:
+        raise AirflowFailException(
+            f"{name} is {text!r}, which could be any time zone's."
+            f" Add the UTC offset: {moment.isoformat()}+00:00 if you mean UTC."
+        )
+    if moment > now():
+        raise AirflowFailException(
+            f"{name} is {text!r}, which has not come yet. A batch claims what was known at its as_of:"
+            " give a moment in the past, or wait."
+        )
+    return moment.astimezone(UTC)
+
+
+def asked_decision(context: Context | None = None) -> int | None:
+    """The decision that a retrain run carries out, or None when the run itself is the request."""
+    decision_id: int | None = (context or get_current_context())["params"]["decision_id"]
+    return decision_id
+
+
+def asked_why(context: Context | None = None) -> dict[str, str]:
+    """Who asks for a retrain that no measurement called for, and the reason they gave."""
+    context = context or get_current_context()
+    run = context["dag_run"]
+    by = run.triggering_user_name or ("schedule" if run.partition_key else "airflow")
+    reason = context["params"]["reason"] or f"run {run.run_id} of {run.dag_id}"
+    return {"reason": reason, "by": by}
+
+
+def failing_once(function: Callable[P, R]) -> Callable[P, R]:
+    """Let Airflow retry only what another try can mend: our errors that say so, and the unforeseen."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except NightshiftError as error:
+            if error.transient:
+                raise
+            raise AirflowFailException(f"{error} [{error.code}]") from error
+
+    return run
+
+
+def _database_url(name: str, purpose: str) -> str:
+    try:
+        connection = Connection.get(name)
+    except AirflowNotFoundException:
+        raise SetupError(
+            f"there is no Airflow connection {name!r} ({purpose}). Add it:"
+            f" airflow connections add {name} --conn-uri 'postgresql://user:password@host:5432/database'"
+            f" or set AIRFLOW_CONN_{name.upper()} for every Airflow process"
+        ) from None
+    if connection.conn_type not in _POSTGRES:
+        raise SetupError(
+            f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"
+            f" accepted: {', '.join(_POSTGRES)}"
+        )
+    return sqlalchemy_url(connection)
+
+
+def sqlalchemy_url(connection: Connection) -> str:
+    """An Airflow connection to Postgres as a SQLAlchemy URL for psycopg2.
+
+    A host that is a path is the folder of a Unix socket. Extras are libpq parameters (``sslmode``,
+    ``host``); they win over the fields, as in a libpq URI.
+    """
+    from sqlalchemy import URL
+
+    query = {name: str(value) for name, value in connection.extra_dejson.items()}
+    host = query.pop("host", None) or connection.host or None
+    if host and host.startswith("/"):
+        query["host"] = host
+        host = None
+    url = URL.create(
+        "postgresql+psycopg2",
+        username=connection.login or None,
+        password=connection.password or None,
+        host=host,
+        port=int(query.pop("port", 0)) or connection.port,
+        database=connection.schema or None,
+        query=query,
+    )
+    return url.render_as_string(hide_password=False)

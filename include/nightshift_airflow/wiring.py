@@ -1,0 +1,181 @@
+"""What DAG files share: schedules, defaults with their reasons, pools, names, runbooks.
+
+Airflow parses DAG files every few seconds, so nothing here opens a connection or imports a room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
+
+from nightshift import config
+from nightshift_airflow.runtime import Kind, failing_once
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RUNBOOKS = Path(__file__).parent / "runbooks"
+
+
+class Pool(StrEnum):
+    """Airflow pools; their sizes are in ``pools.json``. A task in no pool of ours costs next to nothing."""
+
+    SOURCE = "nightshift_source"  # queries on other people's databases, which we must not crowd
+    SCORING = "nightshift_scoring"  # holds rows in memory: as many as the workers' memory allows
+    TRAINING = "nightshift_training"  # fits for hours: never takes the places that a night needs
+
+
+DEFAULTS: Mapping[str, Any] = {
+    # A source or Postgres that restarts is back within minutes; three tries wait about ten. Errors
+    # that waiting cannot mend are not retried at all (see runtime.failing_once).
+    "retries": 3,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=15),
+    # A task that hangs must turn red before people come to work. Tasks whose work grows with the
+    # data set a longer limit of their own.
+    "execution_timeout": timedelta(minutes=30),
+}
+
+MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
+    # Nights of a family go one after the other: a backfill then leaves room for other families, and
+    # an older night is never published beside a newer one.
+    "score": 1,
+    # Rules count the last measurements ("2 of the last 3"), so they are taken in order.
+    "monitor": 1,
+    # Decisions are independent and a promotion is compare-and-set: one slow training must not hold
+    # up the others. The training pool bounds what runs at the same time.
+    "retrain": 16,
+}
+
+
+def families() -> list[config.ModelFamily]:
+    """The families whose folders load. ``dags/check.py`` shows the others as one import error."""
+    loaded, _ = config.load_families(config.models_folder(config.default_home()))
+    return loaded
+
+
+def family_dag(family: config.ModelFamily, kind: Kind, params: Mapping[str, Param]) -> DAG:
+    """The DAG ``<family>.<kind>``, ready for its tasks.
+
+    It starts paused, unless ``[core] dags_are_paused_at_creation`` says otherwise: a new family is
+    looked at before it serves.
+    """
+    return DAG(
+        f"{family.family}.{kind}",
+        description=family.description,
+        schedule=timetable(family, kind),
+        catchup=False,  # the past is filled on purpose, with `airflow backfill create`
+        max_active_runs=MAX_ACTIVE_RUNS[kind],
+        default_args={**DEFAULTS, "owner": family.owner},
+        params=dict(params),
+        tags={"nightshift", family.family, kind},
+        doc_md=runbook(kind, family=family.family, description=family.description),
+    )
+
+
+def timetable(family: config.ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
+    """When `<family>.<kind>` runs; every tick is a partition, and its key says the moment."""
+    cron = getattr(family.schedule, kind)
+    if cron is None:
+        return None
+    return CronPartitionTimetable(
+        cron,
+        timezone=family.schedule.timezone,
+        key_format=_key_format(family.schedule.timezone),
+        # Unpausing scores and measures the latest night at once, whatever the hour (by default Airflow
+        # does so only soon after a tick). It does not train: that waits for its next tick.
+        run_immediately=timedelta(0) if kind == "retrain" else True,
+    )
+
+
+def _key_format(timezone: str) -> str:
+    # The offset tells the two 02:30 of an autumn night apart. Airflow reads keys typed by hand only
+    # without %z, so UTC, which is what most families use, is spelt as a plain letter.
+    return "%Y-%m-%dT%H:%M:%SZ" if timezone == "UTC" else "%Y-%m-%dT%H:%M:%S%z"
+
+
+def partition_key(family: config.ModelFamily, as_of: datetime) -> str:
+    """The partition key of the aware moment ``as_of``, as the family's schedule writes it."""
+    timezone = family.schedule.timezone
+    return as_of.astimezone(ZoneInfo(timezone)).strftime(_key_format(timezone))
+
+
+def as_of_param() -> dict[str, Param]:
+    """The parameter that says which moment a run by hand is about."""
+    return {
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="as_of",
+            description=(
+                "The moment this run is about, with its UTC offset: 2026-11-03T02:00:00+00:00."
+                " Leave it empty for the latest tick of the schedule."
+            ),
+        )
+    }
+
+
+def retrain_params() -> dict[str, Param]:
+    """The parameters of a retrain: the decision it carries out, or the reason to record a new one."""
+    return {
+        "decision_id": Param(
+            None,
+            type=["null", "integer"],
+            title="decision",
+            description="The recorded decision to carry out. Leave it empty to ask for a retrain now.",
+        ),
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            title="reason",
+            description="Why you ask for this retrain. It is recorded with your name.",
+        ),
+    }
+
+
+def step(**operator: Any) -> Callable[[Callable[P, R]], Callable[..., Any]]:
+    """``@task`` for a function that calls one step; ``operator`` are the task's own settings."""
+
+    def decorate(function: Callable[P, R]) -> Callable[..., Any]:
+        decorated: Callable[..., Any] = task(**operator)(failing_once(function))
+        return decorated
+
+    return decorate
+
+
+def predictions_asset(family: config.ModelFamily) -> Asset:
+    """``<family>.predictions``: one event per published night. Other teams schedule on it by name."""
+    return Asset(f"{family.family}.predictions", group="nightshift")
+
+
+def announce(family: config.ModelFamily, published: Mapping[str, Any]) -> None:
+    """Say on the asset which night was published: under its partition key, with ``published`` as extra.
+
+    The key is added here because a run by hand has none of its own, and those who schedule on the
+    asset need it all the same.
+    """
+    moment: datetime = published["as_of"]
+    event = get_current_context()["outlet_events"][predictions_asset(family)]
+    event.extra = {**published, "as_of": moment.isoformat()}
+    event.add_partitions(partition_key(family, moment))
+
+
+def retrain_run(decision_id: int) -> dict[str, Any]:
+    """The one retrain run of a decision: asked for twice, Airflow finds it and starts no second."""
+    return {"trigger_run_id": f"decision-{decision_id}", "conf": {"decision_id": decision_id}}
+
+
+def runbook(kind: str, **values: str) -> str:
+    """What a DAG does and how to triage it, in Markdown, with ``{name}`` filled from ``values``."""
+    text = (RUNBOOKS / f"{kind}.md").read_text()
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text

@@ -1,0 +1,73 @@
+-- name: verdict
+-- The latest verdict on a snapshot; null before validation.
+select (select verdict from nightshift.validations
+        where snapshot_id = :snapshot_id order by validation_id desc limit 1) as verdict;
+
+-- name: published_same
+-- The published batch of a night, if the same snapshot and the same versions made it.
+select b.batch_id
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+where p.family = :family and p.as_of = :as_of
+  and b.snapshot_id = :snapshot_id and b.version_ids = cast(:version_ids as int[]);
+
+-- name: start
+-- Begin a batch; its id is its fence, so a batch begun later wins.
+insert into nightshift.batches (family, as_of, snapshot_id, version_ids, state, started_at)
+values (:family, :as_of, :snapshot_id, cast(:version_ids as int[]), 'writing', :started_at)
+returning batch_id;
+
+-- name: finish
+-- A batch is written to its end.
+update nightshift.batches
+set state = 'written', row_count = :row_count, written_at = :written_at
+where batch_id = :batch_id and state = 'writing';
+
+-- name: abandon
+-- A batch will never be published.
+update nightshift.batches set state = 'abandoned' where batch_id = :batch_id and state = 'writing';
+
+-- name: get
+-- A batch, and how many rows its snapshot has.
+select b.batch_id, b.family, b.as_of, b.state, b.row_count, s.row_count as snapshot_rows
+from nightshift.batches b
+join nightshift.snapshots s using (snapshot_id)
+where b.batch_id = :batch_id;
+
+-- name: flip
+-- Point readers at a batch, never back to an older one.
+insert into nightshift.published (family, as_of, batch_id, published_at)
+values (:family, :as_of, :batch_id, :published_at)
+on conflict (family, as_of) do update
+set batch_id = excluded.batch_id, published_at = excluded.published_at
+where published.batch_id < excluded.batch_id;
+
+-- name: shown
+-- The batch that readers see for a night.
+select b.batch_id, b.snapshot_id, b.row_count
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+where p.family = :family and p.as_of = :as_of;
+
+-- name: unseen
+-- Batches with rows that no reader sees, begun before a moment.
+select b.batch_id
+from nightshift.batches b
+where b.started_at < :before and b.purged_at is null
+  and not exists (select from nightshift.published p where p.batch_id = b.batch_id);
+
+-- name: delete_rows
+-- Delete the rows of batches.
+delete from nightshift.prediction_rows where batch_id = any(cast(:batch_ids as int[]));
+
+-- name: mark_purged
+-- Remember that the rows of batches are gone.
+update nightshift.batches set purged_at = :purged_at where batch_id = any(cast(:batch_ids as int[]));
+
+-- name: versions
+-- The version numbers that made a batch.
+select v.number
+from nightshift.batches b
+join nightshift.versions v on v.version_id = any(b.version_ids)
+where b.batch_id = :batch_id
+order by v.number;

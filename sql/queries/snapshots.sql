@@ -1,0 +1,30 @@
+-- name: latest
+-- The newest snapshot of a night, with the verdict on it (null before validation).
+select s.snapshot_id, s.family, s.as_of, s.revision, s.content_hash, s.row_count, s.dropped_rows,
+       s.query_hash, s.taken_at,
+       (select v.verdict from nightshift.validations v
+        where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1) as verdict
+from nightshift.snapshots s
+where s.family = :family and s.as_of = :as_of
+order by s.revision desc
+limit 1;
+
+-- name: register
+-- Register a snapshot; a racer that froze the same night first keeps it.
+insert into nightshift.snapshots
+    (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at)
+values
+    (:family, :as_of, :revision, :content_hash, :row_count, :dropped_rows, :query_hash, :taken_at)
+on conflict (family, as_of, revision) do nothing;
+
+-- name: get
+-- One snapshot by its id.
+select snapshot_id, family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at
+from nightshift.snapshots
+where snapshot_id = :snapshot_id;
+
+-- name: nights
+-- The nights in (start, end] that have a snapshot.
+select distinct as_of
+from nightshift.snapshots
+where family = :family and as_of > :start and as_of <= :end;

@@ -1,0 +1,40 @@
+-- name: snapshots
+-- The accepted snapshot of each night in (start, end], oldest first.
+select distinct on (s.as_of) s.as_of, s.content_hash
+from nightshift.snapshots s
+join lateral (
+    select v.verdict from nightshift.validations v
+    where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1
+) v on v.verdict in ('passed', 'warned')
+where s.family = :family and s.as_of > :start and s.as_of <= :end
+order by s.as_of, s.revision desc;
+
+-- name: labels
+-- For each entity (and as_of, where labels answer one) the latest label known by a moment.
+select distinct on (entity_id, answers) entity_id, answers, value
+from nightshift.labels
+where family = :family
+  and known_at > cast(:start as timestamptz)
+  and known_at <= cast(:known_by as timestamptz)
+order by entity_id, answers, known_at desc, label_id desc;
+
+-- name: append_comparison
+-- Store a comparison; the first one of a challenger stays.
+insert into nightshift.comparisons
+    (challenger_version, champion_version, metric, holdout_start, holdout_end, row_count,
+     champion_value, challenger_value, difference, low, compared_at)
+values
+    (:challenger_version, :champion_version, :metric, :holdout_start, :holdout_end, :row_count,
+     :champion_value, :challenger_value, :difference, :low, :compared_at)
+on conflict (challenger_version) do nothing;
+
+-- name: find_comparison
+-- The comparison of a challenger.
+select comparison_id from nightshift.comparisons where challenger_version = :challenger_version;
+
+-- name: get_comparison
+-- One comparison by its id.
+select challenger_version, champion_version, metric, holdout_start, holdout_end, row_count,
+       champion_value, challenger_value, difference, low
+from nightshift.comparisons
+where comparison_id = :comparison_id;

@@ -1,0 +1,92 @@
+"""One real Postgres for the whole run; a fresh clone of a migrated database for every test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from nightshift import database
+from nightshift.config import Site
+from nightshift.embedded import Postgres, session
+
+HOME = Path(__file__).resolve().parents[1]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server that listens on its socket only and does not wait for the disk."""
+    # Not pytest's own temporary folder: its path may be too long for a socket.
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-tests-"))
+    server = Postgres(folder / "pg", port=None, durable=False)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The name of a database that was migrated once and that nobody writes to."""
+    postgres.create_database("template")
+    database.migrate(postgres.url("template"))
+    return "template"
+
+
+@pytest.fixture
+def new_database(postgres: Postgres) -> Iterator[Callable[..., str]]:
+    """Make a database (``template=`` names the one to clone); its superuser URL."""
+    made = []
+
+    def make(template: str = "template1") -> str:
+        name = f"test_{next(_numbers)}"
+        with session(postgres.url("postgres")) as connection:
+            connection.exec_driver_sql(f"create database {name} template {template}")
+        made.append(name)
+        return postgres.url(name)
+
+    yield make
+    database.connect.cache_clear()
+    with session(postgres.url("postgres")) as connection:
+        for name in made:
+            connection.exec_driver_sql(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database_url(new_database: Callable[..., str], template: str) -> str:
+    """The superuser's URL of a migrated, empty ``nightshift`` database."""
+    return new_database(template)
+
+
+@pytest.fixture
+def warehouse_url(new_database: Callable[..., str]) -> str:
+    """The superuser's URL of an empty source database."""
+    return new_database()
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, database_url: str, warehouse_url: str) -> Callable[..., Site]:
+    """Make a site on the test's databases; ``models=`` a folder with families of your own."""
+
+    def make(home: Path = HOME) -> Site:
+        sources = {"warehouse": warehouse_url}
+        return Site(
+            home=home,
+            state=tmp_path / "state",
+            models=home / "include" / "models",
+            database_url=database_url,
+            sources=sources,
+        )
+
+    return make
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """This checkout, with a state folder and databases of the test's own."""
+    return make_site()
