@@ -1,4 +1,4 @@
-"""`<family>.monitor`: one Airflow DAG per family that measures matured nights and decides what follows."""
+"""`<family>.monitor`: the Airflow DAGs that measure matured nights and decide what follows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def monitor_dag(family: ModelFamily) -> None:
         TriggerDagRunOperator.partial(
             task_id="retrain",
             trigger_dag_id=f"{family.family}.retrain",
-            logical_date=None,  # two decisions of one instant would share a date, which must be unique
+            logical_date=None,  # of dates there can be one run each; of decisions, several a night
             skip_when_already_exists=True,
         ).expand_kwargs(decisions.map(retrain_run))
 

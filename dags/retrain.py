@@ -1,4 +1,4 @@
-"""`<family>.retrain`: one Airflow DAG per family that trains a challenger and lets it prove itself."""
+"""`<family>.retrain`: the Airflow DAGs that train a challenger and let it prove itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`<family>.score`: one Airflow DAG per family that freezes, validates, scores and publishes a night."""
+"""`<family>.score`: the Airflow DAGs that freeze, validate, score and publish a night."""
 
 from __future__ import annotations
 

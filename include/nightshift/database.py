@@ -42,25 +42,26 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def rows(self, name: str, **parameters: Any) -> Sequence[Row[Any]]:
+    def rows(self, name: str, /, **parameters: Any) -> Sequence[Row[Any]]:
         """Every row of a query."""
         return self._connection.execute(named_query(name), parameters).all()
 
-    def maybe(self, name: str, **parameters: Any) -> Row[Any] | None:
+    def maybe(self, name: str, /, **parameters: Any) -> Row[Any] | None:
         """The only row, or None."""
         return self._connection.execute(named_query(name), parameters).one_or_none()
 
-    def one(self, name: str, **parameters: Any) -> Row[Any]:
+    def one(self, name: str, /, **parameters: Any) -> Row[Any]:
         """The only row of a query that always has one."""
         return self._connection.execute(named_query(name), parameters).one()
 
-    def run(self, name: str, **parameters: Any) -> int:
+    def run(self, name: str, /, **parameters: Any) -> int:
         """Run a statement; the number of rows it touched."""
         return self._connection.execute(named_query(name), parameters).rowcount
 
     def record(
         self,
         code: str,
+        /,
         *,
         now: datetime,
         family: str | None = None,

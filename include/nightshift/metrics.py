@@ -12,7 +12,9 @@ bootstrapped over rows with a fixed seed.
 
 from __future__ import annotations
 
+import difflib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,7 +85,7 @@ def estimate(
     influence = _influence(metric, known)
     if influence is not None:
         error = _standard_error(influence)
-        reach = norm.ppf(0.5 + confidence / 2) * error
+        reach = float(norm.ppf(0.5 + confidence / 2)) * error
         return Estimate(value, value - reach, value + reach)
     low, high = np.quantile(
         _resampled(known, lambda sample: _score(metric, task, sample)),
@@ -106,7 +108,7 @@ def paired_difference(
     value = after - before
     pulls = _influence(metric, champion), _influence(metric, challenger)
     if pulls[0] is not None and pulls[1] is not None:
-        reach = norm.ppf(confidence) * _standard_error(pulls[1] - pulls[0])
+        reach = float(norm.ppf(confidence)) * _standard_error(pulls[1] - pulls[0])
         return Estimate(value, value - reach, value + reach)
 
     def difference(rows: Array) -> float | None:
@@ -121,8 +123,6 @@ def paired_difference(
 def metric_problem(metric: str, task: Task) -> str | None:
     """Why a metric cannot be used for a task; None where it can."""
     if metric not in get_scorer_names():
-        import difflib
-
         close = difflib.get_close_matches(metric, get_scorer_names(), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         return f"{metric!r} is not the name of a scikit-learn scorer{hint}"
@@ -135,9 +135,7 @@ def metric_problem(metric: str, task: Task) -> str | None:
 
 def _score(metric: str, task: Task, known: Outcomes) -> float | None:
     """The scorer's value on stored predictions; None where scikit-learn calls it undefined."""
-    import warnings
-
-    stored = _Stored(known) if task == "regression" else _StoredClasses(known, task)
+    stored = _STORED[task](known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         try:
@@ -165,26 +163,43 @@ class _Stored(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _StoredClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    def __init__(self, known: Outcomes, task: Task) -> None:
+    """Classes already told; only the told class's probability was kept, so there is no more."""
+
+    def __init__(self, known: Outcomes) -> None:
         self.known = known
-        self.task = task
-        if task == "binary_classification":
-            self.classes_ = np.array([0.0, 1.0])
-            self.predict_proba = self._predict_proba
-        else:
-            self.classes_ = np.unique(np.concatenate([known.truth, known.label]))
+        self.classes_ = np.unique(np.concatenate([known.truth, known.label]))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
     def predict(self, rows: Array) -> Array:
-        if self.known.label is not None:
-            return self.known.label[rows]
+        assert self.known.label is not None
+        return self.known.label[rows]
+
+
+class _StoredProbabilities(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Probabilities of 1 already told; the class is 1 from one half on."""
+
+    def __init__(self, known: Outcomes) -> None:
+        self.known = known
+        self.classes_ = np.array([0.0, 1.0])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict(self, rows: Array) -> Array:
         return (self.known.score[rows] >= 0.5).astype(np.float64)
 
-    def _predict_proba(self, rows: Array) -> Array:
+    def predict_proba(self, rows: Array) -> Array:
         positive = self.known.score[rows]
         return np.column_stack([1 - positive, positive])
+
+
+_STORED: dict[Task, type[BaseEstimator]] = {
+    "regression": _Stored,
+    "binary_classification": _StoredProbabilities,
+    "multiclass_classification": _StoredClasses,
+}
 
 
 def _specimen(task: Task) -> Outcomes:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import xmlrpc.client
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -27,7 +27,6 @@ from nightshift.records import SetupError
 LONGEST_NAME = "supervisor.sock.1234567"
 """The longest file name in ``Processes.folder``: sockets' paths have a limit."""
 
-_MARK = "NIGHTSHIFT_PROCESS"  # in the environment of everything we started: <folder>/<name>
 _PATIENCE = 60  # seconds for all programs to stop; supervisord kills what takes longer than 30
 
 _SETTINGS = """\
@@ -83,9 +82,8 @@ class Processes:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start what does not run; ``environment`` counts for a fresh start only."""
-        self.logs.mkdir(parents=True, exist_ok=True)
         if not self.is_running():
-            self._end_leftovers()
+            self.stop()  # what a supervisord that was killed has left behind
             self._launch(environment)
             return
         with self._control() as control:
@@ -95,12 +93,14 @@ class Processes:
 
     def stop(self) -> None:
         """Stop every program, whatever they started, and supervisord itself."""
+        session = self._session()
         if self.is_running():
             with self._control() as control:
                 supervisord = psutil.Process(control.getPID())
                 control.shutdown()
             psutil.wait_procs([supervisord], timeout=_PATIENCE)
-        self._end_leftovers()
+        if session is not None:
+            _kill(_members(session, self.folder))
 
     def is_running(self) -> bool:
         """Whether supervisord answers."""
@@ -122,6 +122,7 @@ class Processes:
         return "\n".join([f"{log}:", *lines[-count:]])
 
     def _launch(self, environment: Mapping[str, str]) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "supervisord.conf"
         settings.write_text(self._settings())
         # A pipe would never end: the daemon keeps what it was handed.
@@ -150,8 +151,7 @@ class Processes:
         return _SETTINGS.format(user=user, **places) + "".join(programs)
 
     def _command(self, name: str) -> str:
-        mark = str(self.folder / name)
-        return shlex.join([sys.executable, "-m", __name__, mark, *self.commands[name]])
+        return shlex.join([sys.executable, "-m", __name__, *self.commands[name]])
 
     @contextmanager
     def _control(self) -> Iterator[Any]:
@@ -160,22 +160,42 @@ class Processes:
         with xmlrpc.client.ServerProxy("http://localhost", transport) as server:
             yield server.supervisor
 
-    def _end_leftovers(self) -> None:
-        for name in self.commands:
-            _kill(_marked(str(self.folder / name)))
+    def _session(self) -> int | None:
+        """The Unix session that supervisord opened and everything it started is in."""
+        try:
+            return int((self.folder / "supervisord.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
 
 
 def _escaped(value: object) -> str:
     return str(value).replace("%", "%%")  # supervisord expands %(...)s in its settings
 
 
-def _marked(mark: str) -> list[psutil.Process]:
-    """Every process that a program with this mark is or has started."""
-    processes = psutil.process_iter(["environ"])  # None where we may not look
-    return [one for one in processes if (one.info["environ"] or {}).get(_MARK) == mark]
+def _members(session: int, folder: Path) -> set[psutil.Process]:
+    """Every process of a session that works in our folder, and whatever such a process started.
+
+    The folder is the proof that a session number from an old file has not gone to somebody else.
+    """
+    roots = [one for one in psutil.process_iter() if _belongs(one, session, folder)]
+    return set(roots).union(*(_descendants(one) for one in roots))
 
 
-def _kill(processes: Sequence[psutil.Process]) -> None:
+def _belongs(process: psutil.Process, session: int, folder: Path) -> bool:
+    try:
+        return os.getsid(process.pid) == session and Path(process.cwd()) == folder.resolve()
+    except (OSError, psutil.Error):
+        return False
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -183,14 +203,15 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 
 def main() -> None:
-    """Become a program, once its predecessor's children are gone.
+    """Become a program, once the orphans of its predecessor are gone.
 
     A scheduler that dies leaves its executor's workers behind. They would go on with tasks that the
-    next scheduler starts again, so they die first: every step can be repeated.
+    next scheduler starts again, so they die first; every step can be repeated.
     """
-    mark, *command = sys.argv[1:]
-    _kill(_marked(mark))
-    os.execve(command[0], command, os.environ | {_MARK: mark})
+    supervisord = psutil.Process(os.getppid())
+    alive = {supervisord, *_descendants(supervisord)}
+    _kill(_members(os.getsid(0), Path.cwd()) - alive)
+    os.execv(sys.argv[1], sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The seam between Nightshift and Airflow: the only package that both know.
 
-``wiring`` is what DAG files use while Airflow parses them; it opens no connection and imports nothing
-heavy. ``runtime`` is what their tasks use while they run: where things are, and which moment a run is
-about.
+``wiring`` is what DAG files use while Airflow parses them; it opens no connection and imports
+nothing heavy. ``runtime`` is what their tasks use while they run: where things are, and which
+moment a run is about.
 """
 
 from nightshift_airflow.runtime import as_of, asked_decision, asked_why, now, site

@@ -1,4 +1,4 @@
-"""What a task knows while it runs: where this installation keeps its things, and the run's ``as_of``."""
+"""What a task knows while it runs: where this installation is, and the run's ``as_of``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from sqlalchemy import URL
 
 from nightshift import config
 from nightshift.records import NightshiftError, SetupError
@@ -35,8 +36,8 @@ def site(*families: config.ModelFamily) -> config.Site:
     """This installation, as Airflow knows it, with the sources that ``families`` read.
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
-    family; folders from ``NIGHTSHIFT_HOME`` and ``NIGHTSHIFT_STATE``, which default to this checkout
-    and its ``.nightshift``.
+    family; folders from ``NIGHTSHIFT_HOME``, ``NIGHTSHIFT_STATE`` and ``NIGHTSHIFT_MODELS``, which
+    default to this checkout, its ``.nightshift`` and its ``include/models``.
 
     Raises
     ------
@@ -61,10 +62,10 @@ def site(*families: config.ModelFamily) -> config.Site:
 def as_of(family: config.ModelFamily, kind: Kind, context: Context | None = None) -> datetime:
     """The moment, in UTC, that the current run is about.
 
-    A scheduled run, a backfill, and a run triggered for a partition say it with their partition key.
-    A run by hand may say it with the parameter ``as_of``; left empty, it means the latest tick of the
-    schedule when the run was asked for, so clearing the run repeats the same moment. A retrain by
-    hand means the latest night, whatever its own schedule.
+    A scheduled run, a backfill, and a run triggered for a partition say it with their partition
+    key. A run by hand may say it with the parameter ``as_of``; left empty, it means the latest tick
+    of the schedule when the run was asked for, so clearing the run repeats the same moment. A
+    retrain by hand means the latest night, whatever its own schedule.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def as_of(family: config.ModelFamily, kind: Kind, context: Context | None = None
     if len(given) > 1:
         listed = " and ".join(moment.isoformat() for moment in sorted(given))
         raise AirflowFailException(
-            f"The partition key and the parameter as_of name two moments: {listed}. Give one of them."
+            f"The partition key and the parameter as_of name two moments: {listed}. Give one."
         )
     if given:
         return given.pop()
@@ -107,8 +108,8 @@ def _moment(name: str, text: str) -> datetime:
         )
     if moment > now():
         raise AirflowFailException(
-            f"{name} is {text!r}, which has not come yet. A batch claims what was known at its as_of:"
-            " give a moment in the past, or wait."
+            f"{name} is {text!r}, which has not come yet. A batch holds what was known at its"
+            " as_of: give a moment in the past, or wait."
         )
     return moment.astimezone(UTC)
 
@@ -129,7 +130,7 @@ def asked_why(context: Context | None = None) -> dict[str, str]:
 
 
 def failing_once(function: Callable[P, R]) -> Callable[P, R]:
-    """Let Airflow retry only what another try can mend: our errors that say so, and the unforeseen."""
+    """Let Airflow retry what another try may mend: transient errors, and the unforeseen."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -166,8 +167,6 @@ def sqlalchemy_url(connection: Connection) -> str:
     A host that is a path is the folder of a Unix socket. Extras are libpq parameters (``sslmode``,
     ``host``); they win over the fields, as in a libpq URI.
     """
-    from sqlalchemy import URL
-
     query = {name: str(value) for name, value in connection.extra_dejson.items()}
     host = query.pop("host", None) or connection.host or None
     if host and host.startswith("/"):

@@ -24,7 +24,7 @@ RUNBOOKS = Path(__file__).parent / "runbooks"
 
 
 class Pool(StrEnum):
-    """Airflow pools; their sizes are in ``pools.json``. A task in no pool of ours costs next to nothing."""
+    """Airflow pools; their sizes are in ``pools.json``. Tasks outside them cost next to nothing."""
 
     SOURCE = "nightshift_source"  # queries on other people's databases, which we must not crowd
     SCORING = "nightshift_scoring"  # holds rows in memory: as many as the workers' memory allows
@@ -89,9 +89,9 @@ def timetable(family: config.ModelFamily, kind: Kind) -> CronPartitionTimetable 
         cron,
         timezone=family.schedule.timezone,
         key_format=_key_format(family.schedule.timezone),
-        # Unpausing scores and measures the latest night at once, whatever the hour (by default Airflow
-        # does so only soon after a tick). It does not train: that waits for its next tick.
-        run_immediately=timedelta(0) if kind == "retrain" else True,
+        # A new family starts with its next tick, and never at once: its first champion may still be
+        # missing. (By default Airflow runs the latest tick too if that is not long ago.)
+        run_immediately=timedelta(0),
     )
 
 
@@ -124,13 +124,13 @@ def as_of_param() -> dict[str, Param]:
 
 
 def retrain_params() -> dict[str, Param]:
-    """The parameters of a retrain: the decision it carries out, or the reason to record a new one."""
+    """The parameters of a retrain: the decision to carry out, or why a new one is recorded."""
     return {
         "decision_id": Param(
             None,
             type=["null", "integer"],
             title="decision",
-            description="The recorded decision to carry out. Leave it empty to ask for a retrain now.",
+            description="The recorded decision to carry out. Leave it empty to ask for one now.",
         ),
         "reason": Param(
             None,
@@ -152,20 +152,19 @@ def step(**operator: Any) -> Callable[[Callable[P, R]], Callable[..., Any]]:
 
 
 def predictions_asset(family: config.ModelFamily) -> Asset:
-    """``<family>.predictions``: one event per published night. Other teams schedule on it by name."""
+    """``<family>.predictions``: one event a published night, for other teams' schedules."""
     return Asset(f"{family.family}.predictions", group="nightshift")
 
 
 def announce(family: config.ModelFamily, published: Mapping[str, Any]) -> None:
-    """Say on the asset which night was published: under its partition key, with ``published`` as extra.
+    """Say on the asset which night was published, with what ``steps.publish`` returned as extra.
 
-    The key is added here because a run by hand has none of its own, and those who schedule on the
-    asset need it all the same.
+    The event carries the night's partition key even when a run by hand has none of its own: those
+    who schedule on the asset need it all the same.
     """
-    moment: datetime = published["as_of"]
     event = get_current_context()["outlet_events"][predictions_asset(family)]
-    event.extra = {**published, "as_of": moment.isoformat()}
-    event.add_partitions(partition_key(family, moment))
+    event.extra = dict(published)
+    event.add_partitions(partition_key(family, datetime.fromisoformat(published["as_of"])))
 
 
 def retrain_run(decision_id: int) -> dict[str, Any]:

@@ -20,14 +20,15 @@ HOME = Path(__file__).resolve().parents[2]
 # Nothing listens on port 9: whoever connects while parsing fails at once.
 UNREACHABLE = "postgresql+psycopg2://nobody@127.0.0.1:9/none"
 
-# Importing Airflow writes a configuration file into its home: never into the home of who runs the tests.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="nightshift-airflow-")
+# Importing Airflow writes into its home, which must not be that of whoever runs the tests.
+_AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="nightshift-airflow-")
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = UNREACHABLE
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 
 
 def write_family(models: Path, name: str, **changes: Any) -> Path:
-    """Write a family's folder below ``models``; ``changes`` replace whole sections of model.yaml."""
+    """Write a family's folder below ``models``; ``changes`` replace sections of model.yaml."""
     folder = models / name
     folder.mkdir(parents=True)
     model: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Parses dags/ as Airflow's dag-processor does, and writes what it found as JSON. Run by conftest."""
+"""Parses dags/ as Airflow's dag-processor does; writes what it found as JSON. Run by conftest."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ SPRING = utc("2025-03-29T00:00:00")  # and forward at 01:00 UTC of the 30th
 def airflow_partitions(family: config.ModelFamily, start: datetime) -> list[tuple[str, datetime]]:
     """The keys and moments that Airflow itself gives to three days of partitions."""
     ours = timetable(family, "score")
+    assert ours
     theirs = CronPartitionTimetable(
         ours.expression, timezone=family.schedule.timezone, key_format=ours.key_format
     )
@@ -169,7 +171,7 @@ def test_the_latest_tick_is_that_of_airflow_also_when_clocks_change(
 ) -> None:
     flights = family(schedule)
     ticks = [moment for _, moment in airflow_partitions(flights, start)]
-    for tick, following in zip(ticks, ticks[1:], strict=False):
+    for tick, following in pairwise(ticks):
         for asked in (tick, tick + timedelta(minutes=20), following - timedelta(minutes=1)):
             assert as_of(flights, "score", context(Run(run_after=asked))) == tick
 
@@ -260,7 +262,7 @@ def test_a_site_is_where_airflow_and_the_environment_say(
 
 def test_a_connection_to_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_NIGHTSHIFT", "mysql://writer@db/nightshift")
-    with pytest.raises(SetupError, match="'nightshift'.* is of type 'mysql'; accepted: postgres"):
+    with pytest.raises(SetupError, match=r"'nightshift'.* is of type 'mysql'; accepted: postgres"):
         site()
 
 

@@ -1,0 +1,65 @@
+# Every target makes or renews .venv first, when it is missing or the pinned packages changed.
+# PYTHON chooses the interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+INSTALLED := $(VENV)/.installed
+COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	--custom-compile-command "make compile"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test check format bench compile clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## Everything on real flights: databases, history, Airflow, one whole cycle
+	$(VENV)/bin/nightshift demo
+
+up: $(INSTALLED)  ## Start Postgres and Airflow on this machine
+	$(VENV)/bin/nightshift up
+
+down: $(INSTALLED)  ## Stop what was started; the data stays
+	$(VENV)/bin/nightshift down
+
+test: $(INSTALLED)  ## Every test, real Postgres and real Airflow included
+	$(PY) -m pytest
+
+check: $(INSTALLED)  ## Lint, format, types, import direction and unit tests, in under 90 seconds
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q tests/unit
+
+format: $(INSTALLED)  ## Format the code and fix what can be fixed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(INSTALLED)  ## Measure how many rows a second each step makes
+	$(PY) -m bench
+
+compile:  ## Pin the packages anew from pyproject.toml (needs uv)
+	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))
+	$(UV) $(COMPILE) pyproject.toml -o requirements.txt
+	$(UV) $(COMPILE) --extra dev -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
+
+clean:  ## Remove .venv and caches; .nightshift, with the data, stays
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Nightshift needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Choose another: make PYTHON=python3.12" >&2; exit 1; }
+ifneq ($(UV),)
+	@test -x $(PY) || $(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	$(UV) pip install --quiet --python $(PY) --requirements requirements-dev.txt
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+else
+	@test -x $(PY) || $(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endif
+	@touch $@

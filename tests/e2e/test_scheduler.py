@@ -1,0 +1,232 @@
+"""The nightly loop through Airflow's four processes, asked over its REST API as an operator would.
+
+A copy of ``air_time`` is trained on a short history. Its threshold cannot be met, so the first
+measurement calls for a retrain, which the scheduler must carry out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from sqlalchemy import make_url
+
+from nightshift import local, steps, warehouse
+from nightshift.config import ModelFamily, Site, load_family
+from nightshift.embedded import session
+
+HOME = Path(__file__).resolve().parents[2]
+FAMILY = "air_time"
+NIGHTS = 3  # published before Airflow starts, all mature
+CHANGES: dict[str, Any] = {
+    "labels": {"maturity": "P2D", "min_coverage": 0.5},
+    "performance": {
+        "metric": "neg_mean_absolute_error",
+        "window": "P4D",
+        "min_labels": 100,
+        "threshold": -0.001,
+    },
+    "retrain": {"when": {"breaches": 1, "of_last": 1}, "training": {"window": "P4D"}},
+    "promotion": {"holdout": "P2D", "min_rows": 100},
+}
+
+pytestmark = pytest.mark.timeout(420)
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """Airflow's REST API."""
+
+    http: httpx.Client
+
+    @classmethod
+    def log_in(cls, url: str, user: str, password: str) -> Airflow:
+        # Loopback needs no proxy, whatever the environment says.
+        http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        asked = http.post("/auth/token", json={"username": user, "password": password})
+        http.headers["Authorization"] = f"Bearer {asked.raise_for_status().json()['access_token']}"
+        http.base_url = httpx.URL(f"{url}/api/v2/")
+        return cls(http)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.get(path, params=query).raise_for_status().json()
+        return answer
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        body = {"logical_date": None, "conf": conf}
+        run = self.http.post(f"dags/{dag_id}/dagRuns", json=body).raise_for_status().json()
+        run_id: str = run["dag_run_id"]
+        return run_id
+
+    def outcome(self, dag_id: str, run_id: str) -> str:
+        """Wait until a run ends; its state."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/wait"
+        with self.http.stream("GET", path, params={"interval": 0.5}, timeout=150) as answer:
+            answer.raise_for_status()
+            state: str = [json.loads(line)["state"] for line in answer.iter_lines()][-1]
+        return state
+
+    def run(self, dag_id: str, **conf: Any) -> str:
+        """Trigger a run and wait for it; its id. It must succeed."""
+        run_id = self.trigger(dag_id, **conf)
+        assert self.outcome(dag_id, run_id) == "success", self.tasks(dag_id, run_id)
+        return run_id
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, tuple[str, int]]:
+        """State and number of tries of each task."""
+        found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An installation that runs."""
+
+    site: Site
+    airflow: Airflow
+    as_of: datetime
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What the reader's role sees."""
+        reader = make_url(self.site.database_url).set(username="nightshift_reader")
+        with session(reader.render_as_string(hide_password=False)) as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(sql, values)]
+
+    def predictions(self) -> dict[str, tuple[Any, ...]]:
+        """The published rows of the night, by key."""
+        rows = self.rows(
+            "select entity_id, score, label, flags, model_version, snapshot"
+            " from predictions where family = %s and as_of = %s",
+            FAMILY,
+            self.as_of,
+        )
+        by_key = {row[0]: row[1:] for row in rows}
+        assert len(by_key) == len(rows)
+        return by_key
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def short_family(models: Path) -> ModelFamily:
+    """The project's family with a training window of days instead of months."""
+    folder = models / FAMILY
+    shutil.copytree(HOME / "include" / "models" / FAMILY, folder)
+    file = folder / "model.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | CHANGES))
+    return load_family(folder)
+
+
+def write_history(site: Site, family: ModelFamily, last: datetime) -> None:
+    """Train a first champion, and publish the nights before ``last`` that are mature by then."""
+    mature = last - family.labels.maturity
+    nights = list(family.ticks(mature - timedelta(days=NIGHTS), mature))
+    now = datetime.now(UTC)
+    asked = steps.request_retrain(site, FAMILY, nights[0], reason="first", by="test", now=now)
+    comparison = steps.compare(site, steps.fit(site, asked, now=now), now=now)
+    steps.conclude(site, comparison, now=now)
+    for night in nights:
+        snapshot = steps.freeze(site, FAMILY, night, now=now)
+        steps.validate(site, snapshot, now=now)
+        steps.publish(site, steps.score(site, snapshot, now=now), now=now)
+
+
+def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> None:
+    """Wait until the dag-processor has stored these DAGs."""
+    deadline = time.monotonic() + seconds
+    while dag_ids - {dag["dag_id"] for dag in airflow.get("dags")["dags"]}:
+        assert time.monotonic() < deadline, airflow.get("importErrors")
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    """Postgres, a loaded warehouse, a short history, and Airflow's four processes."""
+    # Not pytest's own temporary folder: its path may be too long for a socket.
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-e2e-"))
+    family = short_family(folder / "models")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("NIGHTSHIFT_STATE", str(folder / "state"))
+        environment.setenv("NIGHTSHIFT_MODELS", str(folder / "models"))
+        environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
+        environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
+        site = local.site()
+        try:
+            local.up(site, airflow=False)
+            now = datetime.now(UTC)
+            warehouse.load(local.admin_url(site, "warehouse"), today=now.date())
+            as_of = family.previous_tick(now)
+            write_history(site, family, as_of)
+            local.up(site)
+            airflow = Airflow.log_in(local.ui_url(site), "admin", local.logins(site)["admin"])
+            kinds = ("score", "monitor", "retrain")
+            until_listed(airflow, {f"{FAMILY}.{kind}" for kind in kinds})
+            for kind in kinds:
+                paused = airflow.http.patch(f"dags/{FAMILY}.{kind}", json={"is_paused": False})
+                paused.raise_for_status()
+            yield Loop(site, airflow, as_of)
+        finally:
+            local.down(site)
+    shutil.rmtree(folder)
+
+
+def test_a_night_is_published_whole_announced_and_the_same_when_run_again(loop: Loop) -> None:
+    airflow = loop.airflow
+    run_id = airflow.run(f"{FAMILY}.score", as_of=loop.as_of.isoformat())
+    first = loop.predictions()
+    assert len(first) > 100
+
+    [event] = airflow.get("assets/events", source_run_id=run_id)["asset_events"]
+    assert event["name"] == f"{FAMILY}.predictions"
+    assert event["extra"]["rows"] == len(first)
+    assert datetime.fromisoformat(event["extra"]["as_of"]) == loop.as_of
+    assert event["partition_key"] == loop.as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    airflow.run(f"{FAMILY}.score", as_of=loop.as_of.isoformat())
+    assert loop.predictions() == first
+
+
+def test_a_moment_without_an_offset_fails_once_and_publishes_nothing(loop: Loop) -> None:
+    run_id = loop.airflow.trigger(f"{FAMILY}.score", as_of="2026-01-05T02:00:00")
+    assert loop.airflow.outcome(f"{FAMILY}.score", run_id) == "failed"
+    tasks = loop.airflow.tasks(f"{FAMILY}.score", run_id)
+    assert tasks["freeze"] == ("failed", 1)
+    assert tasks["publish"] == ("upstream_failed", 0)
+
+
+def test_a_breach_is_retrained_once_however_often_it_is_measured(loop: Loop) -> None:
+    airflow = loop.airflow
+    moment = loop.as_of.isoformat()
+    airflow.run(f"{FAMILY}.monitor", as_of=moment)
+
+    [(state, labels)] = loop.rows(
+        "select state, labels from performance where family = %s and as_of = %s", FAMILY, loop.as_of
+    )
+    assert (state, labels > 100) == ("breached", True)
+    [(decision_id,)] = loop.rows(
+        "select decision_id from decisions where family = %s and kind = 'retrain' and as_of = %s",
+        FAMILY,
+        loop.as_of,
+    )
+    assert airflow.outcome(f"{FAMILY}.retrain", f"decision-{decision_id}") == "success"
+    verdicts = "select kind from decisions where family = %s and kind in ('promote', 'reject')"
+    assert len(loop.rows(verdicts, FAMILY)) == 2  # the first champion, and this challenger
+
+    again = airflow.run(f"{FAMILY}.monitor", as_of=moment)
+    assert airflow.tasks(f"{FAMILY}.monitor", again)["retrain"][0] == "skipped"
+    assert airflow.get(f"dags/{FAMILY}.retrain/dagRuns")["total_entries"] == 1
