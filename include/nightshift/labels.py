@@ -12,7 +12,7 @@ from nightshift.config import ModelFamily
 from nightshift.database import Database, queries
 from nightshift.records import DatabaseError, LabelsError, SourceError
 
-OVERLAP = timedelta(days=7)
+OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
 
 
@@ -30,7 +30,7 @@ def collect(
     Parameters
     ----------
     since
-        Ask the source for labels known after this moment; by default, a week before the latest
+        Ask the source for labels known after this moment; by default, two days before the latest
         label that is there, or the family's whole window where there is none.
 
     Raises

@@ -61,6 +61,7 @@ __all__ = [
     "airflow_environment",
     "airflow_is_running",
     "down",
+    "fresh_database",
     "logins",
     "prepare",
     "psql_command",
@@ -102,6 +103,8 @@ def up(site: Site, *, airflow: bool = True, console: Console | None = None) -> N
     """
     tell = Progress(console or Console())
     with _alone(site):
+        if airflow:
+            _claim_port(site)
         _start_databases(site, tell)
         if airflow:
             _prepare_airflow(site, tell)
@@ -140,6 +143,22 @@ def airflow(site: Site, arguments: Sequence[str]) -> int:
     quiet = {"PYTHONWARNINGS": "ignore"}  # Airflow's command line warns of what nobody here uses
     environment = quiet | os.environ | airflow_environment(site)
     return subprocess.run([*_AIRFLOW, *arguments], env=environment, check=False).returncode
+
+
+def fresh_database(site: Site, name: str, template: str | None = None) -> str:
+    """An empty, migrated database beside ``nightshift``, or a copy of ``template``; its URL.
+
+    A database of that name is dropped first.
+    """
+    admin = make_url(admin_url(site))
+    with session(admin_url(site)) as connection:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        connection.exec_driver_sql(f"drop database if exists {quote(name)} with (force)")
+        copied = f" template {quote(template)}" if template else ""
+        connection.exec_driver_sql(f"create database {quote(name)}{copied}")
+    database.migrate(admin.set(database=name).render_as_string(hide_password=False))
+    own = make_url(site.database_url).set(database=name)
+    return own.render_as_string(hide_password=False)
 
 
 def airflow_is_running(site: Site) -> bool:
@@ -327,16 +346,24 @@ def _processes(site: Site) -> Processes:
     return Processes(runtime_folder(site), site.state / "logs", commands)
 
 
+def _claim_port(site: Site) -> None:
+    """Choose the port of Airflow's pages, before minutes are spent on what could not start."""
+    processes = _processes(site)
+    if processes.is_running():
+        return
+    processes.stop()
+    private_folder(processes.folder)
+    remembered = processes.folder / "ui-port"
+    remembered.unlink(missing_ok=True)
+    port = ui_url(site).rpartition(":")[2]
+    require_free_port(int(port), "Airflow", "NIGHTSHIFT_UI_PORT")
+    remembered.write_text(port)
+
+
 def _start_airflow(site: Site, tell: Progress) -> None:
     processes = _processes(site)
     url = ui_url(site)
     running = processes.is_running()
-    if not running:
-        processes.stop()
-        private_folder(processes.folder)
-        port = url.rpartition(":")[2]
-        require_free_port(int(port), "Airflow", "NIGHTSHIFT_UI_PORT")
-        (processes.folder / "ui-port").write_text(port)
     said = f"is running already at {url}" if running else f"is healthy at {url}"
     with tell("Airflow", "starting its four processes", said):
         processes.start(os.environ | airflow_environment(site))

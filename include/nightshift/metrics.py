@@ -79,19 +79,19 @@ def estimate(
     metric: str, task: Task, known: Outcomes, *, confidence: float = 0.95
 ) -> Estimate | None:
     """A metric with its two-sided interval; None where it is undefined on these rows."""
-    value = _score(metric, task, known)
-    if value is None:
+    found = value(metric, task, known)
+    if found is None:
         return None
     influence = _influence(metric, known)
     if influence is not None:
         error = _standard_error(influence)
         reach = float(norm.ppf(0.5 + confidence / 2)) * error
-        return Estimate(value, value - reach, value + reach)
+        return Estimate(found, found - reach, found + reach)
     low, high = np.quantile(
-        _resampled(known, lambda sample: _score(metric, task, sample)),
+        _resampled(known, lambda sample: value(metric, task, sample)),
         [0.5 - confidence / 2, 0.5 + confidence / 2],
     )
-    return Estimate(value, float(low), float(high))
+    return Estimate(found, float(low), float(high))
 
 
 def paired_difference(
@@ -102,22 +102,22 @@ def paired_difference(
     ``low`` and ``high`` are one-sided bounds, each at ``confidence``. None where the metric is
     undefined for either.
     """
-    before, after = _score(metric, task, champion), _score(metric, task, challenger)
+    before, after = value(metric, task, champion), value(metric, task, challenger)
     if before is None or after is None:
         return None
-    value = after - before
+    gain = after - before
     pulls = _influence(metric, champion), _influence(metric, challenger)
     if pulls[0] is not None and pulls[1] is not None:
         reach = float(norm.ppf(confidence)) * _standard_error(pulls[1] - pulls[0])
-        return Estimate(value, value - reach, value + reach)
+        return Estimate(gain, gain - reach, gain + reach)
 
     def difference(rows: Array) -> float | None:
-        pair = (_score(metric, task, side.take(rows)) for side in (champion, challenger))
+        pair = (value(metric, task, side.take(rows)) for side in (champion, challenger))
         old, new = pair
         return None if old is None or new is None else new - old
 
     low, high = np.quantile(_bootstrap(len(champion), difference), [1 - confidence, confidence])
-    return Estimate(value, float(low), float(high))
+    return Estimate(gain, float(low), float(high))
 
 
 def metric_problem(metric: str, task: Task) -> str | None:
@@ -127,26 +127,26 @@ def metric_problem(metric: str, task: Task) -> str | None:
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         return f"{metric!r} is not the name of a scikit-learn scorer{hint}"
     try:
-        _score(metric, task, _specimen(task))
+        value(metric, task, _specimen(task))
     except ConfigError as error:
         return str(error)
     return None
 
 
-def _score(metric: str, task: Task, known: Outcomes) -> float | None:
+def value(metric: str, task: Task, known: Outcomes) -> float | None:
     """The scorer's value on stored predictions; None where scikit-learn calls it undefined."""
     stored = _STORED[task](known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         try:
-            value = float(get_scorer(metric)(stored, np.arange(len(known)), known.truth))
+            found = float(get_scorer(metric)(stored, np.arange(len(known)), known.truth))
         except (ValueError, AttributeError, TypeError) as error:
             if len(np.unique(known.truth)) < 2:
                 return None
             raise ConfigError(
                 f"the metric {metric!r} does not apply to {task} from stored predictions: {error}"
             ) from error
-    return value if math.isfinite(value) else None
+    return found if math.isfinite(found) else None
 
 
 class _Stored(RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -264,6 +264,25 @@ def conclude(site: Site, comparison_id: int, *, now: datetime) -> int:
         return decision_id
 
 
+def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime) -> int:
+    """Make a version the champion on somebody's word, without proof; the decision's id."""
+    with connect(site.database_url).transaction() as tx:
+        version = registry.version(tx, version_id)
+        model_id, family = version.model.model_id, version.model.family
+        serving = registry.champion(tx, family, now)
+        said = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
+        decision_id = registry.decide(tx, said, subject=f"promote {version_id}: {reason}", now=now)
+        _registry(site).promote(
+            tx,
+            version,
+            instead_of=serving.version_id if serving else None,
+            decision_id=decision_id,
+            effective_from=now,
+            now=now,
+        )
+        return decision_id
+
+
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see; counts by name."""
     database = connect(site.database_url)

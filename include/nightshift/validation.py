@@ -6,6 +6,7 @@ under a one-sided bound. So a guard battery always runs before the expectations 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,11 +28,19 @@ def validate(
 ) -> int:
     """Judge a snapshot and store the verdict, check by check; the validation's id.
 
+    A snapshot that was accepted by the same rules is not judged again: its bytes cannot change.
+
     Raises
     ------
     SnapshotRejected
         A critical check failed. The verdict is stored before it is raised.
     """
+    rules = _rules_hash(family)
+    with database.transaction() as tx:
+        before = tx.maybe("validation.latest", snapshot_id=snapshot.snapshot_id)
+    if before is not None and before.rules_hash == rules and before.verdict != "rejected":
+        accepted: int = before.validation_id
+        return accepted
     table = store.read_table(snapshot.content_hash)
     checks = list(_guards(table, family))
     if all(check.success for check in checks):
@@ -42,6 +51,7 @@ def validate(
         validation_id: int = tx.one(
             "validation.store",
             snapshot_id=snapshot.snapshot_id,
+            rules_hash=rules,
             verdict=verdict,
             checks=as_json([asdict(check) for check in checks]),
             validated_at=now,
@@ -72,6 +82,11 @@ def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
             message = " ".join(str(error).split())
             key = f"expectations.{position}"
             yield Problem(family.folder / "model.yaml", key, f"{expectation.type}: {message}")
+
+
+def _rules_hash(family: ModelFamily) -> str:
+    rules = family.model_dump(include={"features", "expectations", "allow_empty"}, mode="json")
+    return hashlib.sha256(as_json(rules).encode()).hexdigest()
 
 
 def _guards(table: pa.Table, family: ModelFamily) -> Iterator[Check]:

@@ -1,5 +1,13 @@
 -- name: store
 -- Store a verdict with its checks.
-insert into nightshift.validations (snapshot_id, verdict, checks, validated_at)
-values (:snapshot_id, :verdict, cast(:checks as jsonb), :validated_at)
+insert into nightshift.validations (snapshot_id, rules_hash, verdict, checks, validated_at)
+values (:snapshot_id, :rules_hash, :verdict, cast(:checks as jsonb), :validated_at)
 returning validation_id;
+
+-- name: latest
+-- The latest verdict on a snapshot, and by which rules.
+select validation_id, rules_hash, verdict
+from nightshift.validations
+where snapshot_id = :snapshot_id
+order by validation_id desc
+limit 1;

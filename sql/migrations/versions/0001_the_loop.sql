@@ -35,12 +35,14 @@ comment on column nightshift.snapshots.dropped_rows is 'Rows that the query retu
 create table nightshift.validations (
     validation_id int generated always as identity primary key,
     snapshot_id   int not null references nightshift.snapshots,
+    rules_hash    text not null,
     verdict       text not null check (verdict in ('passed', 'warned', 'rejected')),
     checks        jsonb not null,
     validated_at  timestamptz not null
 );
 create index on nightshift.validations (snapshot_id);
 comment on table nightshift.validations is 'The verdict on one snapshot, check by check. The latest row counts.';
+comment on column nightshift.validations.rules_hash is 'What was expected: the same snapshot is judged once by the same rules.';
 
 -- Written by registry --------------- ---------------------------------------------------------
 

@@ -1,0 +1,266 @@
+"""``nightshift``: the same steps that Airflow runs, by hand, and the demonstration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nightshift import local
+from nightshift.config import Site
+from nightshift.records import NightshiftError
+
+app = typer.Typer(
+    help="Scores every row, every night; measures when the truth arrives; replaces on proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+demo_app = typer.Typer(help="The demonstration on the flights of 2013.", no_args_is_help=True)
+app.add_typer(demo_app, name="demo")
+console = Console()
+
+Family = Annotated[str, typer.Argument(help="The family, as its folder is named.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(help="A moment with its offset, 2026-11-03T02:00Z; the latest tick by default."),
+]
+
+
+def main() -> None:
+    """Run a command; our own errors end as one message and exit code 1."""
+    try:
+        app()
+    except NightshiftError as error:
+        Console(stderr=True).print(f"[red]error[/red] [{error.code}] {error}", highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    airflow: Annotated[bool, typer.Option(help="Start Airflow as well as the databases.")] = True,
+) -> None:
+    """Start the embedded Postgres and Airflow; what runs already is left alone."""
+    local.up(local.site(), airflow=airflow, console=console)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started, and nothing else. The data stays."""
+    local.down(local.site(), console=console)
+
+
+@app.command()
+def prepare() -> None:
+    """Migrate both databases and import the pools, for a deployment that runs Airflow itself."""
+    local.prepare(local.site(), console=console)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def airflow(context: typer.Context) -> None:
+    """Airflow's own command line, in this installation: nightshift airflow dags list."""
+    sys.exit(local.airflow(local.site(), context.args))
+
+
+@app.command()
+def check() -> None:
+    """List every problem of every family."""
+    from nightshift import steps
+
+    problems = steps.check(local.site())
+    for problem in problems:
+        console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
+    if problems:
+        raise typer.Exit(1)
+    console.print("every family is in order")
+
+
+@app.command()
+def train(family: Family, as_of: AsOf = None, reason: str = "trained by hand") -> None:
+    """Train a challenger and let it prove itself; the first version is promoted unopposed."""
+    from nightshift import steps
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = _moment(as_of) or site.family(family).previous_tick(now)
+    decision_id = steps.request_retrain(site, family, moment, reason=reason, by="cli", now=now)
+    with console.status(f"{family}: freezing what is missing, and fitting"):
+        version_id = steps.fit(site, decision_id, now=now)
+    with console.status(f"{family}: comparing with the champion"):
+        concluded = steps.conclude(site, steps.compare(site, version_id, now=now), now=now)
+    _tell_decision(site, concluded)
+
+
+@app.command()
+def score(family: Family, as_of: AsOf = None) -> None:
+    """Freeze, validate, score and publish one night, as the score DAG does."""
+    from nightshift import steps
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = _moment(as_of) or site.family(family).previous_tick(now)
+    with console.status(f"{family}: scoring {moment:%Y-%m-%d %H:%M}Z"):
+        snapshot_id = steps.freeze(site, family, moment, now=now)
+        steps.validate(site, snapshot_id, now=now)
+        shown = steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+    console.print(
+        f"{family} {shown['as_of']}: {shown['rows']} rows published, batch {shown['batch_id']},"
+        f" version {', '.join(map(str, shown['versions']))}",
+        highlight=False,
+    )
+
+
+@app.command()
+def simulate(
+    family: Family,
+    start: Annotated[
+        str, typer.Option("--from", help="The first night, 2026-03-14, or how long before --to: P290D.")
+    ],
+    end: Annotated[str | None, typer.Option("--to", help="The last night; last night if left out.")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="never, as-configured, always; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the CSV and the plot go.")] = Path("build/simulate"),
+) -> None:
+    """Live through past nights under each policy, each in a database of its own, side by side."""
+    from nightshift import simulation
+
+    policies = _policies(policy)
+    site = local.site()
+    last = _day(end, "--to") if end else site.family(family).previous_tick(datetime.now(UTC))
+    first = last - _duration(start) if start.startswith("P") else _day(start, "--from")
+    nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
+    expected = len(list(site.family(family).ticks(nights[0] - timedelta(seconds=1), nights[1])))
+    with _progress() as bars:
+        tasks = {name: bars.add_task(name, total=None) for name in ("snapshots", *policies)}
+
+        def tell(name: str, night: datetime) -> None:
+            total = None if name == "snapshots" else expected
+            bars.update(tasks[name], advance=1, total=total, description=f"{name} {night:%Y-%m-%d}")
+
+        outcomes = simulation.simulate(
+            site,
+            family,
+            *nights,
+            policies,
+            folder=site.state / "simulations" / family,
+            make_database=lambda name, template: local.fresh_database(site, name, template),
+            progress=tell,
+        )
+    _tell_simulation(site, family, outcomes, out)
+
+
+@demo_app.command("load")
+def demo_load() -> None:
+    """Fill the warehouse with the flights of 2013, moved to end last night."""
+    from nightshift import warehouse
+
+    site = local.site()
+    with console.status("flights"):
+        report = warehouse.load(
+            local.admin_url(site, "warehouse"), today=_today(), progress=console.print
+        )
+    console.print(str(report), highlight=False)
+
+
+@demo_app.command("run")
+def demo_run() -> None:
+    """Everything: load, a past of 190 nights, Airflow, one cycle by its scheduler."""
+    from nightshift import demo
+
+    demo.run(local.site(), now=datetime.now(UTC), console=console)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no moment; write 2026-11-03T02:00Z") from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} could be any time zone's; write {text}Z for UTC")
+    return moment.astimezone(UTC)
+
+
+def _day(text: str, option: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        raise typer.BadParameter(f"{option}: {text!r} is no date; write 2026-03-14") from None
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return TypeAdapter(timedelta).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter(f"--from: {text!r} is no ISO 8601 duration; write P290D") from None
+
+
+def _policies(given: list[str] | None) -> list:  # type: ignore[type-arg]
+    from nightshift.simulation import POLICIES
+
+    unknown = sorted(set(given or []) - set(POLICIES))
+    if unknown:
+        raise typer.BadParameter(
+            f"--policy: {', '.join(unknown)} is not known; accepted: {', '.join(POLICIES)}"
+        )
+    return [policy for policy in POLICIES if not given or policy in given]
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        yield bars
+
+
+def _tell_decision(site: Site, decision_id: int) -> None:
+    from nightshift import registry
+    from nightshift.database import connect
+
+    with connect(site.database_url).transaction() as tx:
+        decision = registry.decision(tx, decision_id)
+    console.print(f"{decision.kind}: {decision.reason}", highlight=False)
+
+
+def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
+    import pandas as pd
+
+    from nightshift import simulation
+
+    family = site.family(name)
+    table = Table(title=f"{name}: {family.performance.metric} over every labelled prediction")
+    for heading in ("policy", "metric", "fits", "breaches", "promotions", "nights"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for o in outcomes:
+        table.add_row(
+            o.policy, f"{o.value:.3f}", str(o.fits), str(o.breaches), str(o.promotions), str(len(o.nights))
+        )
+    console.print(table)
+    share = simulation.won_back(outcomes)
+    if share is not None:
+        console.print(f"as-configured wins back {share:.0%} of what retraining every night wins")
+    out.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat([o.nights.assign(policy=o.policy) for o in outcomes])
+    frame.to_csv(out / f"{name}.csv", index=False)
+    simulation.plot(family, outcomes, out / f"{name}.png")
+    console.print(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}", highlight=False)

@@ -1,0 +1,320 @@
+"""The nightly loop over past nights, with the clock that the scheduler would have shown.
+
+``live_through`` writes history into a site; ``simulate`` lives through the same nights once for
+each policy, every policy in a database of its own, and holds the results side by side.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from queue import Empty
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+
+from nightshift import metrics, monitoring, registry, steps
+from nightshift.config import ModelFamily, Site, next_tick
+from nightshift.database import connect
+from nightshift.records import ConfigError, SnapshotRejected
+
+Policy = Literal["never", "as-configured", "always"]
+POLICIES: tuple[Policy, ...] = ("never", "as-configured", "always")
+
+RUN_TIME = timedelta(minutes=5)
+"""How long after its tick a run of the simulated scheduler does its work."""
+
+Progress = Callable[[datetime], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a policy came to.
+
+    ``value`` is the family's metric over every labelled prediction, as a scikit-learn scorer gives
+    it (greater is better); ``nights`` has one row for each night: ``as_of``, ``value`` (NaN where
+    undefined), ``predictions``, ``labels``, ``version``.
+    """
+
+    policy: Policy
+    value: float
+    fits: int
+    breaches: int
+    promotions: int
+    nights: pd.DataFrame
+
+
+def simulate(
+    site: Site,
+    family_name: str,
+    start: datetime,
+    end: datetime,
+    policies: Sequence[Policy],
+    *,
+    folder: Path,
+    make_database: Callable[[str, str | None], str],
+    progress: Callable[[str, datetime], None],
+    processes: int = 2,
+) -> list[Outcome]:
+    """Live through the nights in [start, end] under each policy.
+
+    Parameters
+    ----------
+    folder
+        Where the simulations keep their stores and changed copies of ``model.yaml``.
+    make_database
+        Given a name, and the name of a database to copy or None, makes a fresh, migrated database
+        and returns its URL.
+    progress
+        Told what is being lived through (``snapshots`` or a policy) and how far it has come.
+    """
+    family = site.family(family_name)
+    shutil.rmtree(folder, ignore_errors=True)
+    base_name = f"simulate_{family_name}"
+    base = replace(site, state=folder, database_url=make_database(base_name, None))
+    _refuse_mutable(family)
+    _prepare(base, family, start, end, lambda night: progress("snapshots", night))
+    connect(base.database_url).close()
+    sites = {
+        policy: replace(
+            base,
+            models=models_for(base, family_name, policy, folder),
+            database_url=make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
+        )
+        for policy in policies
+    }
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+        queue: Any = manager.Queue()
+        # The longest first: it refits every night.
+        ordered = sorted(policies, key=lambda policy: policy != "always")
+        running = {
+            policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue)
+            for policy in ordered
+        }
+        _relay(queue, list(running.values()), progress)
+        return [running[policy].result() for policy in policies]
+
+
+def live_through(
+    site: Site,
+    family_name: str,
+    start: datetime,
+    end: datetime,
+    *,
+    progress: Progress = lambda night: None,
+    every_night: bool = False,
+) -> None:
+    """Score, monitor and retrain at every tick in [start, end], in order.
+
+    A family without a champion gets its first one at ``start``. With ``every_night`` a new version
+    is trained on all that is known and promoted unopposed after each monitoring.
+    """
+    family = site.family(family_name)
+    _first_champion(site, family, start, every_night)
+    for tick, kind in _ticks(family, start, end):
+        now = tick + RUN_TIME
+        if kind == "score":
+            score_night(site, family_name, tick, now=now)
+            progress(tick)
+            continue
+        steps.collect_labels(site, family_name, tick, now=now)
+        steps.measure(site, family_name, tick, now=now)
+        for decision_id in steps.decide(site, family_name, tick, now=now):
+            retrain(site, decision_id, now=now)
+        if every_night:
+            _refit(site, family_name, tick, now)
+
+
+def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
+    """Freeze, validate, score and publish one night; False where validation rejected it."""
+    snapshot_id = steps.freeze(site, family_name, as_of, now=now)
+    try:
+        steps.validate(site, snapshot_id, now=now)
+    except SnapshotRejected:
+        return False
+    steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+    return True
+
+
+def retrain(site: Site, decision_id: int, *, now: datetime) -> int:
+    """Fit, compare and conclude what a decision calls for; the concluding decision's id."""
+    version_id = steps.fit(site, decision_id, now=now)
+    return steps.conclude(site, steps.compare(site, version_id, now=now), now=now)
+
+
+def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Path:
+    """A models folder in which the family follows a policy: its own, or never to retrain."""
+    if policy == "as-configured":
+        return site.models
+    models = folder / f"models-{policy}"
+    shutil.copytree(site.models / family_name, models / family_name, dirs_exist_ok=True)
+    file = models / family_name / "model.yaml"
+    changed = yaml.safe_load(file.read_text())
+    changed["retrain"]["when"] = None
+    file.write_text(yaml.safe_dump(changed, sort_keys=False))
+    return models
+
+
+def won_back(outcomes: Sequence[Outcome]) -> float | None:
+    """The share of what ``always`` wins over ``never`` that ``as-configured`` wins as well."""
+    value = {outcome.policy: outcome.value for outcome in outcomes}
+    if set(value) != set(POLICIES) or value["always"] == value["never"]:
+        return None
+    return (value["as-configured"] - value["never"]) / (value["always"] - value["never"])
+
+
+def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
+    """The metric by night, a week's running mean, one line for each policy; promotions as dots."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots()
+    styles = {"never": ("#999999", "-"), "as-configured": ("#0072B2", "-"), "always": ("#D55E00", "--")}
+    for outcome in outcomes:
+        nights = outcome.nights.set_index("as_of")
+        smooth = nights["value"].rolling(7, min_periods=1).mean()
+        colour, line = styles[outcome.policy]
+        label = f"{outcome.policy}: {outcome.value:.3f}, {outcome.fits} fits"
+        axes.plot(smooth.index, smooth, color=colour, linestyle=line, label=label)
+        if outcome.policy == "as-configured":
+            new = nights["version"].ne(nights["version"].shift()).iloc[1:]
+            at = smooth.iloc[1:][new]
+            axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
+    threshold = family.performance.threshold
+    axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":", label=f"threshold {threshold:g}")
+    axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
+    axes.set_title(f"{family.family}: what retraining wins (greater is better)")
+    axes.legend(loc="lower left", fontsize=9)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+
+
+def _live(
+    site: Site, family_name: str, start: datetime, end: datetime, policy: Policy, queue: Any
+) -> Outcome:
+    live_through(
+        site,
+        family_name,
+        start,
+        end,
+        progress=lambda night: queue.put((policy, night)),
+        every_night=policy == "always",
+    )
+    return _outcome(site, site.family(family_name), start, end, policy)
+
+
+def _relay(
+    queue: Any, running: list[Future[Outcome]], progress: Callable[[str, datetime], None]
+) -> None:
+    """Pass progress on until every policy is through; the first failure ends the waiting."""
+    while not all(future.done() for future in running):
+        if any(future.done() and future.exception() for future in running):
+            return
+        try:
+            progress(*queue.get(timeout=0.5))
+        except Empty:
+            continue
+
+
+def _prepare(
+    base: Site, family: ModelFamily, start: datetime, end: datetime, progress: Progress
+) -> None:
+    """Freeze every night once, for training as for scoring; policies then find the snapshots."""
+    earliest = (
+        start - family.retrain.training.window - family.promotion.holdout - family.labels.maturity
+    )
+    for night in steps.missing_nights(base, family, earliest, end):
+        steps.prepare_night(base, family.family, night, now=night + RUN_TIME)
+        progress(night)
+
+
+def _first_champion(site: Site, family: ModelFamily, start: datetime, unopposed: bool) -> None:
+    with connect(site.database_url).transaction() as tx:
+        if registry.champion(tx, family.family, start) is not None:
+            return
+    decision_id = steps.request_retrain(
+        site, family.family, start, reason="the first model", by="simulation", now=start
+    )
+    if unopposed:
+        version_id = steps.fit(site, decision_id, now=start, holdout=timedelta(0))
+        steps.promote(site, version_id, reason="the first model", by="simulation", now=start)
+    else:
+        retrain(site, decision_id, now=start)
+
+
+def _refit(site: Site, family_name: str, tick: datetime, now: datetime) -> None:
+    decision_id = steps.request_retrain(
+        site, family_name, tick, reason="every night", by="simulation", now=now
+    )
+    version_id = steps.fit(site, decision_id, now=now, holdout=timedelta(0))
+    steps.promote(site, version_id, reason="every night", by="simulation", now=now)
+
+
+def _ticks(
+    family: ModelFamily, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, Literal["score", "monitor"]]]:
+    scores = [(tick, "score") for tick in family.ticks(start - timedelta(seconds=1), end)]
+    monitors, tick = [], start
+    while (tick := next_tick(family.schedule.monitor, family.schedule.timezone, tick)) <= end:
+        monitors.append((tick, "monitor"))
+    yield from sorted(chain(scores, monitors))  # type: ignore[misc]
+
+
+def _outcome(
+    site: Site, family: ModelFamily, start: datetime, end: datetime, policy: Policy
+) -> Outcome:
+    """Judge a policy by every label that is known once the last night has matured."""
+    database = connect(site.database_url)
+    known_by = end + family.labels.maturity
+    steps.collect_labels(site, family.family, known_by, now=known_by)
+    rows = monitoring.outcomes(
+        database, family, start - timedelta(seconds=1), end, known_by
+    )
+    with database.transaction() as tx:
+        counts = tx.one("simulation.counts", family=family.family, start=start)
+        versions = {row.as_of: row.number for row in tx.rows("simulation.versions", family=family.family)}
+    nights = pd.DataFrame(
+        [_night(family, as_of, night, versions) for as_of, night in rows.groupby("as_of")]
+    )
+    whole = _value(family, rows)
+    return Outcome(
+        policy, float("nan") if whole is None else whole,
+        counts.fits, counts.breaches, counts.promotions, nights,
+    )  # fmt: skip
+
+
+def _night(
+    family: ModelFamily, as_of: Any, rows: pd.DataFrame, versions: dict[datetime, int]
+) -> dict[str, Any]:
+    return {
+        "as_of": as_of,
+        "value": _value(family, rows),
+        "predictions": len(rows),
+        "labels": int(rows["value"].notna().sum()),
+        "version": versions[as_of.to_pydatetime()],
+    }
+
+
+def _value(family: ModelFamily, rows: pd.DataFrame) -> float | None:
+    known = rows[rows["value"].notna()]
+    if known.empty:
+        return None
+    return metrics.value(
+        family.performance.metric, family.task, metrics.outcomes(known, family.task)
+    )
+
+
+def _refuse_mutable(family: ModelFamily) -> None:
+    if family.source.history != "append_only":
+        raise ConfigError(
+            f"{family.family} cannot be simulated: source.history is {family.source.history}, so its"
+            " past nights cannot be frozen any more"
+        )
