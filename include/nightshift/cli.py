@@ -124,13 +124,18 @@ def score(family: Family, as_of: AsOf = None) -> None:
 def simulate(
     family: Family,
     start: Annotated[
-        str, typer.Option("--from", help="The first night, 2026-03-14, or how long before --to: P290D.")
+        str,
+        typer.Option("--from", help="The first night, 2026-03-14, or how long before --to: P290D."),
     ],
-    end: Annotated[str | None, typer.Option("--to", help="The last night; last night if left out.")] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="The last night; last night if left out.")
+    ] = None,
     policy: Annotated[
         list[str] | None, typer.Option(help="never, as-configured, always; all by default.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the CSV and the plot go.")] = Path("build/simulate"),
+    out: Annotated[Path, typer.Option(help="Where the CSV and the plot go.")] = Path(
+        "build/simulate"
+    ),
 ) -> None:
     """Live through past nights under each policy, each in a database of its own, side by side."""
     from nightshift import simulation
@@ -228,7 +233,12 @@ def _policies(given: list[str] | None) -> list:  # type: ignore[type-arg]
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bars:
         yield bars
 
@@ -253,7 +263,12 @@ def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None: 
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for o in outcomes:
         table.add_row(
-            o.policy, f"{o.value:.3f}", str(o.fits), str(o.breaches), str(o.promotions), str(len(o.nights))
+            o.policy,
+            f"{o.value:.3f}",
+            str(o.fits),
+            str(o.breaches),
+            str(o.promotions),
+            str(len(o.nights)),
         )
     console.print(table)
     share = simulation.won_back(outcomes)

@@ -150,6 +150,8 @@ class Database:
             connect_args={"options": options, "connect_timeout": 10},
         )
         self._libpq_uri = _libpq_uri(self._url, options)
+        # Kept open: ADBC learns the server's types anew with every connection.
+        self._idle: list[adbc.Connection] = []
 
     def __str__(self) -> str:
         return self._url.render_as_string(hide_password=True)
@@ -163,13 +165,22 @@ class Database:
     @contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
-        with self._nouns(), adbc.connect(self._libpq_uri) as connection:
-            yield Bulk(connection)
-            connection.commit()
+        with self._nouns():
+            connection = self._idle.pop() if self._idle else adbc.connect(self._libpq_uri)
+            try:
+                yield Bulk(connection)
+                connection.commit()
+            except BaseException:
+                # Whatever happened to it, the next caller gets a new one.
+                connection.close()
+                raise
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Give every connection back to the server."""
         self._engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
 
     @contextmanager
     def _nouns(self) -> Iterator[None]:
@@ -192,7 +203,9 @@ class Database:
 
 
 @cache
-def connect(url: str, *, role: str | None = "nightshift_writer", read_only: bool = False) -> Database:
+def connect(
+    url: str, *, role: str | None = "nightshift_writer", read_only: bool = False
+) -> Database:
     """The database at ``url``; one pool for each process."""
     return Database(url, role=role, read_only=read_only)
 

@@ -68,7 +68,7 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
     with (
         Progress(*columns, console=console) as bars,
         context.Manager() as manager,
-        ProcessPoolExecutor(len(families), context) as pool,
+        ProcessPoolExecutor(len(families), context, simulation.one_thread) as pool,
     ):
         queue: Any = manager.Queue()
         bars_of, running = {}, []
@@ -203,7 +203,9 @@ def _watch(airflow: Airflow, dags: list[str], tell: Callable[[str], None]) -> No
         states = {(dag, run): state for dag in dags for run, state in airflow.runs(dag).items()}
         failed = [f"{dag} {run}" for (dag, run), state in states.items() if state == "failed"]
         if failed:
-            raise SetupError(f"failed in Airflow: {', '.join(failed)}; open the run and read its log")
+            raise SetupError(
+                f"failed in Airflow: {', '.join(failed)}; open the run and read its log"
+            )
         going = sorted({dag for (dag, _), state in states.items() if state not in _OVER})
         tell(f"Airflow: running {', '.join(going)}")
         return not going
@@ -234,7 +236,11 @@ def _tell(site: Site, before: dict[str, int], console: Console) -> None:
     console.print(table)
     login = local.logins(site)["admin"]
     console.print(f"Airflow   {local.ui_url(site)}   user admin, password {login}", highlight=False)
-    console.print("Readers   " + local.psql_command(site, "nightshift_reader"), soft_wrap=True, highlight=False)
+    console.print(
+        "Readers   " + local.psql_command(site, "nightshift_reader"),
+        soft_wrap=True,
+        highlight=False,
+    )
     console.print("Stop      nightshift down (the data stays; make demo goes on from there)")
 
 

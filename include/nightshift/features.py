@@ -44,7 +44,9 @@ def _type_problem(name: str, found: pa.DataType, features: Features) -> list[str
         wanted = "integer, double precision or boolean"
     else:
         accepted, wanted = pa.types.is_string(found) or pa.types.is_large_string(found), "text"
-    return [] if accepted else [f"column {name!r} is {found}, not {wanted}; cast it in features.sql"]
+    return (
+        [] if accepted else [f"column {name!r} is {found}, not {wanted}; cast it in features.sql"]
+    )
 
 
 def frame(table: pa.Table, features: Features) -> pd.DataFrame:

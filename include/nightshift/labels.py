@@ -71,7 +71,9 @@ def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime
 def _query(source: Database, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
     file = family.folder / "labels.sql"
     sql = family.labels_sql
-    parameters = {"since": since, "as_of": as_of} if re.search(r":since\b", sql) else {"as_of": as_of}
+    parameters = (
+        {"since": since, "as_of": as_of} if re.search(r":since\b", sql) else {"as_of": as_of}
+    )
     try:
         with source.bulk() as bulk:
             table = bulk.read(sql, parameters)

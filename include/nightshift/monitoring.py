@@ -61,9 +61,7 @@ def outcomes(
         ).to_pandas()
 
 
-def _measure(
-    database: Database, family: ModelFamily, model: Model, as_of: datetime
-) -> Measurement:
+def _measure(database: Database, family: ModelFamily, model: Model, as_of: datetime) -> Measurement:
     rule = family.performance
     end = as_of - family.labels.maturity
     start = end - rule.window

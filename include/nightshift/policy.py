@@ -47,7 +47,9 @@ def decide(
         return _decision(latest, "alert", "too_few_breaches", reason, **inputs)
     if last_retrain is not None and latest.as_of - last_retrain < rule.cooldown:
         until = last_retrain + rule.cooldown
-        reason = f"{describe(latest)}; {counted}, but the cooldown lasts until {until:%Y-%m-%d %H:%M}Z"
+        reason = (
+            f"{describe(latest)}; {counted}, but the cooldown lasts until {until:%Y-%m-%d %H:%M}Z"
+        )
         return _decision(latest, "alert", "cooldown", reason, **inputs)
     return _decision(latest, "retrain", "breaches", f"{describe(latest)}; {counted}", **inputs)
 

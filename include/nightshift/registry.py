@@ -316,9 +316,7 @@ def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
     return f"{artifact_hash}\n{json.dumps(json.loads(as_json(manifest)), sort_keys=True)}".encode()
 
 
-def _predict(
-    pipeline: Pipeline, frame: Any, task: str
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
     if task == "regression":
         return np.asarray(pipeline.predict(frame), dtype=np.float64), None
     probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)

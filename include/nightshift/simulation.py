@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
+from threadpoolctl import threadpool_limits
 
 from nightshift import metrics, monitoring, registry, steps
 from nightshift.config import ModelFamily, Site, next_tick
@@ -91,7 +92,9 @@ def simulate(
         for policy in policies
     }
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(
+        processes, context, one_thread
+    ) as pool:
         queue: Any = manager.Queue()
         # The longest first: it refits every night.
         ordered = sorted(policies, key=lambda policy: policy != "always")
@@ -177,7 +180,11 @@ def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.subplots()
-    styles = {"never": ("#999999", "-"), "as-configured": ("#0072B2", "-"), "always": ("#D55E00", "--")}
+    styles = {
+        "never": ("#999999", "-"),
+        "as-configured": ("#0072B2", "-"),
+        "always": ("#D55E00", "--"),
+    }
     for outcome in outcomes:
         nights = outcome.nights.set_index("as_of")
         smooth = nights["value"].rolling(7, min_periods=1).mean()
@@ -189,12 +196,19 @@ def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
             at = smooth.iloc[1:][new]
             axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
     threshold = family.performance.threshold
-    axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":", label=f"threshold {threshold:g}")
+    axes.axhline(
+        threshold, color="black", linewidth=0.8, linestyle=":", label=f"threshold {threshold:g}"
+    )
     axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
     axes.set_title(f"{family.family}: what retraining wins (greater is better)")
     axes.legend(loc="lower left", fontsize=9)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
+
+
+def one_thread() -> None:
+    """Keep this process to one thread: nights are small, and the processes share the cores."""
+    threadpool_limits(limits=1)
 
 
 def _live(
@@ -275,12 +289,12 @@ def _outcome(
     database = connect(site.database_url)
     known_by = end + family.labels.maturity
     steps.collect_labels(site, family.family, known_by, now=known_by)
-    rows = monitoring.outcomes(
-        database, family, start - timedelta(seconds=1), end, known_by
-    )
+    rows = monitoring.outcomes(database, family, start - timedelta(seconds=1), end, known_by)
     with database.transaction() as tx:
         counts = tx.one("simulation.counts", family=family.family, start=start)
-        versions = {row.as_of: row.number for row in tx.rows("simulation.versions", family=family.family)}
+        versions = {
+            row.as_of: row.number for row in tx.rows("simulation.versions", family=family.family)
+        }
     nights = pd.DataFrame(
         [_night(family, as_of, night, versions) for as_of, night in rows.groupby("as_of")]
     )

@@ -109,6 +109,4 @@ def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> 
 
 
 def _snapshot(row: object) -> Snapshot:
-    return Snapshot(
-        **{name: getattr(row, name) for name in Snapshot.__dataclass_fields__}
-    )
+    return Snapshot(**{name: getattr(row, name) for name in Snapshot.__dataclass_fields__})

@@ -52,9 +52,7 @@ def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> i
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
         source = _source(site, family)
-        return snapshots.freeze(
-            database, _store(site), source, family, as_of, now=now
-        ).snapshot_id
+        return snapshots.freeze(database, _store(site), source, family, as_of, now=now).snapshot_id
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -160,9 +158,7 @@ def request_retrain(
         return registry.decide(tx, asked, subject=subject, now=now)
 
 
-def fit(
-    site: Site, decision_id: int, *, now: datetime, holdout: timedelta | None = None
-) -> int:
+def fit(site: Site, decision_id: int, *, now: datetime, holdout: timedelta | None = None) -> int:
     """Train the challenger that a decision calls for; its version id.
 
     Nights whose snapshot is missing are frozen first, where the source keeps its history.
@@ -290,9 +286,7 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
 
 
 @contextmanager
-def _audited(
-    site: Site, family: str, as_of: datetime, now: datetime
-) -> Iterator[Database]:
+def _audited(site: Site, family: str, as_of: datetime, now: datetime) -> Iterator[Database]:
     """The database of a step whose refusals go into the audit trail."""
     database = connect(site.database_url)
     try:

@@ -312,9 +312,7 @@ def _outcomes(family: ModelFamily, rows: Rows, model: LoadedVersion) -> metrics.
         predicted = model.predict(rows.table)
     except ScoringError as error:
         raise TrainingError(f"{family.family}: the comparison failed: {error}") from error
-    frame = pd.DataFrame(
-        {"value": rows.value, "score": predicted.score, "label": predicted.label}
-    )
+    frame = pd.DataFrame({"value": rows.value, "score": predicted.score, "label": predicted.label})
     return metrics.outcomes(frame, family.task)
 
 
@@ -331,4 +329,3 @@ def comparison(tx: Transaction, comparison_id: int) -> Comparison:
     """The comparison of this id."""
     row = tx.one("training.get_comparison", comparison_id=comparison_id)
     return Comparison(**{name: getattr(row, name) for name in Comparison.__dataclass_fields__})
-

@@ -28,6 +28,7 @@ from nightshift.embedded import session
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"
+DAGS = {"maintain", *(f"{FAMILY}.{kind}" for kind in ("score", "monitor", "retrain"))}
 NIGHTS = 3  # published before Airflow starts, all mature
 pytestmark = pytest.mark.timeout(420)
 
@@ -51,11 +52,15 @@ class Airflow:
         answer: dict[str, Any] = self.http.get(path, params=query).raise_for_status().json()
         return answer
 
-    def trigger(self, dag_id: str, **conf: Any) -> str:
-        body = {"logical_date": None, "conf": conf}
+    def trigger(self, dag_id: str, partition_key: str | None = None, **conf: Any) -> str:
+        """Ask for a run; its id."""
+        body = {"logical_date": None, "partition_key": partition_key, "conf": conf}
         run = self.http.post(f"dags/{dag_id}/dagRuns", json=body).raise_for_status().json()
         run_id: str = run["dag_run_id"]
         return run_id
+
+    def unpause(self, dag_id: str) -> None:
+        self.http.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
 
     def outcome(self, dag_id: str, run_id: str) -> str:
         """Wait until a run ends; its state."""
@@ -152,12 +157,13 @@ def write_history(site: Site, family: ModelFamily, last: datetime) -> None:
         steps.publish(site, steps.score(site, snapshot, now=now), now=now)
 
 
-def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> None:
-    """Wait until the dag-processor has stored these DAGs."""
+def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> set[str]:
+    """Wait until the dag-processor has stored these DAGs; the same ids."""
     deadline = time.monotonic() + seconds
     while dag_ids - {dag["dag_id"] for dag in airflow.get("dags")["dags"]}:
         assert time.monotonic() < deadline, airflow.get("importErrors")
         time.sleep(0.5)
+    return dag_ids
 
 
 @pytest.fixture(scope="module")
@@ -180,11 +186,8 @@ def loop() -> Iterator[Loop]:
             write_history(site, family, as_of)
             local.up(site)
             airflow = Airflow.log_in(local.ui_url(site), "admin", local.logins(site)["admin"])
-            kinds = ("score", "monitor", "retrain")
-            until_listed(airflow, {f"{FAMILY}.{kind}" for kind in kinds})
-            for kind in kinds:
-                paused = airflow.http.patch(f"dags/{FAMILY}.{kind}", json={"is_paused": False})
-                paused.raise_for_status()
+            for dag_id in until_listed(airflow, DAGS):
+                airflow.unpause(dag_id)
             yield Loop(site, airflow, as_of)
         finally:
             local.down(site)
@@ -198,6 +201,7 @@ def asked(loop: Loop) -> dict[str, str]:
     return {
         "monitor": trigger(f"{FAMILY}.monitor", as_of=loop.as_of.isoformat()),
         "score": trigger(f"{FAMILY}.score", as_of=loop.as_of.isoformat()),
+        "maintain": trigger("maintain"),
         "no offset": trigger(f"{FAMILY}.score", as_of="2026-01-05T02:00:00"),
     }
 
@@ -216,9 +220,8 @@ def test_a_night_is_published_whole_announced_and_the_same_when_run_again(
     assert datetime.fromisoformat(event["extra"]["as_of"]) == loop.as_of
     assert event["partition_key"] == loop.as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    airflow.succeed(
-        f"{FAMILY}.score", airflow.trigger(f"{FAMILY}.score", as_of=loop.as_of.isoformat())
-    )
+    again = airflow.trigger(f"{FAMILY}.score", partition_key=event["partition_key"])
+    airflow.succeed(f"{FAMILY}.score", again)
     assert loop.predictions() == first
 
 
@@ -252,3 +255,9 @@ def test_a_breach_is_retrained_once_however_often_it_is_measured(
     airflow.succeed(f"{FAMILY}.monitor", again)
     assert airflow.tasks(f"{FAMILY}.monitor", again)["retrain"][0] == "skipped"
     assert airflow.get(f"dags/{FAMILY}.retrain/dagRuns")["total_entries"] == 1
+
+
+def test_maintenance_leaves_published_nights_alone(loop: Loop, asked: dict[str, str]) -> None:
+    loop.airflow.succeed("maintain", asked["maintain"])
+    nights = "select count(distinct as_of) from predictions where family = %s and as_of < %s"
+    assert loop.rows(nights, FAMILY, loop.as_of) == [(NIGHTS,)]

@@ -71,7 +71,8 @@ def over_tcp(url: str, port: int | None, password: str | None) -> str:
 
 def listening(*processes: psutil.Process) -> set[tuple[str, int]]:
     """Addresses and ports that these processes, or all on this machine, listen on."""
-    found = [one.net_connections("tcp") for one in processes] or [psutil.net_connections("tcp")]
+    everyone = processes or [psutil]
+    found = [one.net_connections("tcp") for one in everyone]
     return {
         (each.laddr[0], each.laddr[1])
         for connections in found

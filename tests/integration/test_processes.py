@@ -76,7 +76,7 @@ def test_a_killed_program_comes_back_and_what_it_left_is_gone(processes: Process
     parent, child = running(processes)
     os.kill(parent.pid, signal.SIGKILL)
     assert eventually(lambda: parent not in running(processes))
-    assert not child.is_running()
+    assert eventually(lambda: not child.is_running())
 
 
 def test_a_program_starts_with_the_given_environment(processes: Processes) -> None:
