@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-demo_app = typer.Typer(help="The demonstration on the flights of 2013.", no_args_is_help=True)
+demo_app = typer.Typer(help="Load the flights, live through 190 nights, run one cycle in Airflow.")
 app.add_typer(demo_app, name="demo")
 console = Console()
 
@@ -178,12 +178,13 @@ def demo_load() -> None:
     console.print(str(report), highlight=False)
 
 
-@demo_app.command("run")
-def demo_run() -> None:
-    """Everything: load, a past of 190 nights, Airflow, one cycle by its scheduler."""
-    from nightshift import demo
+@demo_app.callback(invoke_without_command=True)
+def demo_all(context: typer.Context) -> None:
+    """Load the flights, live through 190 nights, start Airflow, run one cycle by its scheduler."""
+    if context.invoked_subcommand is None:
+        from nightshift import demo
 
-    demo.run(local.site(), now=datetime.now(UTC), console=console)
+        demo.run(local.site(), now=datetime.now(UTC), console=console)
 
 
 def _today() -> date:

@@ -34,7 +34,7 @@ from nightshift.records import ConfigError
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-"""Family names are folder names, DAG ids and parts of SQL names: short, lower case, no surprises."""
+"""Family names are folder names, DAG ids and parts of SQL names: short, lower case, plain."""
 
 
 def _iso_duration(value: object) -> object:
@@ -79,7 +79,7 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """Where features.sql and labels.sql run: an Airflow connection, and whether it keeps history."""
+    """Where features.sql and labels.sql run: an Airflow connection, and if it keeps history."""
 
     connection: str
     history: Literal["append_only", "mutable"]
@@ -109,7 +109,7 @@ class Features(_Section):
 
 
 class Estimator(_Section):
-    """``build`` is ``<module>.<function>`` in the family's folder; it returns an unfitted Pipeline."""
+    """``build`` is ``<module>.<function>`` in the family's folder and returns a Pipeline."""
 
     build: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")] = (
         "estimator.build"
@@ -149,7 +149,7 @@ class Labels(_Section):
 
 
 class Performance(_Section):
-    """What is measured: a scikit-learn scorer over a window of matured nights. Greater is better."""
+    """What is measured: a scikit-learn scorer over matured nights. Greater is better."""
 
     metric: str
     window: Duration
@@ -185,7 +185,7 @@ class Retrain(_Section):
 
 
 class Promotion(_Section):
-    """The proof a challenger owes: a paired test on ``holdout`` nights neither model was trained on."""
+    """The proof a challenger owes: a paired test on nights neither model was trained on."""
 
     holdout: Duration
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -195,7 +195,7 @@ class Promotion(_Section):
 
 
 class ModelFamily(_Section):
-    """A folder in ``include/models``: one estimator recipe, one features query, one labels query."""
+    """A folder in ``include/models``: an estimator, a features query, a labels query."""
 
     family: Annotated[str, Field(pattern=f"^{FAMILY_NAME.pattern}$")]
     description: str
@@ -212,6 +212,9 @@ class ModelFamily(_Section):
     retrain: Retrain
     promotion: Promotion
     _folder: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Any) -> None:
+        self._folder = (context or {}).get("folder", Path())
 
     @property
     def folder(self) -> Path:
@@ -371,14 +374,13 @@ def _read_family(folder: Path) -> ModelFamily | list[Problem]:
     if not file.is_file():
         return missing
     try:
-        raw = yaml.load(file.read_text(), _YAML)
+        raw = yaml.load(file.read_text(), _YAML)  # noqa: S506 - both are safe loaders
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return [*missing, Problem(file, "", f"is not readable YAML: {_one_line(error)}")]
     if not isinstance(raw, dict):
         return [*missing, Problem(file, "", f"holds {type(raw).__name__}, not keys and values")]
     try:
-        family = ModelFamily.model_validate(raw)
-        family._folder = folder
+        family = ModelFamily.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
         return [*missing, *(_problem(file, item) for item in error.errors())]
     problems = [*missing, *_folder_problems(family, file)]

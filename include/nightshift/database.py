@@ -25,7 +25,7 @@ from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from nightshift.records import DatabaseError, DatabaseUnavailable, NightshiftError
+from nightshift.records import DatabaseError, DatabaseUnavailable
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -33,7 +33,7 @@ SQL = Path(__file__).resolve().parents[2] / "sql"
 # shutting down or starting, too many connections, serialisation, deadlock, lock not available.
 _TRANSIENT = re.compile(r"08...|57P0.|53300|40001|40P01|55P03")
 
-_POSITIONAL = postgresql.dialect(paramstyle="numeric_dollar")
+_POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Transaction:
@@ -159,13 +159,13 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction that is kept when the block ends, and undone when it raises."""
-        with self._nouns(), self._engine.begin() as connection:
+        with _nouns(self), self._engine.begin() as connection:
             yield Transaction(connection)
 
     @contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
-        with self._nouns():
+        with _nouns(self):
             connection = self._idle.pop() if self._idle else adbc.connect(self._libpq_uri)
             try:
                 yield Bulk(connection)
@@ -176,30 +176,17 @@ class Database:
                 raise
             self._idle.append(connection)
 
+    @contextmanager
+    def administration(self) -> Iterator[Connection]:
+        """A bare transaction in which SQL is sent as it is written, for migrations."""
+        with self._engine.execution_options(no_parameters=True).begin() as connection:
+            yield connection
+
     def close(self) -> None:
         """Give every connection back to the server."""
         self._engine.dispose()
         while self._idle:
             self._idle.pop().close()
-
-    @contextmanager
-    def _nouns(self) -> Iterator[None]:
-        """Drivers' errors as ours, without their tracebacks' noise."""
-        try:
-            yield
-        except DBAPIError as error:
-            state = getattr(error.orig, "pgcode", None)
-            raise self._noun(state, str(error.orig)) from error
-        except adbc_driver_manager.Error as error:
-            raise self._noun(error.sqlstate, str(error)) from error
-
-    def _noun(self, state: str | None, message: str) -> NightshiftError:
-        first = message.strip().splitlines()[0] if message.strip() else "no message"
-        if state is None and "connect" not in first and "closed" not in first:
-            return DatabaseError(f"{self}: {first}")
-        if state is None or _TRANSIENT.fullmatch(state):
-            return DatabaseUnavailable(f"cannot reach Postgres at {self}: {first}")
-        return DatabaseError(f"{self}: {first} (SQLSTATE {state})")
 
 
 @cache
@@ -258,8 +245,7 @@ def migrate(admin_url: str) -> None:
     """
     database = Database(admin_url, role=None)
     try:
-        engine = database._engine.execution_options(no_parameters=True)
-        with database._nouns(), engine.begin() as connection:
+        with _nouns(database), database.administration() as connection:
             connection.exec_driver_sql((SQL / "migrations" / "roles.sql").read_text())
             config = Config()
             config.set_main_option("script_location", str(SQL / "migrations"))
@@ -267,6 +253,26 @@ def migrate(admin_url: str) -> None:
             command.upgrade(config, "head")
     finally:
         database.close()
+
+
+@contextmanager
+def _nouns(database: Database) -> Iterator[None]:
+    """Drivers' errors as ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        state = getattr(error.orig, "pgcode", None)
+        raise _noun(database, state, str(error.orig)) from error
+    except adbc_driver_manager.Error as error:
+        raise _noun(database, error.sqlstate, str(error)) from error
+
+
+def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
+    first = message.strip().splitlines()[0] if message.strip() else "no message"
+    lost = "connect" in first or "closed" in first
+    if (state is None and lost) or (state is not None and _TRANSIENT.fullmatch(state)):
+        return DatabaseUnavailable(f"cannot reach Postgres at {database}: {first}")
+    return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 
 
 def _libpq_uri(url: URL, options: str) -> str:

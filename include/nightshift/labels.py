@@ -62,7 +62,9 @@ def collect(
 
 def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime:
     with database.transaction() as tx:
-        latest = tx.one("labels.latest", family=family.family, as_of=as_of).known_at
+        latest: datetime | None = tx.one(
+            "labels.latest", family=family.family, as_of=as_of
+        ).known_at
     if latest is not None:
         return latest - OVERLAP
     return as_of - family.labels.maturity - family.performance.window - OVERLAP
@@ -127,7 +129,8 @@ def _values(values: pa.ChunkedArray, family: ModelFamily) -> pa.ChunkedArray:
         return values.cast(pa.string())
     except pa.ArrowInvalid as error:
         raise LabelsError(
-            f"{family.family}: {family.folder / 'labels.sql'}: value does not fit {family.task}: {error}"
+            f"{family.family}: {family.folder / 'labels.sql'}: value does not fit"
+            f" {family.task}: {error}"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ def measure(
 def recent(
     tx: Transaction, family: ModelFamily, model: Model, as_of: datetime
 ) -> list[Measurement]:
-    """A model's measurements up to ``as_of``, latest first: as many as its retrain rule looks at."""
+    """A model's measurements up to ``as_of``, latest first: as many as its rule looks at."""
     rule = family.retrain.when
     rows = tx.rows(
         "monitoring.recent",
@@ -81,7 +82,7 @@ def _measure(database: Database, family: ModelFamily, model: Model, as_of: datet
     )
 
 
-def _judged(family: ModelFamily, known: pd.DataFrame, predictions: int) -> dict:  # type: ignore[type-arg]
+def _judged(family: ModelFamily, known: pd.DataFrame, predictions: int) -> dict[str, Any]:
     """State and figures; a metric that cannot be told is a state of its own, never a breach."""
     nothing = {"value": None, "low": None, "high": None}
     rule = family.performance

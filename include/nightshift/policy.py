@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from nightshift.config import Promotion, Retrain
-from nightshift.records import Comparison, Decision, Measurement
+from nightshift.records import Comparison, Decision, DecisionKind, Measurement
 
 
 def decide(
@@ -70,7 +70,8 @@ def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_i
 def describe(measurement: Measurement) -> str:
     """A measurement in one sentence with its figures."""
     window = f"{measurement.window_start:%Y-%m-%d} to {measurement.window_end:%Y-%m-%d}"
-    share = f"{measurement.labels} of {measurement.predictions} labels known ({measurement.coverage:.0%})"
+    counts = f"{measurement.labels} of {measurement.predictions}"
+    share = f"{counts} labels known ({measurement.coverage:.0%})"
     if measurement.state == "immature":
         return f"{measurement.metric} over {window} cannot be judged yet: {share}"
     if measurement.value is None or measurement.low is None or measurement.high is None:
@@ -83,7 +84,7 @@ def describe(measurement: Measurement) -> str:
     )
 
 
-def _verdict(comparison: Comparison, promotion: Promotion) -> tuple:  # type: ignore[type-arg]
+def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
     if comparison.champion_version is None:
         return "promote", "unopposed", "the first version of this model has nobody to beat"
     if comparison.row_count < promotion.min_rows:
@@ -102,6 +103,8 @@ def _verdict(comparison: Comparison, promotion: Promotion) -> tuple:  # type: ig
     return "reject", "no_proof", f"{figures}, not above the margin {promotion.margin:g}"
 
 
-def _decision(latest: Measurement, kind, rule: str, reason: str, **inputs: object) -> Decision:  # type: ignore[no-untyped-def]
+def _decision(
+    latest: Measurement, kind: DecisionKind, rule: str, reason: str, **inputs: object
+) -> Decision:
     figures = {"state": latest.state, "value": latest.value, "low": latest.low, "high": latest.high}
     return Decision(latest.model_id, kind, rule, reason, latest.as_of, {**figures, **inputs})

@@ -137,7 +137,7 @@ def last_retrain(tx: Transaction, model_id: int, before: datetime) -> datetime |
 
 
 class Registry:
-    """Versions and promotions, with the store their artifacts are in and the key that signs them."""
+    """Versions and promotions, the store of their artifacts, and the key that signs them."""
 
     def __init__(self, store: Store, keys: Path) -> None:
         self._store = store

@@ -92,9 +92,7 @@ def simulate(
         for policy in policies
     }
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(
-        processes, context, one_thread
-    ) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
         queue: Any = manager.Queue()
         # The longest first: it refits every night.
         ordered = sorted(policies, key=lambda policy: policy != "always")
@@ -329,6 +327,6 @@ def _value(family: ModelFamily, rows: pd.DataFrame) -> float | None:
 def _refuse_mutable(family: ModelFamily) -> None:
     if family.source.history != "append_only":
         raise ConfigError(
-            f"{family.family} cannot be simulated: source.history is {family.source.history}, so its"
-            " past nights cannot be frozen any more"
+            f"{family.family} cannot be simulated: source.history is {family.source.history},"
+            " so its past nights cannot be frozen any more"
         )

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -52,7 +53,8 @@ class Store:
 
     def read_bytes(self, content_hash: str, kind: Kind) -> bytes:
         """Stored bytes. They are read once: what was verified is what is returned."""
-        data = self._open(content_hash, kind).read()
+        with self._open(content_hash, kind) as file:
+            data = file.read()
         self._refuse_other(content_hash, kind, hashlib.sha256(data).hexdigest())
         return data
 
@@ -61,12 +63,11 @@ class Store:
         descriptor, name = tempfile.mkstemp(dir=self._root, prefix=".writing-")
         unfinished = Path(name)
         try:
-            with os.fdopen(descriptor, "w+b") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-                file.seek(0)
-                content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+            content_hash = _digest(unfinished)
             target = self.path(content_hash, kind)
             target.parent.mkdir(exist_ok=True)
             unfinished.replace(target)
@@ -76,13 +77,13 @@ class Store:
         _fsync_folder(self._root)
         return content_hash
 
-    def _verified(self, content_hash: str, kind: Kind) -> BinaryIO:
+    def _verified(self, content_hash: str, kind: Kind) -> BufferedReader:
         file = self._open(content_hash, kind)
         self._refuse_other(content_hash, kind, hashlib.file_digest(file, "sha256").hexdigest())
         file.seek(0)
         return file
 
-    def _open(self, content_hash: str, kind: Kind) -> BinaryIO:
+    def _open(self, content_hash: str, kind: Kind) -> BufferedReader:
         path = self.path(content_hash, kind)
         try:
             return path.open("rb")
@@ -105,6 +106,11 @@ def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
 
 def _write_all(data: bytes, file: BinaryIO) -> None:
     file.write(data)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -131,7 +131,7 @@ def _expectations(table: pa.Table, family: ModelFamily) -> list[Check]:
 
 
 def _check(result: Any) -> Check:
-    """Great Expectations' result as ours; an expectation that raised is critical, whatever it says."""
+    """Great Expectations' result as ours; one that raised is critical, whatever it says."""
     configuration = result.expectation_config
     raised = _raised(result.exception_info)
     found = result.result or {}
@@ -169,9 +169,12 @@ def _verdict(checks: list[Check]) -> Verdict:
 
 def _configuration(expectation: Expectation) -> Any:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     return ExpectationConfiguration(
-        type=expectation.type, kwargs=expectation.arguments, severity=expectation.severity
+        type=expectation.type,
+        kwargs=expectation.arguments,
+        severity=FailureSeverity(expectation.severity),
     )
 
 

@@ -51,7 +51,9 @@ class LoadReport:
         )
 
 
-def load(url: str, *, today: date, progress: Callable[[str], None] = lambda line: None) -> LoadReport:
+def load(
+    url: str, *, today: date, progress: Callable[[str], None] = lambda line: None
+) -> LoadReport:
     """Fill a database with the flights, in one transaction.
 
     The first load decides by how many weeks the calendar moves, such that 31 December 2013 falls on
@@ -109,7 +111,9 @@ def span(url: str) -> tuple[date, date]:
     finally:
         warehouse.close()
     if found.get("last_date") is None:
-        raise SetupError(f"the warehouse at {warehouse} holds no flights; run `nightshift demo load`")
+        raise SetupError(
+            f"the warehouse at {warehouse} holds no flights; run `nightshift demo load`"
+        )
     return found["first_date"], found["last_date"]
 
 
@@ -190,7 +194,10 @@ def _statements(file: str) -> list[str]:
 def _records(name: str) -> pa.Table:
     with _open(_locate(name)) as file:
         table = pyarrow.csv.read_csv(
-            file, convert_options=pyarrow.csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
+            file,
+            convert_options=pyarrow.csv.ConvertOptions(
+                null_values=["NA"], strings_can_be_null=True
+            ),
         )
     return table.cast(pa.schema([_narrow(column) for column in table.schema]))
 
@@ -215,7 +222,9 @@ def _locate(name: str) -> Path:
     try:
         path = Path(str(distribution(PACKAGE).locate_file(f"{PACKAGE}/data/{name}")))
     except PackageNotFoundError:
-        raise SetupError(f"the package {PACKAGE} is not installed; `pip install {PACKAGE}==0.0.3`") from None
+        raise SetupError(
+            f"the package {PACKAGE} is not installed; `pip install {PACKAGE}==0.0.3`"
+        ) from None
     if not path.is_file():
         raise SetupError(f"{path} is missing; `pip install --force-reinstall {PACKAGE}==0.0.3`")
     return path

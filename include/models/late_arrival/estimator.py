@@ -1,4 +1,4 @@
-"""Small gradient-boosted trees: delays are mostly chance, and larger ones would learn it by heart."""
+"""Small gradient-boosted trees: delays are mostly chance, larger ones would learn it by heart."""
 
 from __future__ import annotations
 
