@@ -55,7 +55,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 			"Choose another: make PYTHON=python3.12" >&2; exit 1; }
 ifneq ($(UV),)
 	@test -x $(PY) || $(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip install --quiet --python $(PY) --requirements requirements-dev.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(PY) --requirements requirements-dev.txt
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 else
 	@test -x $(PY) || $(PYTHON) -m venv --clear $(VENV)

@@ -257,6 +257,7 @@ def _figures(site: Site, name: str, before: int) -> dict[str, str]:
         "measurements, breaches": f"{row.measurements}, {row.breaches}",
         "retrains decided by measurements": f"{row.retrains}",
         "champion before, after this cycle": f"version {before}, version {row.champion}",
-        f"last measurement ({metric})": row.last_measurement,
-        "last comparison": proof.sentence if proof else "none",
+        "metric": metric,
+        "last measurement": row.last_measurement,
+        "last comparison, before and after": proof.sentence if proof else "none",
     }

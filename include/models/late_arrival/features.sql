@@ -34,7 +34,7 @@ sky as (
     from night
     cross join (values ('EWR'), ('JFK'), ('LGA')) airport (origin)
     left join lateral (
-        select temperature, humidity, wind_speed, visibility, pressure
+        select temperature, humidity, wind_speed, visibility
         from weather
         where weather.origin = airport.origin
           and known_at <= as_of
@@ -61,8 +61,7 @@ select
     sky.temperature,
     sky.humidity,
     sky.wind_speed,
-    sky.visibility,
-    sky.pressure
+    sky.visibility
 from night
 join schedule s on s.service_date = cast(as_of at time zone 'America/New_York' as date) + 1
 cross join lateral (select s.sched_departure at time zone 'America/New_York' as local_departure) clock

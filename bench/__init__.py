@@ -1,0 +1,1 @@
+"""How fast a night is, as ratios against the bare library call and against the usual way."""
