@@ -19,19 +19,24 @@ UNSEEN_CATEGORY = 1
 OUT_OF_RANGE = 2
 
 
-def shape_problems(schema: pa.Schema, features: Features) -> list[str]:
-    """Every way in which a table's columns differ from what the family declares."""
+def shape_problems(schema: pa.Schema, features: Features, *, exact: bool = True) -> list[str]:
+    """Every way in which a table's columns differ from what the family declares.
+
+    With ``exact=False`` further columns are no problem: an old snapshot may hold a feature that
+    the family has given up since.
+    """
     expected = ["entity_id", *features.names]
     problems = [
         f"column {name!r} is missing{_nearest(name, set(schema.names) - set(expected))}"
         for name in expected
         if name not in schema.names
     ]
-    problems += [
-        f"column {name!r} is not declared in model.yaml; leave it out or add it to features"
-        for name in schema.names
-        if name not in expected
-    ]
+    if exact:
+        problems += [
+            f"column {name!r} is not declared in model.yaml; leave it out or add it to features"
+            for name in schema.names
+            if name not in expected
+        ]
     for name in expected:
         if name in schema.names:
             problems += _type_problem(name, schema.field(name).type, features)

@@ -215,14 +215,15 @@ def _module(family: ModelFamily, name: str) -> ModuleType:
 
 def _night(store: Store, family: ModelFamily, as_of: datetime, content_hash: str) -> pa.Table:
     table = store.read_table(content_hash)
-    problems = features.shape_problems(table.schema, family.features)
+    problems = features.shape_problems(table.schema, family.features, exact=False)
     if problems:
         raise TrainingError(
             f"{family.family}: the snapshot of {as_of.isoformat()} was frozen for other features"
             f" than model.yaml declares now: {'; '.join(problems)}"
         )
     moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))
-    return table.append_column("as_of", moments)
+    wanted = table.select(["entity_id", *family.features.names])
+    return wanted.append_column("as_of", moments)
 
 
 def _values_for(table: pa.Table, known: pd.DataFrame) -> pd.Series:
