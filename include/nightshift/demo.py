@@ -57,7 +57,11 @@ def run(site: Site, *, now: datetime, console: Console) -> None:
 
 
 def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
-    families = [site.family(name) for name in FAMILIES]
+    unlived = {name: _unlived(site, site.family(name), now) for name in FAMILIES}
+    nights = {name: len(list(site.family(name).ticks(*span))) for name, span in unlived.items()}
+    if not any(nights.values()):
+        console.print("[bold]Past[/bold]      is written already", highlight=False)
+        return
     columns = (
         TextColumn("[bold]Past[/bold]      {task.description:<40}"),
         BarColumn(),
@@ -68,15 +72,15 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
     with (
         Progress(*columns, console=console) as bars,
         context.Manager() as manager,
-        ProcessPoolExecutor(len(families), context, simulation.one_thread) as pool,
+        ProcessPoolExecutor(len(nights), context, simulation.one_thread) as pool,
     ):
         queue: Any = manager.Queue()
-        bars_of, running = {}, []
-        for family in families:
-            start, end = _unlived(site, family, now)
-            nights = len(list(family.ticks(start - timedelta(seconds=1), end)))
-            bars_of[family.family] = bars.add_task(family.family, total=nights)
-            running.append(pool.submit(_live, site, family.family, start, end, queue))
+        bars_of = {name: bars.add_task(name, total=count) for name, count in nights.items()}
+        running = [
+            pool.submit(_live, site, name, *span, queue)
+            for name, span in unlived.items()
+            if nights[name]
+        ]
         for name, night in _told(queue, running):
             shown = f"{name}, the night of {night:%Y-%m-%d}"
             bars.update(bars_of[name], advance=1, description=shown)
@@ -85,16 +89,19 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
 
 
 def _unlived(site: Site, family: ModelFamily, now: datetime) -> tuple[datetime, datetime]:
-    """The past that is not written yet: it ends before the ticks that Airflow will run."""
+    """From the last published night to just before the ticks that Airflow will run."""
     monitor = previous_tick(family.schedule.monitor, family.schedule.timezone, now)
     end = min(family.previous_tick(now), monitor) - timedelta(seconds=1)
     with connect(site.database_url).transaction() as tx:
-        latest = tx.one("demo.latest_night", family=family.family).as_of
-    return (latest or family.next_tick(end - PAST)), end
+        latest: datetime | None = tx.one("demo.latest_night", family=family.family).as_of
+    return latest or end - PAST, end
 
 
 def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> None:
-    """Live as configured, then with retraining held; nights of an earlier demonstration stay."""
+    """Live through (start, end] as configured, the last weeks with retraining held.
+
+    Where an earlier demonstration has published nights nothing is held, and they stay as they are.
+    """
 
     def tell(night: datetime) -> None:
         queue.put((name, night))
@@ -102,7 +109,8 @@ def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> 
     with connect(site.database_url).transaction() as tx:
         fresh = tx.one("demo.latest_night", family=name).as_of is None
     hold = end - HELD if fresh else end
-    simulation.live_through(site, name, start, hold, progress=tell)
+    first = start + timedelta(seconds=1)
+    simulation.live_through(site, name, first, hold, progress=tell)
     if fresh:
         models = simulation.models_for(site, name, "never", site.state / "demo")
         held = replace(site, models=models)

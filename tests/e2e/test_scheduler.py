@@ -191,7 +191,7 @@ def loop() -> Iterator[Loop]:
             yield Loop(site, airflow, as_of)
         finally:
             local.down(site)
-    shutil.rmtree(folder)
+            shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
