@@ -247,15 +247,33 @@ class ModelFamily(_Section):
 
 def previous_tick(cron: str, timezone: str, moment: datetime) -> datetime:
     """The latest tick of ``cron`` in ``timezone`` at or before the aware ``moment``, in UTC."""
-    local = moment.astimezone(ZoneInfo(timezone)) + timedelta(seconds=1)
-    tick: datetime = croniter(cron, local).get_prev(datetime)
-    return tick.astimezone(UTC)
+    zone = ZoneInfo(timezone)
+    # No clock is put back by more than two hours, so this tick is surely past: go on from there.
+    wall = moment.astimezone(zone).replace(tzinfo=None) - timedelta(hours=2)
+    tick = _in_utc(croniter(cron, wall).get_prev(datetime), zone)
+    while (following := next_tick(cron, timezone, tick)) <= moment:
+        tick = following
+    return tick
 
 
 def next_tick(cron: str, timezone: str, moment: datetime) -> datetime:
-    """The first tick of ``cron`` in ``timezone`` after the aware ``moment``, in UTC."""
-    tick: datetime = croniter(cron, moment.astimezone(ZoneInfo(timezone))).get_next(datetime)
-    return tick.astimezone(UTC)
+    """The first tick of ``cron`` in ``timezone`` after the aware ``moment``, in UTC.
+
+    When clocks change, ticks are Airflow's: a schedule that runs every hour goes on by elapsed
+    time; another one takes the second of two equal wall times, and moves a skipped one past the
+    gap.
+    """
+    zone = ZoneInfo(timezone)
+    wall = moment.astimezone(zone).replace(tzinfo=None)
+    iterator = croniter(cron, wall)
+    tick: datetime = iterator.get_next(datetime)
+    if iterator.expanded[1] == ["*"]:
+        return moment.astimezone(UTC) + (tick - wall)
+    return _in_utc(tick, zone)
+
+
+def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+    return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 @dataclass(frozen=True)

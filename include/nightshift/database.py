@@ -19,8 +19,6 @@ from typing import Any, cast
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -243,6 +241,9 @@ def migrate(admin_url: str) -> None:
     admin_url
         A SQLAlchemy URL of someone who may create roles and schemas.
     """
+    from alembic import command
+    from alembic.config import Config
+
     database = Database(admin_url, role=None)
     try:
         with _nouns(database), database.administration() as connection:
