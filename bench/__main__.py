@@ -36,7 +36,7 @@ _SOURCE = f"""
 select setseed(0.5);
 create table rows as
 select number, random() as a, random() as b, random() as c, random() as d,
-       'k' || number % 8 as kind, 'p' || number % 100 as place
+       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place
 from generate_series(1, {ROWS}) number;
 """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -34,8 +34,9 @@ TOO_LITTLE_AHEAD = timedelta(weeks=26)
 class LoadReport:
     """What a load found or did. The dates are service dates in New York.
 
-    ``last_history_date`` is the last one that was over when the load ran; ``scheduled_until`` is
-    the last one that has flights. ``added`` counts the flights that this load wrote.
+    ``first_service_date`` is the first one whose evening before is on record, ``last_history_date``
+    the last one that was over when the load ran, ``scheduled_until`` the last one with flights.
+    ``added`` counts the flights that this load wrote.
     """
 
     first_service_date: date
@@ -91,7 +92,10 @@ def load(
 
 
 def span(url: str) -> tuple[date, date]:
-    """The first service date of the history, and the last one that is over in New York.
+    """The first service date whose evening before is on record, and the last one that is over.
+
+    A night earlier nothing had been observed yet: features that look back would all be null.
+    Over means over in New York; its latest flights may still be in the air.
 
     Parameters
     ----------
@@ -118,8 +122,9 @@ def span(url: str) -> tuple[date, date]:
 
 
 _SPAN = """
-select (select min(service_date) from public.schedule) as first_date,
-       (select cast(max(known_at) at time zone 'America/New_York' as date) - 1 from public.actuals) as last_date
+select (select min(service_date) + 1 from public.schedule) as first_date,
+       (select cast(max(known_at) at time zone 'America/New_York' as date) - 1
+        from public.actuals) as last_date
 """
 
 
@@ -153,7 +158,7 @@ def _extend(bulk: Bulk, until: date, progress: Callable[[str], None]) -> None:
 
 def _report(bulk: Bulk, today: date, before: int) -> LoadReport:
     return LoadReport(
-        first_service_date=_value(bulk, "select min(service_date) from public.schedule"),
+        first_service_date=_value(bulk, "select min(service_date) + 1 from public.schedule"),
         last_history_date=today - timedelta(days=1),
         scheduled_until=_scheduled_until(bulk),
         added=_flights(bulk) - before,
@@ -182,7 +187,7 @@ def _row(bulk: Bulk, sql: str) -> dict[str, date]:
     return row
 
 
-def _value(bulk: Bulk, sql: str):  # type: ignore[no-untyped-def]
+def _value(bulk: Bulk, sql: str) -> Any:
     return bulk.read(sql).column(0)[0].as_py()
 
 

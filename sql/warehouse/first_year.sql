@@ -20,27 +20,27 @@ on conflict do nothing;
 -- distance from the departure, so no flight gets longer or shorter where daylight saving differs.
 create temporary table moved on commit drop as
 with recorded as (
-    select f.*,
+    select f.*, a.time_zone,
            make_date(f.year, f.month, f.day) as recorded_date,
            make_interval(mins => f.sched_dep_time / 100 * 60 + f.sched_dep_time % 100) as departure,
-           make_interval(mins => f.sched_arr_time / 100 * 60 + f.sched_arr_time % 100) as arrival,
-           a.time_zone
+           make_interval(mins => f.sched_arr_time / 100 * 60 + f.sched_arr_time % 100) as arrival
     from recorded_flights f
     join public.airports a on a.airport = f.dest
 ),
 timed as (
-    select r.*,
-           (recorded_date + arrival) at time zone time_zone
-               - (recorded_date + departure) at time zone 'America/New_York' as apart,
-           recorded_date + cast(:shift_days as int) as service_date
-    from recorded r
+    select *,
+           recorded_date + cast(:shift_days as int) as service_date,
+           (recorded_date + departure) at time zone 'America/New_York' as departs,
+           (recorded_date + arrival) at time zone time_zone as arrives,
+           (recorded_date + 1 + arrival) at time zone time_zone as arrives_next_day
+    from recorded
 )
 select to_char(service_date, 'YYYY-MM-DD') || '/' || carrier || flight || '/' || origin || '/'
            || to_char(departure, 'HH24MI') as flight_id,
        service_date,
        (service_date + departure) at time zone 'America/New_York' as sched_departure,
-       -- An arrival that seems to precede its departure is on the next day.
-       apart + case when apart <= interval '0' then interval '24 hours' else interval '0' end as block,
+       -- The record has times of day only: an arrival that would precede its departure is on the next day.
+       case when arrives > departs then arrives else arrives_next_day end - departs as block,
        carrier, flight, origin, dest, distance, tailnum,
        dep_delay, arr_delay, air_time
 from timed;
