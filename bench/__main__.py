@@ -80,7 +80,7 @@ def _round(site: Site, night: datetime) -> dict[str, float]:
         version = registry.champion(tx, "family", night)
         frozen = tx.one("snapshots.latest", family="family", as_of=night)
     assert version is not None
-    pipeline = registry.Registry(Store(site.store), site.keys).load(version).pipeline
+    pipeline = registry.Registry(Store(site.store), site.keys, site.models).load(version).pipeline
     family = site.family("family")
     frame = features.frame(Store(site.store).read_table(frozen.content_hash), family.features)
     bare = _seconds(lambda: pipeline.predict(frame))
@@ -126,7 +126,9 @@ def _tell(figures: list[dict[str, Any]]) -> None:
     for heading in ("figure", "value", "low", "high", "unit"):
         table.add_column(heading)
     for f in figures:
-        table.add_row(f["figure"], *(f"{f[key]:.3g}" for key in ("value", "low", "high")), f["unit"])
+        table.add_row(
+            f["figure"], *(f"{f[key]:.3g}" for key in ("value", "low", "high")), f["unit"]
+        )
     Console().print(table)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")

@@ -7,14 +7,17 @@ else in the project may deserialise a model.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -35,6 +38,7 @@ from nightshift.config import Features, ModelFamily
 from nightshift.database import Transaction, as_json
 from nightshift.records import (
     ArtifactRefused,
+    ConfigError,
     Decision,
     Model,
     NoChampion,
@@ -139,9 +143,10 @@ def last_retrain(tx: Transaction, model_id: int, before: datetime) -> datetime |
 class Registry:
     """Versions and promotions, the store of their artifacts, and the key that signs them."""
 
-    def __init__(self, store: Store, keys: Path) -> None:
+    def __init__(self, store: Store, keys: Path, models: Path) -> None:
         self._store = store
         self._keys = keys
+        self._models = models
 
     def save(
         self,
@@ -176,6 +181,9 @@ class Registry:
         ArtifactRefused
             The file is missing, its bytes were changed, or the signature is not ours.
         """
+        module = version.manifest["estimator"]["build"].split(".")[0]
+        # A pipeline may be made of the family's own classes, which are looked up by name.
+        family_module(self._models / version.model.family, module)
         return LoadedVersion(version, _verified_pipeline(self._store, self._keys, _Key(version)))
 
     def promote(
@@ -253,6 +261,28 @@ def require_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> V
     )
 
 
+def family_module(folder: Path, name: str) -> ModuleType:
+    """A module of the family's folder, under a name that no other family can take.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, or cannot be imported.
+    """
+    file = folder / f"{name}.py"
+    qualified = f"nightshift_family_{folder.name}_{name}"
+    spec = importlib.util.spec_from_file_location(qualified, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
+        raise ConfigError(f"{folder.name}: {file} cannot be imported: {error}") from error
+    return module
+
+
 def signing_key(keys: Path) -> Ed25519PrivateKey:
     """The installation's key, made at its first use; readable by its owner only."""
     file = keys / "signing.pem"
@@ -299,7 +329,11 @@ class _Key:
 @lru_cache(maxsize=64)
 def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
     found = key.version
-    data = store.read_bytes(found.artifact_hash, "joblib")
+    try:
+        data = store.read_bytes(found.artifact_hash, "joblib")
+    except ArtifactRefused as error:
+        where = f"{found.model.family}: version {found.number} of {found.model.name}"
+        raise ArtifactRefused(f"{where} was not opened: {error}") from error
     try:
         signing_key(keys).public_key().verify(
             found.signature, _signed(found.artifact_hash, found.manifest)

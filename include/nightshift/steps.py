@@ -316,4 +316,4 @@ def _store(site: Site) -> Store:
 
 
 def _registry(site: Site) -> Registry:
-    return Registry(_store(site), site.keys)
+    return Registry(_store(site), site.keys, site.models)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed_version
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 import nightshift
-from nightshift import features, metrics
+from nightshift import features, metrics, registry
 from nightshift.config import ModelFamily, Problem
 from nightshift.database import Database, Transaction, queries
 from nightshift.records import (
@@ -169,7 +166,7 @@ def build(family: ModelFamily) -> Pipeline:
     module_name, function_name = family.estimator.build.split(".")
     file = family.folder / f"{module_name}.py"
     where = f"{family.family}: {file}: {function_name}"
-    function = getattr(_module(family, module_name), function_name, None)
+    function = getattr(registry.family_module(family.folder, module_name), function_name, None)
     if not callable(function):
         raise ConfigError(f"{where} is not there; model.yaml names it under estimator.build")
     arguments = {"numeric": family.features.numeric, "categorical": family.features.categorical}
@@ -194,23 +191,6 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
     problem = metrics.metric_problem(family.performance.metric, family.task)
     if problem:
         yield Problem(file, "performance.metric", problem)
-
-
-def _module(family: ModelFamily, name: str) -> ModuleType:
-    """The family's own module, under a name that no other family can take."""
-    qualified = f"nightshift_family_{family.family}_{name}"
-    spec = importlib.util.spec_from_file_location(qualified, family.folder / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{family.family}: {family.folder / name}.py cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[qualified] = module
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
-        raise ConfigError(
-            f"{family.family}: {family.folder / name}.py cannot be imported: {error}"
-        ) from error
-    return module
 
 
 def _night(store: Store, family: ModelFamily, as_of: datetime, content_hash: str) -> pa.Table:

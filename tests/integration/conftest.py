@@ -1,25 +1,166 @@
-"""The flights, loaded once for every test that only reads them."""
+"""A small world: one family, thirty rows a night for forty nights, in a real source database."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from sqlalchemy import Row
 
-from nightshift import warehouse
-from nightshift.embedded import Postgres
+from nightshift import database, simulation, steps, warehouse
+from nightshift.config import Site
+from nightshift.embedded import Postgres, session
 from nightshift.warehouse import LoadReport
+
+FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
+FAMILY = "loads"
+
+MODEL: dict[str, Any] = {
+    "family": FAMILY,
+    "description": "The load of a machine tomorrow",
+    "task": "regression",
+    "owner": "tests",
+    "source": {"connection": "warehouse", "history": "append_only"},
+    "features": {"numeric": ["size"], "categorical": ["kind"]},
+    "schedule": {"score": "0 2 * * *", "monitor": "0 6 * * *"},
+    "labels": {"maturity": "P1D", "min_coverage": 0.8},
+    "performance": {
+        "metric": "neg_mean_absolute_error",
+        "window": "P2D",
+        "min_labels": 20,
+        "threshold": -1.0,
+    },
+    "retrain": {
+        "when": {"breaches": 1, "of_last": 1},
+        "cooldown": "P3D",
+        "training": {"window": "P5D"},
+    },
+    "promotion": {"holdout": "P2D", "min_rows": 20},
+}
+FEATURES = """
+select entity_id, size, kind from items where night = cast(:as_of as timestamptz)
+"""
+LABELS = """
+select entity_id, value, night as event_at, known_at from truths
+where known_at > cast(:since as timestamptz) and known_at <= cast(:as_of as timestamptz)
+"""
+ESTIMATOR = '''
+"""A line through the sizes."""
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+def build(numeric, categorical, seed):
+    columns = ColumnTransformer(
+        [("c", OneHotEncoder(handle_unknown="ignore"), categorical), ("n", "passthrough", numeric)]
+    )
+    return Pipeline([("columns", columns), ("line", LinearRegression())])
+'''
+# From night 20 on the same size means twice the load: a world that has changed.
+SOURCE = """
+create table items as
+select n.night, to_char(n.night, 'YYYYMMDD') || '-' || i as entity_id,
+       i::double precision as size, 'k' || mod(i, 3) as kind
+from generate_series(timestamptz '2026-01-01 02:00+00', '2026-02-09 02:00+00', '1 day') n (night),
+     generate_series(1, 30) i;
+create table truths as
+select entity_id, night, night + interval '12 hours' as known_at,
+       (case when night < '2026-01-20 02:00+00' then 1 else 2 end) * size + 3 as value
+from items;
+"""
+
+
+@dataclass
+class World:
+    """A site with the one family, and the means to change what it reads."""
+
+    site: Site
+    folder: Path
+
+    def night(self, number: int) -> datetime:
+        return FIRST + timedelta(days=number)
+
+    def configure(self, **sections: Any) -> None:
+        """Change sections of model.yaml; dictionaries are merged."""
+        file = self.folder / "model.yaml"
+        model = yaml.safe_load(file.read_text())
+        for key, value in sections.items():
+            merged = isinstance(value, dict) and isinstance(model.get(key), dict)
+            model[key] = {**model[key], **value} if merged else value
+        file.write_text(yaml.safe_dump(model))
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def source(self, sql: str) -> None:
+        with session(self.site.sources["warehouse"]) as connection:
+            connection.exec_driver_sql(sql)
+
+    def rows(self, sql: str) -> list[Row[Any]]:
+        with session(self.site.database_url) as connection:
+            return list(connection.exec_driver_sql(sql).all())
+
+    def codes(self) -> list[str]:
+        """The audit trail's codes, oldest first."""
+        return [
+            row.code for row in self.rows("select code from nightshift.events order by event_id")
+        ]
+
+    def train(self, number: int) -> int:
+        """Train a version as of a night and let it prove itself; the concluding decision."""
+        as_of = self.night(number)
+        decision_id = steps.request_retrain(
+            self.site, FAMILY, as_of, reason="test", by="test", now=as_of
+        )
+        return simulation.retrain(self.site, decision_id, now=as_of)
+
+    def score(self, number: int) -> bool:
+        as_of = self.night(number)
+        return simulation.score_night(self.site, FAMILY, as_of, now=as_of + timedelta(minutes=5))
+
+    def freeze(self, number: int) -> int:
+        as_of = self.night(number)
+        return steps.freeze(self.site, FAMILY, as_of, now=as_of + timedelta(minutes=5))
+
+    def monitor(self, number: int) -> list[int]:
+        """Collect, measure, decide at 06:00 after a night; the decisions to retrain."""
+        as_of = self.night(number) + timedelta(hours=4)
+        steps.collect_labels(self.site, FAMILY, as_of, now=as_of)
+        steps.measure(self.site, FAMILY, as_of, now=as_of)
+        return steps.decide(self.site, FAMILY, as_of, now=as_of)
+
+
+@pytest.fixture
+def world(tmp_path: Path, make_site: Callable[..., Site]) -> Iterator[World]:
+    folder = tmp_path / "include" / "models" / FAMILY
+    folder.mkdir(parents=True)
+    world = World(make_site(tmp_path), folder)
+    world.write("model.yaml", yaml.safe_dump(MODEL))
+    world.write("features.sql", FEATURES)
+    world.write("labels.sql", LABELS)
+    world.write("estimator.py", ESTIMATOR)
+    world.source(SOURCE)
+    yield world
+    database.connect.cache_clear()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
 def today() -> date:
-    """The day of the load. It is real, for the views show what was known by the server's clock."""
+    """The day of the flights' load: real, for their views show what the server's clock allows."""
     return datetime.now(UTC).date()
 
 
 @pytest.fixture(scope="session")
 def flights_load(postgres: Postgres, today: date) -> LoadReport:
-    """What the first load into the database ``flights`` reported."""
+    """What the first load of the flights, into the database ``flights``, reported."""
     postgres.create_database("flights")
     return warehouse.load(postgres.url("flights"), today=today)
 

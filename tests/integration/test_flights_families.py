@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,14 @@ HOUR_OF_AS_OF = time(2, tzinfo=UTC)
 
 class Undo(Exception):
     """Ends a transaction that must leave nothing behind."""
+
+
+@contextmanager
+def undone(database: Database) -> Iterator[Bulk]:
+    """A transaction of which nothing is kept."""
+    with suppress(Undo), database.bulk() as bulk:
+        yield bulk
+        raise Undo
 
 
 def as_of(service_date: date) -> datetime:
@@ -81,32 +91,32 @@ def test_a_night_scores_every_flight_of_the_next_service_date(
     assert departures["first"][0].as_py() > night
 
 
-@pytest.mark.parametrize(
-    "clocks_change",
-    [date(2026, 3, 8), date(2026, 3, 9), date(2026, 11, 1), date(2026, 11, 2)],
-    ids=str,
-)
-def test_the_service_date_is_right_where_clocks_change(
-    flights: Database, family: ModelFamily, clocks_change: date
+def test_every_night_asks_for_its_own_service_date_also_where_clocks_change(
+    flights: Database, site: Site, flights_load: LoadReport, today: date
 ) -> None:
+    family = load_family(models_folder(site.home) / "air_time")
+    days = [
+        flights_load.first_service_date + timedelta(days=n)
+        for n in range((today - flights_load.first_service_date).days)
+    ]
+    assert len(days) > 350
     with flights.bulk() as bulk:
-        rows = rows_of(bulk, family, as_of(clocks_change))
-    if rows.num_rows:  # The flights end within two years of the load.
-        assert {key[:10] for key in rows["entity_id"].to_pylist()} == {str(clocks_change)}
+        for day in days:
+            keys = rows_of(bulk, family, as_of(day))["entity_id"].to_pylist()
+            assert {key[:10] for key in keys} == {str(day)}
 
 
 def test_features_are_the_same_without_all_that_became_known_later(
     flights: Database, family: ModelFamily, night: datetime
 ) -> None:
-    with pytest.raises(Undo), flights.bulk() as bulk:
+    with undone(flights) as bulk:
         before = rows_of(bulk, family, night)
         for table in ("actuals", "weather"):
             bulk.run(
-                f"delete from replay.{table} where known_at > cast(:night as timestamptz)",  # noqa: S608
+                f"delete from replay.{table} where known_at > cast(:night as timestamptz)",
                 {"night": night},
             )
         assert rows_of(bulk, family, night).equals(before)
-        raise Undo
 
 
 def test_labels_are_those_that_became_known_in_the_interval(
@@ -115,7 +125,7 @@ def test_labels_are_those_that_became_known_in_the_interval(
     week, days = timedelta(days=7), [night + timedelta(days=n) for n in range(8)]
     with flights.bulk() as bulk:
         found = labels_of(bulk, family, night, night + week)
-        pieces = [labels_of(bulk, family, *pair) for pair in zip(days[:-1], days[1:], strict=True)]
+        pieces = [labels_of(bulk, family, *pair) for pair in pairwise(days)]
     assert found.column_names == ["entity_id", "value", "event_at", "known_at"]
     assert 5_500 < found.num_rows < 7_500
     known = pc.min_max(found["known_at"]).as_py()

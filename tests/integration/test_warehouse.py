@@ -102,7 +102,8 @@ def test_weekdays_stay(flights_url: str, today: date) -> None:
     """Saturdays had the fewest flights in 2013, by far; they still have."""
     quietest = ask(
         flights_url,
-        "select extract(isodow from service_date) from schedule group by 1 order by count(*) limit 1",
+        "select extract(isodow from service_date) from schedule"
+        " group by 1 order by count(*) limit 1",
     )
     assert quietest == 6
 
@@ -129,20 +130,23 @@ def test_no_flight_is_longer_or_shorter_than_it_was(flights_url: str) -> None:
 
 
 def test_the_schedule_goes_on_as_it_was_52_weeks_before(flights_url: str, today: date) -> None:
+    recorded_until = LAST_RECORDED + shift(today)
     assert (
         ask(
             flights_url,
             """
             select count(*)
-            from schedule late
-            full join schedule early
-                on early.service_date = late.service_date - 364
-                and substr(early.flight_id, 11) = substr(late.flight_id, 11)
-            where late.service_date between :start and :until
-              and (early.flight_id is null or early.dest <> late.dest)
+            from (select substr(flight_id, 11) as flight, service_date, dest from schedule
+                  where service_date between :start and :until) late
+            full join (select substr(flight_id, 11) as flight, service_date + 364 as service_date,
+                              dest
+                       from schedule
+                       where service_date + 364 between :start and :until) early
+                using (flight, service_date)
+            where early.dest is distinct from late.dest
             """,
-            start=today,
-            until=today + timedelta(days=13),
+            start=recorded_until + timedelta(days=1),
+            until=recorded_until + timedelta(days=14),
         )
         == 0
     )
@@ -152,7 +156,7 @@ def test_what_has_not_happened_is_not_to_be_seen(flights_url: str, today: date) 
     for view in ("actuals", "weather"):
         seen, written, unseen = ask(
             flights_url,
-            f"select (select count(*) from {view}), (select count(*) from replay.{view}),"  # noqa: S608
+            f"select (select count(*) from {view}), (select count(*) from replay.{view}),"
             f" (select count(*) from {view} where known_at > now())",
         )
         assert unseen == 0
@@ -168,7 +172,7 @@ def test_a_reader_cannot_look_behind_the_views(flights_url: str) -> None:
         connection.execute(text("create role passer_by"))
         connection.execute(text("set local role passer_by"))
         for table in ("schedule", "actuals", "weather", "planes", "airports"):
-            connection.execute(text(f"select 1 from {table} limit 1")).one()  # noqa: S608
+            connection.execute(text(f"select 1 from {table} limit 1")).one()
         with pytest.raises(ProgrammingError, match="permission denied for schema replay"):
             connection.execute(text("select 1 from replay.actuals"))
 
