@@ -152,8 +152,8 @@ def test_a_rejected_night_is_taken_again_when_the_source_is_mended(world: World)
     assert not world.score(10)
     world.source("update items set kind = 'k1'")
     assert world.score(10)
-    assert [row.revision for row in world.rows("select revision from nightshift.snapshots"
-                                               " where as_of = '2026-01-11 02:00+00'")] == [1, 2]  # fmt: skip
+    taken = "select revision from nightshift.snapshots where as_of = '2026-01-11 02:00+00'"
+    assert [row.revision for row in world.rows(taken)] == [1, 2]
 
 
 def test_check_lists_what_great_expectations_and_scikit_learn_refuse(world: World) -> None:

@@ -1,0 +1,65 @@
+"""Stored bytes are whole, named by their content, and refused when they are not what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from nightshift import features
+from nightshift.config import Features
+from nightshift.records import ArtifactRefused, SnapshotError
+from nightshift.storage import Store
+
+DECLARED = Features(numeric=["size"], categorical=["kind"])
+TABLE = pa.table({"entity_id": ["a", "b"], "size": [1, 2], "kind": ["x", None]})
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+
+
+@pytest.mark.parametrize("damage", [flip, lambda data: data[:-1], lambda data: b""])
+def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    store = Store(tmp_path)
+    name = store.write_table(TABLE)
+    assert store.read_table(name).equals(TABLE)
+    file = store.path(name, "parquet")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(SnapshotError, match="was changed after it was written"):
+        store.read_table(name)
+    with pytest.raises(SnapshotError, match="was changed after it was written"):
+        list(store.stream_table(name))
+
+
+def test_a_missing_artifact_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRefused, match="registered but not in the store"):
+        Store(tmp_path).read_bytes("ab" * 32, "joblib")
+
+
+def test_the_same_content_has_the_same_name_and_leaves_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.write_table(TABLE) == store.write_table(TABLE)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_what_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        Store(tmp_path).write_bytes("text", "joblib")  # type: ignore[arg-type]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_columns_are_taken_by_name(tmp_path: Path) -> None:
+    turned = TABLE.select(["kind", "size", "entity_id"])
+    assert features.frame(turned, DECLARED).equals(features.frame(TABLE, DECLARED))
+
+
+def test_rows_outside_of_what_training_saw_are_flagged() -> None:
+    seen = features.profile(TABLE, DECLARED)
+    night = pa.table(
+        {"size": [1.5, 9.0, None, 0.0], "kind": ["x", "x", None, "new"]},
+    )
+    out, unseen = features.OUT_OF_RANGE, features.UNSEEN_CATEGORY
+    assert features.flags(night, seen).tolist() == [0, out, 0, out | unseen]
