@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from nightshift import local
 from nightshift.config import Site
@@ -41,7 +42,8 @@ def main() -> None:
     try:
         app()
     except NightshiftError as error:
-        Console(stderr=True).print(f"[red]error[/red] [{error.code}] {error}", highlight=False)
+        told = Text.assemble(("error", "red"), f" [{error.code}] {error}")
+        Console(stderr=True).print(told, soft_wrap=True)
         sys.exit(1)
 
 
@@ -199,7 +201,7 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no moment; write 2026-11-03T02:00Z") from None
     if moment.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} could be any time zone's; write {text}Z for UTC")
+        raise typer.BadParameter(f"{text!r} could be any time zone's; write 2026-11-03T02:00Z")
     return moment.astimezone(UTC)
 
 

@@ -272,7 +272,10 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
     first = message.strip().splitlines()[0] if message.strip() else "no message"
     lost = "connect" in first or "closed" in first
     if (state is None and lost) or (state is not None and _TRANSIENT.fullmatch(state)):
-        return DatabaseUnavailable(f"cannot reach Postgres at {database}: {first}")
+        return DatabaseUnavailable(
+            f"cannot reach Postgres at {database}: {first}. Nothing was changed. Is it running?"
+            " `nightshift up` starts the embedded one"
+        )
     return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 
 

@@ -1,0 +1,29 @@
+"""The direction of imports is a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+def test_imports_run_one_way() -> None:
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_only_the_registry_opens_artifacts() -> None:
+    opening = [
+        file.name
+        for file in (HOME / "include").rglob("*.py")
+        if "joblib.load" in file.read_text() or "pickle.load" in file.read_text()
+    ]
+    assert opening == ["registry.py"]
