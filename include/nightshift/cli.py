@@ -174,9 +174,7 @@ def demo_load() -> None:
 
     site = local.site()
     with console.status("flights"):
-        report = warehouse.load(
-            local.admin_url(site, "warehouse"), today=_today(), progress=console.print
-        )
+        report = warehouse.load(local.warehouse_url(site), today=_today(), progress=console.print)
     console.print(str(report), highlight=False)
 
 

@@ -47,7 +47,7 @@ def run(site: Site, *, now: datetime, console: Console) -> None:
     """
     local.up(site, airflow=False, console=console)
     with console.status("Flights"):
-        report = warehouse.load(local.admin_url(site, "warehouse"), today=now.date())
+        report = warehouse.load(local.warehouse_url(site), today=now.date())
     console.print(f"[bold]Flights[/bold]   {report}", highlight=False)
     _live_through_the_past(site, now, console)
     local.up(site, console=console)

@@ -68,6 +68,7 @@ __all__ = [
     "site",
     "ui_url",
     "up",
+    "warehouse_url",
 ]
 
 PARTS = {
@@ -159,6 +160,18 @@ def fresh_database(site: Site, name: str, template: str | None = None) -> str:
     database.migrate(admin.set(database=name).render_as_string(hide_password=False))
     own = make_url(site.database_url).set(database=name)
     return own.render_as_string(hide_password=False)
+
+
+def warehouse_url(site: Site) -> str:
+    """Where ``nightshift demo load`` puts the flights, as somebody who may create tables there."""
+    if is_embedded(site):
+        return admin_url(site, "warehouse")
+    if "warehouse" not in site.sources:
+        raise SetupError(
+            "the flights need a database on your server: set AIRFLOW_CONN_WAREHOUSE to the URL of"
+            " somebody who may create schemas in it"
+        )
+    return site.sources["warehouse"]
 
 
 def airflow_is_running(site: Site) -> bool:
