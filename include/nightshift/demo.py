@@ -11,7 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from queue import Empty
 from typing import Any
@@ -127,6 +127,16 @@ def _told(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, dateti
         yield queue.get()
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of a DAG, as Airflow tells it."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    asked_at: datetime
+
+
 class Airflow:
     """Airflow's REST API, as the user ``admin`` of this installation."""
 
@@ -153,10 +163,14 @@ class Airflow:
         if answer.status_code != httpx.codes.CONFLICT:
             _require_ok(answer)
 
-    def runs(self, dag_id: str) -> dict[str, str]:
-        """Run id to state."""
-        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
-        return {run["dag_run_id"]: run["state"] for run in found["dag_runs"]}
+    def runs(self, dag_id: str) -> list[Run]:
+        """The latest runs of a DAG."""
+        query = {"limit": 100, "order_by": "-run_after"}
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)
+        return [
+            Run(dag_id, run["dag_run_id"], run["state"], datetime.fromisoformat(run["run_after"]))
+            for run in found["dag_runs"]
+        ]
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         return _require_ok(self._http.request(method, path, **options)).json()
@@ -182,10 +196,10 @@ def _one_cycle(site: Site, now: datetime, console: Console) -> None:
         for family in families:
             _trigger_last_ticks(airflow, family, now)
         airflow.trigger("maintain", f"demo-{now:%Y-%m-%d}", {})
-        _watch(airflow, dags, status.update)
+        _watch(airflow, dags, now, status.update)
         for family in families:
             _retrain_once(airflow, family, now)
-        _watch(airflow, ["maintain", *dags], status.update)
+        _watch(airflow, ["maintain", *dags], now, status.update)
     console.print("[bold]Airflow[/bold]   ran one whole cycle of both families", highlight=False)
 
 
@@ -204,17 +218,21 @@ def _retrain_once(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
         airflow.trigger(dag_id, f"demo-{now:%Y-%m-%d}", {"reason": reason})
 
 
-def _watch(airflow: Airflow, dags: list[str], tell: Callable[[str], None]) -> None:
-    """Wait until every run of these DAGs is over; a failed one is an error that names it."""
+def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[str], None]) -> None:
+    """Wait until every run of these DAGs is over; one that fails is an error that names it."""
 
     def over() -> bool:
-        states = {(dag, run): state for dag in dags for run, state in airflow.runs(dag).items()}
-        failed = [f"{dag} {run}" for (dag, run), state in states.items() if state == "failed"]
+        runs = [run for dag_id in dags for run in airflow.runs(dag_id)]
+        failed = [
+            f"{run.dag_id} {run.run_id}"
+            for run in runs
+            if run.state == "failed" and run.asked_at >= since
+        ]
         if failed:
             raise SetupError(
                 f"failed in Airflow: {', '.join(failed)}; open the run and read its log"
             )
-        going = sorted({dag for (dag, _), state in states.items() if state not in _OVER})
+        going = sorted({run.dag_id for run in runs if run.state not in _OVER})
         tell(f"Airflow: running {', '.join(going)}")
         return not going
 
