@@ -91,43 +91,6 @@ def load(
         warehouse.close()
 
 
-def span(url: str) -> tuple[date, date]:
-    """The first service date whose evening before is on record, and the last one that is over.
-
-    A night earlier nothing had been observed yet: features that look back would all be null.
-    Over means over in New York; its latest flights may still be in the air.
-
-    Parameters
-    ----------
-    url
-        A SQLAlchemy URL for psycopg2, of anyone who may read the warehouse.
-
-    Raises
-    ------
-    SetupError
-        When the warehouse is empty.
-    """
-    warehouse = Database(url, role=None, read_only=True)
-    try:
-        with warehouse.bulk() as bulk:
-            known = _value(bulk, "select to_regclass('public.actuals') is not null")
-            found = _row(bulk, _SPAN) if known else {}
-    finally:
-        warehouse.close()
-    if found.get("last_date") is None:
-        raise SetupError(
-            f"the warehouse at {warehouse} holds no flights; run `nightshift demo load`"
-        )
-    return found["first_date"], found["last_date"]
-
-
-_SPAN = """
-select (select min(service_date) + 1 from public.schedule) as first_date,
-       (select cast(max(known_at) at time zone 'America/New_York' as date) - 1
-        from public.actuals) as last_date
-"""
-
-
 def shift(today: date) -> timedelta:
     """By how many whole weeks the calendar of 2013 moves for a first load on ``today``."""
     apart = (today - timedelta(days=1)) - LAST_RECORDED
@@ -180,11 +143,6 @@ def _flights(bulk: Bulk) -> int:
 def _scheduled_until(bulk: Bulk) -> date:
     until: date = _value(bulk, "select max(service_date) from public.schedule")
     return until
-
-
-def _row(bulk: Bulk, sql: str) -> dict[str, date]:
-    row: dict[str, date] = bulk.read(sql).to_pylist()[0]
-    return row
 
 
 def _value(bulk: Bulk, sql: str) -> Any:

@@ -182,21 +182,6 @@ def test_every_destination_is_an_airport(flights_url: str) -> None:
     assert ask(flights_url, unknown) == 0
 
 
-def test_the_span_is_what_the_load_reported(flights_url: str, flights_load: LoadReport) -> None:
-    first, last = warehouse.span(flights_url)
-    assert first == flights_load.first_service_date
-    # New York's yesterday: in its evening, one day behind that of UTC.
-    assert last in {
-        flights_load.last_history_date,
-        flights_load.last_history_date - timedelta(days=1),
-    }
-
-
-def test_an_empty_warehouse_has_no_span(warehouse_url: str) -> None:
-    with pytest.raises(SetupError, match=r"holds no flights; run `nightshift demo load`"):
-        warehouse.span(warehouse_url)
-
-
 def test_a_second_load_changes_nothing_and_says_so(
     flights_load: LoadReport, new_database: Callable[..., str], today: date
 ) -> None:
