@@ -23,7 +23,7 @@ from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from nightshift.records import DatabaseError, DatabaseUnavailable
+from nightshift.records import DatabaseError, DatabaseUnavailable, SourceError
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -173,6 +173,24 @@ class Database:
                 connection.close()
                 raise
             self._idle.append(connection)
+
+    def ask(self, sql: str, parameters: Mapping[str, Any], *, told_as: str) -> pa.Table:
+        """Run a query that a user wrote, on a source; ``told_as`` names it where it fails.
+
+        Raises
+        ------
+        SourceError
+            The source refused the query.
+        DatabaseUnavailable
+            The source cannot be reached: an outage stays one.
+        """
+        try:
+            with self.bulk() as bulk:
+                return bulk.read(sql, parameters)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            raise SourceError(f"{told_as}: {error}") from error
 
     @contextmanager
     def administration(self) -> Iterator[Connection]:

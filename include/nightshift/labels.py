@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nightshift.config import ModelFamily
 from nightshift.database import Database, queries
-from nightshift.records import DatabaseError, LabelsError, SourceError
+from nightshift.records import LabelsError, SourceError
 
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
@@ -76,15 +76,8 @@ def _query(source: Database, family: ModelFamily, since: datetime, as_of: dateti
     parameters = (
         {"since": since, "as_of": as_of} if re.search(r":since\b", sql) else {"as_of": as_of}
     )
-    try:
-        with source.bulk() as bulk:
-            table = bulk.read(sql, parameters)
-    except DatabaseError as error:
-        if error.transient:
-            raise
-        raise SourceError(
-            f"{family.family}: {file} failed on connection {family.source.connection!r}: {error}"
-        ) from error
+    where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
+    table = source.ask(sql, parameters, told_as=where)
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
     return known.filter(pc.is_valid(known["value"]))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from nightshift import features
 from nightshift.config import ModelFamily
 from nightshift.database import Database, Transaction
-from nightshift.records import DatabaseError, Snapshot, SnapshotError, SourceError
+from nightshift.records import Snapshot, SnapshotError, SourceError
 from nightshift.storage import Store
 
 
@@ -69,15 +69,8 @@ def get(tx: Transaction, snapshot_id: int) -> Snapshot:
 
 def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
     file = family.folder / "features.sql"
-    try:
-        with source.bulk() as bulk:
-            table = bulk.read(family.features_sql, {"as_of": as_of})
-    except DatabaseError as error:
-        if error.transient:
-            raise
-        raise SourceError(
-            f"{family.family}: {file} failed on connection {family.source.connection!r}: {error}"
-        ) from error
+    where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
+    table = source.ask(family.features_sql, {"as_of": as_of}, told_as=where)
     known = [name for name in table.schema.names if name != "known_at"]
     problems = features.shape_problems(table.select(known).schema, family.features)
     if problems:
