@@ -191,6 +191,52 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Night:
+    """One matured night of one model, as a measurement saw it.
+
+    ``value`` is the metric over the night's labelled rows, greater is better, and ``error`` its
+    standard error by rows; both are None where the metric is undefined on them.
+    """
+
+    as_of: datetime
+    predictions: int
+    labels: int
+    value: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a version was worth when it was promoted, on rows it was not trained on.
+
+    ``value`` is the metric, ``error`` its standard error, ``spread`` the standard deviation of a
+    night's true level around it (0 where nights differ by chance only).
+    """
+
+    value: float
+    error: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What the sequential detector has gathered: ``evidence`` against its ``limit``.
+
+    ``since`` is the first night of the stretch that speaks loudest for a fall below the threshold;
+    None where no stretch does.
+    """
+
+    evidence: float
+    limit: float
+    since: datetime | None
+
+    @property
+    def detected(self) -> bool:
+        """Whether the evidence has reached the limit."""
+        return self.evidence >= self.limit
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A metric over a window of published nights, as it was known at ``as_of``.
 
