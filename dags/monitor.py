@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from nightshift.config import ModelFamily
+from nightshift.family import ModelFamily
 from nightshift_airflow import (
     Pool,
     as_of,

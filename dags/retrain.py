@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from nightshift.config import ModelFamily
+from nightshift.family import ModelFamily
 from nightshift_airflow import (
     Pool,
     as_of,

@@ -1,4 +1,4 @@
-"""``model.yaml`` read into a :class:`ModelFamily`, and where an installation keeps its things.
+"""Families read from their folders, and where an installation keeps its things.
 
 Parsing DAGs imports this module, so it opens no connection and imports nothing heavy.
 """
@@ -7,273 +7,19 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, get_args
 
 import yaml
-from croniter import croniter
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError
 
+from nightshift.family import FAMILY_NAME, ModelFamily, Section
 from nightshift.records import ConfigError
 
 # libyaml where it is there: it reads the same, ten times as fast.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-"""Family names are folder names, DAG ids and parts of SQL names: short, lower case, plain."""
-
-
-def _iso_duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str) or not value.startswith("P"):
-        raise ValueError("write an ISO 8601 duration such as P7D or PT6H")
-    return value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than zero")
-    return value
-
-
-def _cron(value: str) -> str:
-    if not croniter.is_valid(value) or len(value.split()) != 5:
-        raise ValueError(
-            'write five cron fields such as "0 2 * * *" (minute hour day month weekday)'
-        )
-    return value
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("write an IANA time zone such as UTC or America/New_York") from None
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_positive)]
-WaitingTime = Annotated[timedelta, BeforeValidator(_iso_duration)]
-Cron = Annotated[str, AfterValidator(_cron)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
-    """Where features.sql and labels.sql run: an Airflow connection, and if it keeps history."""
-
-    connection: str
-    history: Literal["append_only", "mutable"]
-
-
-class Features(_Section):
-    """The columns an estimator sees, in this order: numeric first, then categorical."""
-
-    numeric: list[Column] = []
-    categorical: list[Column] = []
-
-    @property
-    def names(self) -> list[str]:
-        return [*self.numeric, *self.categorical]
-
-    @model_validator(mode="after")
-    def _some_and_distinct(self) -> Features:
-        if not self.names:
-            raise ValueError("list at least one column under numeric or categorical")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise ValueError(f"listed twice: {', '.join(twice)}")
-        reserved = {"entity_id", "known_at"} & set(self.names)
-        if reserved:
-            raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
-        return self
-
-
-class Estimator(_Section):
-    """``build`` is ``<module>.<function>`` in the family's folder and returns a Pipeline."""
-
-    build: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")] = (
-        "estimator.build"
-    )
-    params: dict[str, Any] = {}
-    seed: int = 0
-
-
-class Schedule(_Section):
-    """Cron expressions in ``timezone``; ``retrain: null`` leaves retraining to measurements."""
-
-    score: Cron
-    monitor: Cron
-    retrain: Cron | None = None
-    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
-
-
-class Expectation(BaseModel):
-    """One Great Expectations expectation, by its own name and with its own arguments."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
-    severity: Literal["critical", "warning", "info"] = "critical"
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class Labels(_Section):
-    """When the truth about a batch is complete enough to judge it."""
-
-    per: Literal["entity", "entity_and_as_of"] = "entity"
-    maturity: WaitingTime
-    min_coverage: Fraction = 0.9
-
-
-class Performance(_Section):
-    """What is measured: a scikit-learn scorer over matured nights. Greater is better."""
-
-    metric: str
-    window: Duration
-    min_labels: Annotated[int, Field(ge=2)] = 500
-    threshold: float
-
-
-class Breaches(_Section):
-    """So many breaches among the last so many measurements, the latest among them."""
-
-    breaches: Annotated[int, Field(ge=1)]
-    of_last: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _possible(self) -> Breaches:
-        if self.breaches > self.of_last:
-            raise ValueError("breaches cannot exceed of_last")
-        return self
-
-
-class Training(_Section):
-    """Which nights a challenger learns from: ``window`` before the holdout."""
-
-    window: Duration
-
-
-class Retrain(_Section):
-    """When breaches become a retrain (``when: null``: they only alert), and how it is trained."""
-
-    when: Breaches | None = None
-    cooldown: WaitingTime = timedelta(0)
-    training: Training
-
-
-class Promotion(_Section):
-    """The proof a challenger owes: a paired test on nights neither model was trained on."""
-
-    holdout: Duration
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    margin: float = 0.0
-    min_rows: Annotated[int, Field(ge=2)] = 500
-    approval: Literal["automatic"] = "automatic"
-
-
-class ModelFamily(_Section):
-    """A folder in ``include/models``: an estimator, a features query, a labels query."""
-
-    family: Annotated[str, Field(pattern=f"^{FAMILY_NAME.pattern}$")]
-    description: str
-    task: Literal["regression", "binary_classification", "multiclass_classification"]
-    owner: str
-    source: Source
-    features: Features
-    estimator: Estimator = Estimator()
-    schedule: Schedule
-    expectations: list[Expectation] = []
-    allow_empty: bool = False
-    labels: Labels
-    performance: Performance
-    retrain: Retrain
-    promotion: Promotion
-    _folder: Path = PrivateAttr(default=Path())
-
-    def model_post_init(self, context: Any) -> None:
-        self._folder = (context or {}).get("folder", Path())
-
-    @property
-    def folder(self) -> Path:
-        """Where this family was read from."""
-        return self._folder
-
-    @property
-    def features_sql(self) -> str:
-        return (self.folder / "features.sql").read_text()
-
-    @property
-    def labels_sql(self) -> str:
-        return (self.folder / "labels.sql").read_text()
-
-    def previous_tick(self, moment: datetime) -> datetime:
-        """The latest tick of ``schedule.score`` at or before ``moment``, in UTC."""
-        return previous_tick(self.schedule.score, self.schedule.timezone, moment)
-
-    def next_tick(self, moment: datetime) -> datetime:
-        """The first tick of ``schedule.score`` after ``moment``, in UTC."""
-        return next_tick(self.schedule.score, self.schedule.timezone, moment)
-
-    def ticks(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """The ticks of ``schedule.score`` in (start, end], in UTC."""
-        tick = self.next_tick(start)
-        while tick <= end:
-            yield tick
-            tick = self.next_tick(tick)
-
-
-def previous_tick(cron: str, timezone: str, moment: datetime) -> datetime:
-    """The latest tick of ``cron`` in ``timezone`` at or before the aware ``moment``, in UTC."""
-    zone = ZoneInfo(timezone)
-    # No clock is put back by more than two hours, so this tick is surely past: go on from there.
-    wall = moment.astimezone(zone).replace(tzinfo=None) - timedelta(hours=2)
-    tick = _in_utc(croniter(cron, wall).get_prev(datetime), zone)
-    while (following := next_tick(cron, timezone, tick)) <= moment:
-        tick = following
-    return tick
-
-
-def next_tick(cron: str, timezone: str, moment: datetime) -> datetime:
-    """The first tick of ``cron`` in ``timezone`` after the aware ``moment``, in UTC.
-
-    When clocks change, ticks are Airflow's: a schedule that runs every hour goes on by elapsed
-    time; another one takes the second of two equal wall times, and moves a skipped one past the
-    gap.
-    """
-    zone = ZoneInfo(timezone)
-    wall = moment.astimezone(zone).replace(tzinfo=None)
-    iterator = croniter(cron, wall)
-    tick: datetime = iterator.get_next(datetime)
-    if iterator.expanded[1] == ["*"]:
-        return moment.astimezone(UTC) + (tick - wall)
-    return _in_utc(tick, zone)
-
-
-def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
-    return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 @dataclass(frozen=True)
@@ -324,6 +70,11 @@ class Site:
     def keys(self) -> Path:
         return self.state / "keys"
 
+    @property
+    def settings(self) -> Settings:
+        """What holds for all families: ``include/nightshift.yaml``, or its defaults."""
+        return load_settings(self.home)
+
     def family(self, name: str) -> ModelFamily:
         """The family of this name, or a ConfigError that says which there are."""
         if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
@@ -333,6 +84,36 @@ class Site:
                 f" families: {', '.join(known) or 'none'}"
             )
         return load_family(self.models / name)
+
+
+class Settings(Section):
+    """``include/nightshift.yaml``: what holds for all families together.
+
+    ``retrains_per_night``: at most so many retrains are called for in 24 hours by measurements and
+    calendars of all families; the worst models first, the others are deferred to the next night.
+    """
+
+    retrains_per_night: Annotated[int, Field(ge=0)] = 50
+
+
+def load_settings(home: Path) -> Settings:
+    """The settings of a checkout; without the file, the defaults.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file, one a line.
+    """
+    file = home / "include" / "nightshift.yaml"
+    if not file.is_file():
+        return Settings()
+    raw = _read_yaml(file)
+    if isinstance(raw, Problem):
+        raise ConfigError(str(raw))
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(str, _problems(file, Settings, raw, error)))) from error
 
 
 def models_folder(home: Path) -> Path:
@@ -391,16 +172,13 @@ def _read_family(folder: Path) -> ModelFamily | list[Problem]:
     ]
     if not file.is_file():
         return missing
-    try:
-        raw = yaml.load(file.read_text(), _YAML)  # noqa: S506 - both are safe loaders
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return [*missing, Problem(file, "", f"is not readable YAML: {_one_line(error)}")]
-    if not isinstance(raw, dict):
-        return [*missing, Problem(file, "", f"holds {type(raw).__name__}, not keys and values")]
+    raw = _read_yaml(file)
+    if isinstance(raw, Problem):
+        return [*missing, raw]
     try:
         family = ModelFamily.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
-        return [*missing, *(_problem(file, item) for item in error.errors())]
+        return [*missing, *_problems(file, ModelFamily, raw, error)]
     problems = [*missing, *_folder_problems(family, file)]
     return problems or family
 
@@ -423,30 +201,63 @@ def _folder_problems(family: ModelFamily, file: Path) -> Iterable[Problem]:
             )
 
 
-def _problem(file: Path, error: Any) -> Problem:
-    key = ".".join(str(part) for part in error["loc"])
+def _read_yaml(file: Path) -> dict[str, Any] | Problem:
+    try:
+        raw = yaml.load(file.read_text(), _YAML)  # noqa: S506 - both are safe loaders
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return Problem(file, "", f"is not readable YAML: {_one_line(error)}")
+    if not isinstance(raw, dict):
+        return Problem(file, "", f"holds {type(raw).__name__}, not keys and values")
+    return raw
+
+
+def _problems(
+    file: Path, section: type[BaseModel], raw: dict[str, Any], error: ValidationError
+) -> list[Problem]:
+    """One problem for each place; where a value may have several forms, their messages joined."""
+    messages: dict[str, list[str]] = {}
+    for item in error.errors():
+        place = _place(raw, item["loc"])
+        key = ".".join(map(str, place))
+        told = messages.setdefault(key, [])
+        message = _message(section, place, item)
+        if message not in told:
+            told.append(message)
+    return [Problem(file, key, "; or ".join(told)) for key, told in messages.items()]
+
+
+def _place(raw: Any, location: tuple[int | str, ...]) -> list[int | str]:
+    """Where in the file an error is; pydantic also names the forms that a value may have."""
+    place: list[int | str] = []
+    for position, part in enumerate(location):
+        inside = (isinstance(raw, dict) and part in raw) or isinstance(raw, list)
+        if inside:
+            raw = raw[part]
+        if inside or (position == len(location) - 1 and isinstance(raw, dict)):
+            place.append(part)
+    return place
+
+
+def _message(section: type[BaseModel], place: list[int | str], error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        accepted = _accepted_keys(error["loc"][:-1])
-        name = str(error["loc"][-1])
-        return Problem(
-            file, key, f"unknown key{_nearest(name, accepted)}; accepted: {', '.join(accepted)}"
-        )
+        accepted = _accepted_keys(section, place[:-1])
+        return f"unknown key{_nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
     if error["type"] == "missing":
-        return Problem(file, key, "is missing")
-    message = error["msg"].removeprefix("Value error, ")
-    if not key:
-        return Problem(file, "", message)
-    return Problem(file, key, f"found {error['input']!r}: {message}")
+        return "is missing"
+    message: str = error["msg"].removeprefix("Value error, ")
+    if not place or isinstance(error["input"], dict):
+        return message
+    return f"found {error['input']!r}: {message}"
 
 
-def _accepted_keys(path: tuple[int | str, ...]) -> list[str]:
-    section: Any = ModelFamily
-    for part in path:
-        if isinstance(part, int):
+def _accepted_keys(section: type[BaseModel], place: Iterable[int | str]) -> list[str]:
+    for part in place:
+        field = section.model_fields.get(str(part))
+        if field is None:  # a key of the user's own, such as the name of a group
             continue
-        annotation = section.model_fields[part].annotation
-        choices = [annotation, *get_args(annotation)]
-        section = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        choices = [field.annotation, *get_args(field.annotation)]
+        found = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+        section = found[0] if found else section
     return list(section.model_fields)
 
 

@@ -22,8 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from nightshift import local, simulation, warehouse
-from nightshift.config import ModelFamily, Site, previous_tick
+from nightshift.config import Site
 from nightshift.database import connect
+from nightshift.family import ModelFamily, previous_tick
 from nightshift.records import NightshiftError, SetupError
 
 FAMILIES = ("air_time", "late_arrival")

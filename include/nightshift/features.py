@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift.config import Features
+from nightshift.family import Features
 
 UNSEEN_CATEGORY = 1
 OUT_OF_RANGE = 2

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift.config import ModelFamily
 from nightshift.database import Database, queries
+from nightshift.family import ModelFamily
 from nightshift.records import LabelsError, SourceError
 
 OVERLAP = timedelta(days=2)

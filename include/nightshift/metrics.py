@@ -1,13 +1,19 @@
 """scikit-learn's metrics over stored predictions, with intervals and paired differences.
 
 A metric has an *influence function*: for each row, how far it pulls the metric from its value. Its
-variance over rows gives the interval of the metric, and the variance of the difference of two
-models' influences, row by row, gives the interval of their paired difference. Means of per-row
-scores have it trivially; ROC AUC has DeLong's structural components [1]_. Every other scorer is
-bootstrapped over rows with a fixed seed.
+variance gives the interval of the metric, and the variance of the difference of two models'
+influences, row by row, that of their paired difference. Means of per-row scores have it trivially,
+ratios of means and smooth functions of them by the delta method, ROC AUC by DeLong's structural
+components [1]_. Every other scorer is bootstrapped with a fixed seed.
+
+Rows of one night share its weather, so where there are at least five nights, they and not the rows
+are the units: influences are summed by night (the cluster-robust variance [2]_, with Student's t),
+and the bootstrap draws nights.
 
 .. [1] DeLong, DeLong, Clarke-Pearson (1988), "Comparing the areas under two or more correlated
    receiver operating characteristic curves", Biometrics 44.
+.. [2] Cameron, Miller (2015), "A practitioner's guide to cluster-robust inference", Journal of
+   Human Resources 50.
 """
 
 from __future__ import annotations
@@ -21,18 +27,20 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from nightshift.records import ConfigError
+from nightshift.records import ConfigError, Night, Reference
 
 Task = Literal["regression", "binary_classification", "multiclass_classification"]
 Array = np.ndarray
 
 RESAMPLES = 200
 SEED = 20130101
+FEWEST_NIGHTS = 5
+"""With fewer nights than this a variance between them cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,16 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value, and an interval around it; greater is better."""
+    """A metric's value, and an interval around it; greater is better.
+
+    ``error`` is the standard error, ``method`` says in words how the interval was made.
+    """
 
     value: float
     low: float
     high: float
+    error: float = 0.0
+    method: str = ""
 
 
 def outcomes(rows: pd.DataFrame, task: Task) -> Outcomes:
@@ -76,26 +89,111 @@ def outcomes(rows: pd.DataFrame, task: Task) -> Outcomes:
 
 
 def estimate(
-    metric: str, task: Task, known: Outcomes, *, confidence: float = 0.95
+    metric: str,
+    task: Task,
+    known: Outcomes,
+    *,
+    nights: Array | None = None,
+    confidence: float = 0.95,
 ) -> Estimate | None:
-    """A metric with its two-sided interval; None where it is undefined on these rows."""
+    """A metric with its two-sided interval; None where it is undefined on these rows.
+
+    Parameters
+    ----------
+    nights
+        For each row the night it belongs to, of any sortable dtype; rows are units without it.
+    """
     found = value(metric, task, known)
     if found is None:
         return None
+    units = _units(nights)
     influence = _influence(metric, known)
     if influence is not None:
-        error = _standard_error(influence)
-        reach = float(norm.ppf(0.5 + confidence / 2)) * error
-        return Estimate(found, found - reach, found + reach)
-    low, high = np.quantile(
-        _resampled(known, lambda sample: value(metric, task, sample)),
-        [0.5 - confidence / 2, 0.5 + confidence / 2],
-    )
-    return Estimate(found, float(low), float(high))
+        error, reach = _reach(influence, units, confidence, sides=2)
+        how = "nights as units, Student's t" if units is not None else "rows as units, normal"
+        return Estimate(found, found - reach, found + reach, error, how)
+    draws = _bootstrap(len(known), units, lambda rows: value(metric, task, known.take(rows)))
+    if len(draws) < 2:
+        return None
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    how = f"bootstrap of {'rows' if units is None else 'nights'}, seed {SEED}"
+    return Estimate(found, float(low), float(high), float(draws.std(ddof=1)), how)
+
+
+def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
+    """A metric night by night, oldest first.
+
+    Parameters
+    ----------
+    rows
+        Columns ``as_of`` and those of :func:`outcomes`; ``value`` is None where no label is known.
+    """
+    told = []
+    for as_of, night in rows.groupby("as_of", sort=True):
+        known = night[night["value"].notna()]
+        found = estimate(metric, task, outcomes(known, task)) if len(known) > 1 else None
+        told.append(
+            Night(
+                as_of=pd.Timestamp(as_of).to_pydatetime(),
+                predictions=len(night),
+                labels=len(known),
+                value=found.value if found else None,
+                error=found.error if found else None,
+            )
+        )
+    return told
+
+
+def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
+    """What a model is worth on labelled rows (see :func:`by_night`); None where undefined.
+
+    The spread between nights is what their variance has beyond that of their rows.
+    """
+    found = estimate(metric, task, outcomes(rows, task), nights=rows["as_of"].to_numpy())
+    if found is None:
+        return None
+    told = [(n.value, n.error or 0.0) for n in by_night(metric, task, rows) if n.value is not None]
+    if len(told) < 2:
+        return Reference(found.value, found.error, 0.0)
+    values, errors = np.array(told).T
+    beyond = float(values.var(ddof=1) - (errors**2).mean())
+    return Reference(found.value, found.error, math.sqrt(max(beyond, 0.0)))
+
+
+def expected(
+    metric: str, score: Array, *, draws: int = RESAMPLES, confidence: float = 0.95
+) -> Estimate | None:
+    """A binary classifier's metric before any label, from calibrated probabilities.
+
+    Labels are drawn as the probabilities say, and the metric is taken of each draw: its mean is
+    the estimate, its quantiles are the interval, which holds the chance in the labels but not an
+    error of the calibration. The idea is that of confidence-based performance estimation
+    (NannyML's CBPE). None where the metric is undefined on every draw.
+    """
+    random = np.random.default_rng(SEED)
+    found = []
+    for _ in range(draws):
+        truth = (random.random(len(score)) < score).astype(np.float64)
+        drawn = value(metric, "binary_classification", Outcomes(truth, score))
+        if drawn is not None:
+            found.append(drawn)
+    if not found:
+        return None
+    sample = np.array(found)
+    low, high = np.quantile(sample, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    how = f"labels drawn from calibrated scores, seed {SEED}"
+    error = float(sample.std(ddof=1)) if len(sample) > 1 else 0.0
+    return Estimate(float(sample.mean()), float(low), float(high), error, how)
 
 
 def paired_difference(
-    metric: str, task: Task, champion: Outcomes, challenger: Outcomes, *, confidence: float
+    metric: str,
+    task: Task,
+    champion: Outcomes,
+    challenger: Outcomes,
+    *,
+    confidence: float,
+    nights: Array | None = None,
 ) -> Estimate | None:
     """Challenger minus champion on the same rows.
 
@@ -106,18 +204,22 @@ def paired_difference(
     if before is None or after is None:
         return None
     gain = after - before
+    units = _units(nights)
     pulls = _influence(metric, champion), _influence(metric, challenger)
     if pulls[0] is not None and pulls[1] is not None:
-        reach = float(norm.ppf(confidence)) * _standard_error(pulls[1] - pulls[0])
-        return Estimate(gain, gain - reach, gain + reach)
+        error, reach = _reach(pulls[1] - pulls[0], units, confidence, sides=1)
+        return Estimate(gain, gain - reach, gain + reach, error)
 
     def difference(rows: Array) -> float | None:
         pair = (value(metric, task, side.take(rows)) for side in (champion, challenger))
         old, new = pair
         return None if old is None or new is None else new - old
 
-    low, high = np.quantile(_bootstrap(len(champion), difference), [1 - confidence, confidence])
-    return Estimate(gain, float(low), float(high))
+    draws = _bootstrap(len(champion), units, difference)
+    if len(draws) < 2:
+        return None
+    low, high = np.quantile(draws, [1 - confidence, confidence])
+    return Estimate(gain, float(low), float(high), float(draws.std(ddof=1)))
 
 
 def metric_problem(metric: str, task: Task) -> str | None:
@@ -223,10 +325,39 @@ _ROW_SCORES: dict[str, Callable[[Outcomes], Array]] = {
 }
 
 
+def _counts(known: Outcomes) -> tuple[Array, Array, Array, Array]:
+    """Row by row: true positive, false positive, false negative, true negative."""
+    told, truth = known.score >= 0.5, known.truth == 1
+    cells = (told & truth, told & ~truth, ~told & truth, ~told & ~truth)
+    tp, fp, fn, tn = (cell.astype(np.float64) for cell in cells)
+    return tp, fp, fn, tn
+
+
+# Ratios of two means: numerator and denominator, row by row.
+_RATIOS: dict[str, Callable[[Outcomes], tuple[Array, Array]]] = {
+    "precision": lambda known: (_counts(known)[0], known.score >= 0.5),
+    "recall": lambda known: (_counts(known)[0], known.truth == 1),
+    "f1": lambda known: (
+        2 * _counts(known)[0],
+        (known.score >= 0.5).astype(np.float64) + (known.truth == 1),
+    ),
+    "r2": lambda known: (
+        -((known.truth - known.score) ** 2),
+        (known.truth - known.truth.mean()) ** 2,
+    ),
+}
+
+
 def _influence(metric: str, known: Outcomes) -> Array | None:
     if metric in _ROW_SCORES:
         row_scores = _ROW_SCORES[metric](known)
         return row_scores - row_scores.mean()
+    if metric == "neg_root_mean_squared_error":
+        squares = (known.truth - known.score) ** 2
+        return -(squares - squares.mean()) / (2 * math.sqrt(max(squares.mean(), 1e-300)))
+    if metric in _RATIOS and known.label is None:
+        top, bottom = _RATIOS[metric](known)
+        return (top - top.mean() / bottom.mean() * bottom) / bottom.mean()
     if metric == "roc_auc":
         return _auc_influence(known)
     return None
@@ -244,16 +375,38 @@ def _auc_influence(known: Outcomes) -> Array:
     return (wins - auc) * weight
 
 
-def _standard_error(influence: Array) -> float:
-    return float(influence.std(ddof=1) / math.sqrt(len(influence)))
+def _units(nights: Array | None) -> Array | None:
+    """For each row the number of its night; None where there are too few nights to be units."""
+    if nights is None:
+        return None
+    names, numbers = np.unique(nights, return_inverse=True)
+    return numbers if len(names) >= FEWEST_NIGHTS else None
 
 
-def _resampled(known: Outcomes, score: Callable[[Outcomes], float | None]) -> Array:
-    return _bootstrap(len(known), lambda rows: score(known.take(rows)))
+def _reach(
+    influence: Array, units: Array | None, confidence: float, *, sides: int
+) -> tuple[float, float]:
+    """The standard error of a metric, and how far its bound lies from its value."""
+    tail = 1 - (1 - confidence) / sides
+    size = len(influence)
+    if units is None:
+        error = float(influence.std(ddof=1) / math.sqrt(size)) if size > 1 else 0.0
+        return error, float(norm.ppf(tail)) * error
+    pulls = np.bincount(units, weights=influence)
+    error = math.sqrt(len(pulls) / (len(pulls) - 1) * float((pulls**2).sum())) / size
+    return error, float(t.ppf(tail, len(pulls) - 1)) * error
 
 
-def _bootstrap(size: int, statistic: Callable[[Array], float | None]) -> Array:
-    """``statistic`` on resampled rows; resamples on which it is undefined are left out."""
+def _bootstrap(size: int, units: Array | None, statistic: Callable[[Array], float | None]) -> Array:
+    """``statistic`` on resampled rows or nights; draws on which it is undefined are left out."""
     random = np.random.default_rng(SEED)
-    draws: list[Any] = [statistic(random.integers(0, size, size)) for _ in range(RESAMPLES)]
+    if units is None:
+        samples = (random.integers(0, size, size) for _ in range(RESAMPLES))
+    else:
+        rows_of = [np.flatnonzero(units == unit) for unit in range(units.max() + 1)]
+        samples = (
+            np.concatenate([rows_of[u] for u in random.integers(0, len(rows_of), len(rows_of))])
+            for _ in range(RESAMPLES)
+        )
+    draws: list[Any] = [statistic(rows) for rows in samples]
     return np.array([draw for draw in draws if draw is not None])

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from nightshift import metrics
-from nightshift.config import ModelFamily
 from nightshift.database import Database, Transaction, queries
+from nightshift.family import ModelFamily
 from nightshift.records import Measurement, Model
 
 

@@ -23,13 +23,16 @@ The exception tree::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
-DecisionKind = Literal["keep", "alert", "retrain", "promote", "reject"]
+DecisionKind = Literal["keep", "alert", "hold", "defer", "retrain", "promote", "reject"]
+Vote = Literal["pass", "fail", "unknown"]
+Level = Literal["ok", "warn", "alert"]
 
 
 class NightshiftError(Exception):
@@ -169,11 +172,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Model:
-    """One member of a family."""
+    """One member of a family; ``group`` shares a retrain rule."""
 
     model_id: int
     family: str
     name: str
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,10 @@ class Measurement:
     """A metric over a window of published nights, as it was known at ``as_of``.
 
     ``value`` follows scikit-learn's scorers: greater is better. ``low`` and ``high`` bound a 95%
-    interval. In the states ``immature`` and ``undefined`` there is no value.
+    interval, made by ``method``. In the states ``immature`` and ``undefined`` there is no value.
+    ``version_id`` is None where rows of every version count, ``slice`` is ``column=value`` or empty
+    for all rows. ``basis`` is ``estimated`` where no label was used. ``threshold`` is None where
+    nothing is asked of the value, ``reference`` is what the champion was worth when promoted.
     """
 
     model_id: int
@@ -255,7 +262,13 @@ class Measurement:
     high: float | None
     predictions: int
     labels: int
-    threshold: float
+    threshold: float | None
+    version_id: int | None = None
+    slice: str = ""
+    basis: Literal["realized", "estimated"] = "realized"
+    method: str = ""
+    reference: float | None = None
+    nights: tuple[Night, ...] = ()
 
     @property
     def coverage(self) -> float:
@@ -264,8 +277,45 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Everything that a policy looks at for one model, at one moment.
+
+    Parameters
+    ----------
+    measurements
+        The decisive metric of the serving champion, latest first; empty where nobody serves.
+    shift
+        What the sequential detector says; None where the family does not use it.
+    signals
+        Signal to its levels, night by night, latest first.
+    last_retrain
+        When the model was last told to retrain, whatever came of it; None if never.
+    fresh_labels
+        Labels of nights that have matured since then; None where there was no retrain.
+    trainable
+        For a model without a champion: the labelled rows that a first version could learn from.
+    """
+
+    model_id: int
+    name: str
+    as_of: datetime
+    group: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    shift: Shift | None = None
+    signals: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
+    last_retrain: datetime | None = None
+    fresh_labels: int | None = None
+    has_champion: bool = True
+    trainable: int = 0
+
+
+@dataclass(frozen=True)
 class Decision:
-    """What a policy concluded, by which rule, from which inputs, in a sentence."""
+    """What a policy concluded, by which rule, from which inputs, in a sentence.
+
+    ``severity`` orders retrains where there are more than the budget allows: how many standard
+    errors, or limits of the detector, the model lies below its threshold.
+    """
 
     model_id: int
     kind: DecisionKind
@@ -273,6 +323,7 @@ class Decision:
     reason: str
     as_of: datetime
     inputs: dict[str, Any]
+    severity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -281,7 +332,8 @@ class Comparison:
 
     ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
     one-sided lower bound at the family's ``confidence``. ``champion_version`` is None for a first
-    model, which is unopposed.
+    model, which is unopposed. ``reference`` is what the challenger is worth on these rows, by
+    metric, with the distribution of its scores.
     """
 
     champion_version: int | None
@@ -294,3 +346,4 @@ class Comparison:
     challenger_value: float | None
     difference: float | None
     low: float | None
+    reference: dict[str, Any] | None = None

@@ -34,8 +34,8 @@ from cryptography.hazmat.primitives.serialization import (
 from sklearn.pipeline import Pipeline
 
 from nightshift import features
-from nightshift.config import Features, ModelFamily
 from nightshift.database import Transaction, as_json
+from nightshift.family import Features, ModelFamily
 from nightshift.records import (
     ArtifactRefused,
     ConfigError,

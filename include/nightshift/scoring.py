@@ -7,8 +7,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from nightshift.config import ModelFamily
 from nightshift.database import Database, Transaction
+from nightshift.family import ModelFamily
 from nightshift.records import Batch, ScoringError, Snapshot
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store

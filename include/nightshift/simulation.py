@@ -22,8 +22,9 @@ import yaml
 from threadpoolctl import threadpool_limits
 
 from nightshift import metrics, monitoring, registry, steps
-from nightshift.config import ModelFamily, Site, next_tick
+from nightshift.config import Site
 from nightshift.database import connect
+from nightshift.family import ModelFamily, next_tick
 from nightshift.records import ConfigError, SnapshotRejected
 
 Policy = Literal["never", "as-configured", "always"]

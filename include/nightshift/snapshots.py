@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift import features
-from nightshift.config import ModelFamily
 from nightshift.database import Database, Transaction
+from nightshift.family import ModelFamily
 from nightshift.records import Snapshot, SnapshotError, SourceError
 from nightshift.storage import Store
 

@@ -22,8 +22,9 @@ from nightshift import (
     training,
     validation,
 )
-from nightshift.config import ModelFamily, Problem, Site, load_families
+from nightshift.config import Problem, Site, load_families
 from nightshift.database import Database, connect
+from nightshift.family import ModelFamily
 from nightshift.records import (
     ConfigError,
     DatabaseError,

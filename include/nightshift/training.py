@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 
 import nightshift
 from nightshift import features, metrics, registry
-from nightshift.config import ModelFamily, Problem
+from nightshift.config import Problem
 from nightshift.database import Database, Transaction, queries
+from nightshift.family import ModelFamily
 from nightshift.records import (
     Comparison,
     ConfigError,

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift import features
-from nightshift.config import Expectation, ModelFamily, Problem
+from nightshift.config import Problem
 from nightshift.database import Database, as_json
+from nightshift.family import Expectation, ModelFamily
 from nightshift.records import Check, Snapshot, SnapshotRejected, Verdict
 from nightshift.storage import Store
 

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from sqlalchemy import URL
 
 from nightshift import config
+from nightshift.family import ModelFamily, previous_tick
 from nightshift.records import NightshiftError, SetupError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def site(*families: config.ModelFamily) -> config.Site:
+def site(*families: ModelFamily) -> config.Site:
     """This installation, as Airflow knows it, with the sources that ``families`` read.
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
@@ -59,7 +60,7 @@ def site(*families: config.ModelFamily) -> config.Site:
     )
 
 
-def as_of(family: config.ModelFamily, kind: Kind, context: Context | None = None) -> datetime:
+def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> datetime:
     """The moment, in UTC, that the current run is about.
 
     A scheduled run, a backfill, and a run triggered for a partition say it with their partition
@@ -91,7 +92,7 @@ def as_of(family: config.ModelFamily, kind: Kind, context: Context | None = None
     if given:
         return given.pop()
     cron = family.schedule.monitor if kind == "monitor" else family.schedule.score
-    return config.previous_tick(cron, family.schedule.timezone, run.run_after)
+    return previous_tick(cron, family.schedule.timezone, run.run_after)
 
 
 def _moment(name: str, text: str) -> datetime:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
 
 from nightshift import config
+from nightshift.family import ModelFamily
 from nightshift_airflow.runtime import Kind, failing_once
 
 P = ParamSpec("P")
@@ -55,13 +56,13 @@ MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
 }
 
 
-def families() -> list[config.ModelFamily]:
+def families() -> list[ModelFamily]:
     """The families whose folders load. ``dags/check.py`` shows the others as one import error."""
     loaded, _ = config.load_families(config.models_folder(config.default_home()))
     return loaded
 
 
-def family_dag(family: config.ModelFamily, kind: Kind, params: Mapping[str, Param]) -> DAG:
+def family_dag(family: ModelFamily, kind: Kind, params: Mapping[str, Param]) -> DAG:
     """The DAG ``<family>.<kind>``, ready for its tasks.
 
     It starts paused, unless ``[core] dags_are_paused_at_creation`` says otherwise: a new family is
@@ -80,7 +81,7 @@ def family_dag(family: config.ModelFamily, kind: Kind, params: Mapping[str, Para
     )
 
 
-def timetable(family: config.ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
+def timetable(family: ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
     """When `<family>.<kind>` runs; every tick is a partition, and its key says the moment."""
     cron = getattr(family.schedule, kind)
     if cron is None:
@@ -101,7 +102,7 @@ def _key_format(timezone: str) -> str:
     return "%Y-%m-%dT%H:%M:%SZ" if timezone == "UTC" else "%Y-%m-%dT%H:%M:%S%z"
 
 
-def partition_key(family: config.ModelFamily, as_of: datetime) -> str:
+def partition_key(family: ModelFamily, as_of: datetime) -> str:
     """The partition key of the aware moment ``as_of``, as the family's schedule writes it."""
     timezone = family.schedule.timezone
     return as_of.astimezone(ZoneInfo(timezone)).strftime(_key_format(timezone))
@@ -151,12 +152,12 @@ def step(**operator: Any) -> Callable[[Callable[P, R]], Callable[..., Any]]:
     return decorate
 
 
-def predictions_asset(family: config.ModelFamily) -> Asset:
+def predictions_asset(family: ModelFamily) -> Asset:
     """``<family>.predictions``: one event a published night, for other teams' schedules."""
     return Asset(f"{family.family}.predictions", group="nightshift")
 
 
-def announce(family: config.ModelFamily, published: Mapping[str, Any]) -> None:
+def announce(family: ModelFamily, published: Mapping[str, Any]) -> None:
     """Say on the asset which night was published, with what ``steps.publish`` returned as extra.
 
     The event carries the night's partition key even when a run by hand has none of its own: those

@@ -33,7 +33,7 @@ def test_parsing_imports_no_room_and_nothing_heavy(parsed: Parsed) -> None:
     loaded = set(parsed["modules"])
     assert not loaded & HEAVY
     rooms = {name for name in loaded if name.startswith("nightshift.")}
-    assert rooms == {"nightshift.config", "nightshift.records"}
+    assert rooms == {"nightshift.config", "nightshift.family", "nightshift.records"}
 
 
 def test_every_dag_is_tagged_with_its_family_and_kind(parsed: Parsed) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
 from nightshift import config
+from nightshift.family import ModelFamily
 from nightshift.records import DatabaseUnavailable, SetupError, SnapshotRejected
 from nightshift_airflow import as_of, asked_decision, asked_why, retrain_run, site
 from nightshift_airflow.runtime import failing_once, sqlalchemy_url
@@ -29,7 +30,7 @@ SCHEDULES = {
     "berlin": {"score": "30 2 * * *", "monitor": "0 6 * * *", "timezone": "Europe/Berlin"},
     "berlin_hourly": {"score": "0 * * * *", "monitor": "30 * * * *", "timezone": "Europe/Berlin"},
 }
-MakeFamily = Callable[..., config.ModelFamily]
+MakeFamily = Callable[..., ModelFamily]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ MORNING = Run(run_after=utc("2025-11-03T07:15:00"))
 def family(write_family: Callable[..., Path]) -> MakeFamily:
     """The family ``flights`` with one of the schedules above."""
 
-    def make(schedule: str = "nightly", **changes: Any) -> config.ModelFamily:
+    def make(schedule: str = "nightly", **changes: Any) -> ModelFamily:
         changes = {"schedule": SCHEDULES[schedule]} | changes
         return config.load_family(write_family("flights", **changes))
 
@@ -139,7 +140,7 @@ AUTUMN = utc("2025-10-25T00:00:00")  # Berlin puts its clocks back at 01:00 UTC 
 SPRING = utc("2025-03-29T00:00:00")  # and forward at 01:00 UTC of the 30th
 
 
-def airflow_partitions(family: config.ModelFamily, start: datetime) -> list[tuple[str, datetime]]:
+def airflow_partitions(family: ModelFamily, start: datetime) -> list[tuple[str, datetime]]:
     """The keys and moments that Airflow itself gives to three days of partitions."""
     ours = timetable(family, "score")
     assert ours

@@ -23,8 +23,9 @@ import yaml
 from sqlalchemy import make_url
 
 from nightshift import local, steps, warehouse
-from nightshift.config import ModelFamily, Site, load_family
+from nightshift.config import Site, load_family
 from nightshift.embedded import session
+from nightshift.family import ModelFamily
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"

@@ -17,8 +17,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from nightshift import features, steps, training
-from nightshift.config import ModelFamily, Site, load_family, models_folder
+from nightshift.config import Site, load_family, models_folder
 from nightshift.database import Bulk, Database, connect
+from nightshift.family import ModelFamily
 from nightshift.warehouse import LoadReport, shift
 
 NAMES = ("air_time", "late_arrival")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nightshift.config import ModelFamily, load_families, load_family
+from nightshift.config import load_families, load_family
+from nightshift.family import ModelFamily
 from nightshift.records import ConfigError
 
 GOOD: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nightshift.config import ModelFamily
+from nightshift.family import ModelFamily
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

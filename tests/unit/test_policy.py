@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nightshift import policy
-from nightshift.config import Promotion, Retrain
+from nightshift.family import Promotion, Retrain
 from nightshift.records import Comparison, Measurement, State
 
 NOW = datetime(2026, 11, 3, 6, tzinfo=UTC)

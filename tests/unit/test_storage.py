@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from nightshift import features
-from nightshift.config import Features
+from nightshift.family import Features
 from nightshift.records import ArtifactRefused, SnapshotError
 from nightshift.storage import Store
 

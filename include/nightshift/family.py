@@ -1,0 +1,525 @@
+"""What ``model.yaml`` may say: one pydantic class for each section, :class:`ModelFamily` over all.
+
+Parsing DAGs imports this module, so it opens no connection and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from croniter import croniter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""Family names are folder names, DAG ids and parts of SQL names: short, lower case, plain."""
+
+
+def _iso_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or not value.startswith("P"):
+        raise ValueError("write an ISO 8601 duration such as P7D or PT6H")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero")
+    return value
+
+
+def _cron(value: str) -> str:
+    if not croniter.is_valid(value) or len(value.split()) != 5:
+        raise ValueError(
+            'write five cron fields such as "0 2 * * *" (minute hour day month weekday)'
+        )
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("write an IANA time zone such as UTC or America/New_York") from None
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_positive)]
+WaitingTime = Annotated[timedelta, BeforeValidator(_iso_duration)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+
+
+class Section(BaseModel):
+    """A part of a configuration file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where features.sql and labels.sql run: an Airflow connection, and if it keeps history."""
+
+    connection: str
+    history: Literal["append_only", "mutable"]
+
+
+class Features(Section):
+    """The columns an estimator sees, in this order: numeric first, then categorical."""
+
+    numeric: list[Column] = []
+    categorical: list[Column] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.numeric, *self.categorical]
+
+    @model_validator(mode="after")
+    def _some_and_distinct(self) -> Features:
+        if not self.names:
+            raise ValueError("list at least one column under numeric or categorical")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"listed twice: {', '.join(twice)}")
+        reserved = {"entity_id", "known_at"} & set(self.names)
+        if reserved:
+            raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
+        return self
+
+
+class Estimator(Section):
+    """``build`` is ``<module>.<function>`` in the family's folder and returns a Pipeline."""
+
+    build: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")] = (
+        "estimator.build"
+    )
+    params: dict[str, Any] = {}
+    seed: int = 0
+
+
+class Schedule(Section):
+    """Cron expressions in ``timezone``; ``retrain: null`` leaves retraining to measurements.
+
+    A night that is not published ``deadline`` after its tick counts as missed.
+    """
+
+    score: Cron
+    monitor: Cron
+    retrain: Cron | None = None
+    deadline: Duration = timedelta(hours=4)
+    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+
+
+class Expectation(BaseModel):
+    """One Great Expectations expectation, by its own name and with its own arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    severity: Literal["critical", "warning", "info"] = "critical"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Labels(Section):
+    """When the truth about a batch is complete enough to judge it.
+
+    ``silence``: an alarm when no label has become known for so long; by default a day more than
+    the maturity.
+    """
+
+    per: Literal["entity", "entity_and_as_of"] = "entity"
+    maturity: WaitingTime
+    min_coverage: Fraction = 0.9
+    silence: Duration | None = None
+
+    @property
+    def silent_after(self) -> timedelta:
+        return self.silence or self.maturity + timedelta(days=1)
+
+
+class Fall(Section):
+    """A drop from the reference as a fraction of it, of its absolute value."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)]
+
+
+class Performance(Section):
+    """What is measured: a scikit-learn scorer over matured nights. Greater is better.
+
+    ``metric`` decides; ``also`` is measured beside it. The threshold is a level, or with
+    ``max_drop`` lies that much below what the champion was worth when it was promoted. ``slices``
+    are columns of features.sql: each value of one is measured for itself.
+    """
+
+    metric: str
+    also: list[str] = []
+    window: Duration
+    min_labels: Annotated[int, Field(ge=2)] = 500
+    threshold: float | None = None
+    max_drop: Annotated[float, Field(gt=0)] | Fall | None = None
+    slices: list[Column] = []
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric, the decisive one first."""
+        return [self.metric, *self.also]
+
+    @model_validator(mode="after")
+    def _distinct_metrics(self) -> Performance:
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("also repeats a metric; list each once")
+        if self.threshold is not None and self.max_drop is not None:
+            raise ValueError("give threshold (a level) or max_drop (below the reference), not both")
+        return self
+
+
+class Levels(Section):
+    """From where on a signal is worth a warning, and from where on an alert."""
+
+    warn: Annotated[float, Field(ge=0)]
+    alert: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Levels:
+        if self.alert < self.warn:
+            raise ValueError("alert must not lie below warn")
+        return self
+
+
+Signal = Literal["missing", "unseen", "out_of_range", "drift", "score_drift", "estimated"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+
+
+class Watch(Section):
+    """What is watched the same night, before any label, over the nights of ``window``.
+
+    ``missing``, ``unseen`` and ``out_of_range`` are shares of rows, the first one above that of
+    training; ``drift`` and ``score_drift`` are distances from training, 0 (same) to 1 (nothing in
+    common); ``estimated`` is how far the metric, estimated without labels, lies below the
+    reference. Models with fewer than ``min_rows`` rows in the window are not judged.
+    """
+
+    window: Duration = timedelta(days=7)
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    missing: Levels | None = Levels(warn=0.05, alert=0.2)
+    unseen: Levels | None = Levels(warn=0.01, alert=0.1)
+    out_of_range: Levels | None = Levels(warn=0.01, alert=0.1)
+    drift: Levels | None = Levels(warn=0.1, alert=0.3)
+    score_drift: Levels | None = Levels(warn=0.1, alert=0.3)
+    estimated: Levels | None = None
+
+    def levels(self, signal: Signal) -> Levels | None:
+        """The levels of a signal; None where the family does not judge it."""
+        found: Levels | None = getattr(self, signal)
+        return found
+
+
+class ShiftRule(Section):
+    """The sequential detector, and how many false alarms a model-year may bring."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+class Alerts(Section):
+    """So many nights with a signal at ``alert`` among the last so many."""
+
+    nights: Annotated[int, Field(ge=1)]
+    of_last: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Alerts:
+        if self.nights > self.of_last:
+            raise ValueError("nights cannot exceed of_last")
+        return self
+
+
+class When(Section):
+    """What calls for a retrain: any one of the rules that are given.
+
+    ``shift`` is the sequential detector; ``breaches`` so many breaches among the last ``of_last``
+    measurements, the latest among them; ``signals`` names signals of ``watch``.
+    """
+
+    shift: ShiftRule | None = None
+    breaches: Annotated[int, Field(ge=1)] | None = None
+    of_last: Annotated[int, Field(ge=1)] | None = None
+    signals: dict[Signal, Alerts] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> When:
+        if (self.breaches is None) != (self.of_last is None):
+            raise ValueError("breaches and of_last belong together")
+        if self.breaches and self.of_last and self.breaches > self.of_last:
+            raise ValueError("breaches cannot exceed of_last")
+        if self.shift is None and self.breaches is None and not self.signals:
+            raise ValueError("give shift, breaches and of_last, or signals; null only alerts")
+        return self
+
+
+class Training(Section):
+    """Which nights a challenger learns from: ``window`` before the holdout.
+
+    With fewer labelled rows than ``min_rows`` nothing is trained; by default as many as
+    ``performance.min_labels``.
+    """
+
+    window: Duration
+    min_rows: Annotated[int, Field(ge=2)] | None = None
+
+
+class Retrain(Section):
+    """When a retrain is called for (``when: null``: never, breaches only alert), and how."""
+
+    when: When | None = When(shift=ShiftRule())
+    cooldown: WaitingTime = timedelta(0)
+    training: Training
+
+
+class AtLeast(Section):
+    """A group retrains when so many of its models are below their thresholds."""
+
+    at_least: Annotated[int, Field(ge=1)]
+
+
+GroupRule = Literal["any", "all"] | AtLeast
+
+
+class Group(Section):
+    """Models that share a retrain rule; ``"*"`` gives every other member a threshold."""
+
+    thresholds: dict[str, float]
+    retrain_if: GroupRule = "any"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Group:
+        if not self.thresholds:
+            raise ValueError("thresholds lists no model")
+        if isinstance(self.retrain_if, AtLeast) and "*" not in self.thresholds:
+            count = len(self.thresholds)
+            if self.retrain_if.at_least > count:
+                raise ValueError(f"at_least {self.retrain_if.at_least} of {count} models")
+        return self
+
+
+class Models(Section):
+    """A factory: one model for each value of the column ``by`` of features.sql.
+
+    Members are listed under ``groups``, or discovered: ``thresholds`` of the factory names models,
+    ``"*"`` all others, and ``group_by`` names the column that tells the group. ``retrains`` says
+    who is retrained when a group's rule fires: its models below their thresholds, or all of them.
+    With ``fallback`` a model of the whole family scores members that have none yet. A member
+    without rows for ``retire_after`` is retired.
+    """
+
+    by: Column
+    group_by: Column | None = None
+    groups: dict[str, Group] = {}
+    thresholds: dict[str, float] = {}
+    retrain_if: GroupRule = "any"
+    retrains: Literal["all", "failing"] = "all"
+    fallback: bool = False
+    retire_after: Duration = timedelta(days=30)
+
+    @model_validator(mode="after")
+    def _one_group_each(self) -> Models:
+        listed = [name for group in self.groups.values() for name in group.thresholds]
+        twice = sorted({name for name in listed if listed.count(name) > 1})
+        if twice:
+            raise ValueError(f"in two groups: {', '.join(twice)}")
+        if self.groups and (self.group_by or self.thresholds):
+            raise ValueError(
+                "groups are listed, or discovered with group_by and thresholds, not both"
+            )
+        return self
+
+    def group_of(self, member: str, told: str | None = None) -> str | None:
+        """The group of a member: listed, the one with ``"*"``, or what ``group_by`` told."""
+        for name, group in self.groups.items():
+            if member in group.thresholds:
+                return name
+        for name, group in self.groups.items():
+            if "*" in group.thresholds:
+                return name
+        return told
+
+    def rule_of(self, group: str) -> GroupRule:
+        """The retrain rule of a group."""
+        return self.groups[group].retrain_if if group in self.groups else self.retrain_if
+
+    def threshold_of(self, member: str) -> float | None:
+        """A member's own threshold, or that of ``"*"``; None where neither is given."""
+        tables = [self.thresholds, *(group.thresholds for group in self.groups.values())]
+        for key in (member, "*"):
+            for table in tables:
+                if key in table:
+                    return table[key]
+        return None
+
+    def wanted(self, member: str) -> bool:
+        """Whether a value of ``by`` is a member: any is where members are discovered."""
+        return not self.groups or self.group_of(member) is not None
+
+
+Cause = Literal[
+    "breach",
+    "drift",
+    "rejected_snapshot",
+    "missing_labels",
+    "missed_night",
+    "retrain_started",
+    "promoted",
+    "rejected",
+    "failed",
+]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+
+class Notifier(Section):
+    """An Airflow notifier by its class path, and its arguments (Airflow templates work in them)."""
+
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    arguments: dict[str, Any] = {}
+    on: list[Cause] = list(CAUSES)
+
+
+class Promotion(Section):
+    """The proof a challenger owes: a paired test on nights neither model was trained on."""
+
+    holdout: Duration
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    margin: float = 0.0
+    min_rows: Annotated[int, Field(ge=2)] = 500
+    approval: Literal["automatic"] = "automatic"
+
+
+class ModelFamily(Section):
+    """A folder in ``include/models``: an estimator, a features query, a labels query."""
+
+    family: Annotated[str, Field(pattern=f"^{FAMILY_NAME.pattern}$")]
+    description: str
+    task: Literal["regression", "binary_classification", "multiclass_classification"]
+    owner: str
+    source: Source
+    features: Features
+    estimator: Estimator = Estimator()
+    schedule: Schedule
+    expectations: list[Expectation] = []
+    allow_empty: bool = False
+    labels: Labels
+    performance: Performance
+    watch: Watch = Watch()
+    retrain: Retrain
+    promotion: Promotion
+    models: Models | None = None
+    alerts: list[Notifier] = []
+    _folder: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Any) -> None:
+        self._folder = (context or {}).get("folder", Path())
+
+    @model_validator(mode="after")
+    def _thresholds_are_there(self) -> ModelFamily:
+        relative = self.performance.max_drop is not None
+        if self.models is None:
+            if self.performance.threshold is None and not relative:
+                raise ValueError("performance: give threshold (a level) or max_drop")
+            return self
+        if self.performance.threshold is not None:
+            raise ValueError("performance.threshold: a factory's thresholds are under models")
+        listed = self.models.thresholds or self.models.groups
+        if not listed and not relative:
+            raise ValueError('models: give thresholds, such as {"*": 0.75}, or max_drop')
+        return self
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns of features.sql that are frozen as text and are no features."""
+        models = [self.models.by, self.models.group_by] if self.models else []
+        wanted = [name for name in [*models, *self.performance.slices] if name]
+        return [name for name in dict.fromkeys(wanted) if name not in self.features.names]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of a snapshot, in order."""
+        return ["entity_id", *self.keys, *self.features.names]
+
+    def level_of(self, member: str) -> float | None:
+        """The absolute threshold of a model; None where it is relative."""
+        if self.models is None:
+            return self.performance.threshold
+        return self.models.threshold_of(member)
+
+    @property
+    def folder(self) -> Path:
+        """Where this family was read from."""
+        return self._folder
+
+    @property
+    def features_sql(self) -> str:
+        return (self.folder / "features.sql").read_text()
+
+    @property
+    def labels_sql(self) -> str:
+        return (self.folder / "labels.sql").read_text()
+
+    def previous_tick(self, moment: datetime) -> datetime:
+        """The latest tick of ``schedule.score`` at or before ``moment``, in UTC."""
+        return previous_tick(self.schedule.score, self.schedule.timezone, moment)
+
+    def next_tick(self, moment: datetime) -> datetime:
+        """The first tick of ``schedule.score`` after ``moment``, in UTC."""
+        return next_tick(self.schedule.score, self.schedule.timezone, moment)
+
+    def ticks(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The ticks of ``schedule.score`` in (start, end], in UTC."""
+        tick = self.next_tick(start)
+        while tick <= end:
+            yield tick
+            tick = self.next_tick(tick)
+
+
+def previous_tick(cron: str, timezone: str, moment: datetime) -> datetime:
+    """The latest tick of ``cron`` in ``timezone`` at or before the aware ``moment``, in UTC."""
+    zone = ZoneInfo(timezone)
+    # No clock is put back by more than two hours, so this tick is surely past: go on from there.
+    wall = moment.astimezone(zone).replace(tzinfo=None) - timedelta(hours=2)
+    tick = _in_utc(croniter(cron, wall).get_prev(datetime), zone)
+    while (following := next_tick(cron, timezone, tick)) <= moment:
+        tick = following
+    return tick
+
+
+def next_tick(cron: str, timezone: str, moment: datetime) -> datetime:
+    """The first tick of ``cron`` in ``timezone`` after the aware ``moment``, in UTC.
+
+    When clocks change, ticks are Airflow's: a schedule that runs every hour goes on by elapsed
+    time; another one takes the second of two equal wall times, and moves a skipped one past the
+    gap.
+    """
+    zone = ZoneInfo(timezone)
+    wall = moment.astimezone(zone).replace(tzinfo=None)
+    iterator = croniter(cron, wall)
+    tick: datetime = iterator.get_next(datetime)
+    if iterator.expanded[1] == ["*"]:
+        return moment.astimezone(UTC) + (tick - wall)
+    return _in_utc(tick, zone)
+
+
+def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+    return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
