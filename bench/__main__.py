@@ -66,10 +66,8 @@ def _site(server: Postgres, folder: Path) -> Site:
 
 
 def _rounds(site: Site) -> list[dict[str, float]]:
-    decision_id = steps.request_retrain(
-        site, "family", FIRST, reason="first", by="bench", now=FIRST
-    )
-    simulation.retrain(site, decision_id, now=FIRST)
+    asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
+    simulation.retrain(site, asked, now=FIRST)
     return [_round(site, FIRST + timedelta(days=day)) for day in range(ROUNDS + 1)][1:]
 
 
@@ -77,10 +75,11 @@ def _round(site: Site, night: datetime) -> dict[str, float]:
     now = night + timedelta(minutes=5)
     nightly = _seconds(lambda: simulation.score_night(site, "family", night, now=now))
     with database.connect(site.database_url).transaction() as tx:
-        version = registry.champion(tx, "family", night)
+        [champion] = registry.champions(tx, "family", night).values()
         frozen = tx.one("snapshots.latest", family="family", as_of=night)
-    assert version is not None
-    pipeline = registry.Registry(Store(site.store), site.keys, site.models).load(version).pipeline
+    pipeline = (
+        registry.Registry(Store(site.store), site.keys, site.models).load(champion.version).pipeline
+    )
     family = site.family("family")
     frame = features.frame(Store(site.store).read_table(frozen.content_hash), family.features)
     bare = _seconds(lambda: pipeline.predict(frame))

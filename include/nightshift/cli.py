@@ -90,18 +90,28 @@ def check() -> None:
 
 
 @app.command()
-def train(family: Family, as_of: AsOf = None, reason: str = "trained by hand") -> None:
-    """Train a challenger and let it prove itself; the first version is promoted unopposed."""
+def train(
+    family: Family,
+    as_of: AsOf = None,
+    reason: str = "trained by hand",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Which models of a factory; all by default.")
+    ] = None,
+) -> None:
+    """Train challengers and let them prove themselves; first versions are promoted unopposed."""
     from nightshift import steps
 
     site, now = local.site(), datetime.now(UTC)
     moment = _moment(as_of) or site.family(family).previous_tick(now)
-    decision_id = steps.request_retrain(site, family, moment, reason=reason, by="cli", now=now)
-    with console.status(f"{family}: freezing what is missing, and fitting"):
-        version_id = steps.fit(site, decision_id, now=now)
-    with console.status(f"{family}: comparing with the champion"):
-        concluded = steps.conclude(site, steps.compare(site, version_id, now=now), now=now)
-    _tell_decision(site, concluded)
+    with console.status(f"{family}: freezing what is missing"):
+        asked = steps.request_retrain(
+            site, family, moment, reason=reason, by="cli", now=now, members=model
+        )
+    with console.status(f"{family}: fitting {len(asked)} models"):
+        versions = steps.fit(site, asked, now=now)
+    with console.status(f"{family}: comparing with the champions"):
+        concluded = steps.conclude(site, steps.compare(site, versions, now=now), now=now)
+    _tell_decisions(site, concluded, asked=len(asked))
 
 
 @app.command()
@@ -133,7 +143,10 @@ def simulate(
         str | None, typer.Option("--to", help="The last night; last night if left out.")
     ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option(help="never, as-configured, always; all by default.")
+        list[str] | None,
+        typer.Option(
+            help="never, as-configured, weekly, always; weekly by default in a factory only."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the CSV and the plot go.")] = Path(
         "build/simulate"
@@ -142,8 +155,8 @@ def simulate(
     """Live through past nights under each policy, each in a database of its own, side by side."""
     from nightshift import simulation
 
-    policies = _policies(policy)
     site = local.site()
+    policies = _policies(policy) or simulation.default_policies(site.family(family))
     last = _day(end, "--to") if end else site.family(family).previous_tick(datetime.now(UTC))
     first = last - _duration(start) if start.startswith("P") else _day(start, "--from")
     nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
@@ -229,7 +242,7 @@ def _policies(given: list[str] | None) -> list:  # type: ignore[type-arg]
         raise typer.BadParameter(
             f"--policy: {', '.join(unknown)} is not known; accepted: {', '.join(POLICIES)}"
         )
-    return [policy for policy in POLICIES if not given or policy in given]
+    return [policy for policy in POLICIES if policy in given] if given else []
 
 
 @contextmanager
@@ -244,13 +257,23 @@ def _progress() -> Iterator[Progress]:
         yield bars
 
 
-def _tell_decision(site: Site, decision_id: int) -> None:
+def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
     from nightshift import registry
     from nightshift.database import connect
 
     with connect(site.database_url).transaction() as tx:
-        decision = registry.decision(tx, decision_id)
-    console.print(f"{decision.kind}: {decision.reason}", highlight=False)
+        decisions = [registry.decision(tx, decision_id) for decision_id in decision_ids]
+        names = {d.model_id: registry.model_of(tx, d.model_id).name for d in decisions}
+    for decision in decisions:
+        console.print(
+            f"{names[decision.model_id]}: {decision.kind}: {decision.reason}", highlight=False
+        )
+    if asked > len(decisions):
+        console.print(
+            f"{asked - len(decisions)} of {asked} models could not be trained; the audit trail"
+            " (nightshift.events) says why",
+            highlight=False,
+        )
 
 
 def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
@@ -272,9 +295,13 @@ def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None: 
             str(len(o.nights)),
         )
     console.print(table)
-    share = simulation.won_back(outcomes)
-    if share is not None:
-        console.print(f"as-configured wins back {share:.0%} of what retraining every night wins")
+    won = simulation.won_back(outcomes)
+    if won is not None:
+        fits = {outcome.policy: outcome.fits for outcome in outcomes}
+        console.print(
+            f"as-configured wins back {won[0]:.0%} of what {won[1]} wins over never, with"
+            f" {fits['as-configured'] / fits[won[1]]:.0%} of its fits"
+        )
     out.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([o.nights.assign(policy=o.policy) for o in outcomes])
     frame.to_csv(out / f"{name}.csv", index=False)

@@ -21,8 +21,9 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -128,20 +129,38 @@ def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     rows
         Columns ``as_of`` and those of :func:`outcomes`; ``value`` is None where no label is known.
     """
+    moments, unit = np.unique(rows["as_of"].to_numpy(), return_inverse=True)
+    labelled = rows["value"].notna().to_numpy()
+    predictions = np.bincount(unit, minlength=len(moments))
     told = []
-    for as_of, night in rows.groupby("as_of", sort=True):
-        known = night[night["value"].notna()]
-        found = estimate(metric, task, outcomes(known, task)) if len(known) > 1 else None
-        told.append(
-            Night(
-                as_of=pd.Timestamp(as_of).to_pydatetime(),
-                predictions=len(night),
-                labels=len(known),
-                value=found.value if found else None,
-                error=found.error if found else None,
-            )
-        )
+    for number, figures in enumerate(
+        _night_figures(metric, task, rows[labelled], unit[labelled], len(moments))
+    ):
+        labels, value_, error = figures
+        as_of = pd.Timestamp(moments[number])
+        as_of = as_of.tz_localize("UTC") if as_of.tz is None else as_of
+        told.append(Night(as_of.to_pydatetime(), int(predictions[number]), labels, value_, error))
     return told
+
+
+def _night_figures(
+    metric: str, task: Task, rows: pd.DataFrame, unit: Array, nights: int
+) -> Iterator[tuple[int, float | None, float | None]]:
+    """For each night its labels, its value and standard error; None where undefined."""
+    known = outcomes(rows, task)
+    row_scores = _ROW_SCORES[metric](known) if metric in _ROW_SCORES else None
+    order = np.argsort(unit, kind="stable")
+    borders = np.searchsorted(unit[order], np.arange(nights + 1))
+    for start, end in pairwise(borders):
+        chosen = order[start:end]
+        if len(chosen) < 2:
+            yield len(chosen), None, None
+        elif row_scores is not None:
+            own = row_scores[chosen]
+            yield len(chosen), float(own.mean()), float(own.std(ddof=1) / math.sqrt(len(own)))
+        else:
+            found = estimate(metric, task, known.take(chosen))
+            yield len(chosen), *((found.value, found.error) if found else (None, None))
 
 
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
@@ -161,29 +180,37 @@ def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
 
 
 def expected(
-    metric: str, score: Array, *, draws: int = RESAMPLES, confidence: float = 0.95
+    metric: str, score: Array, share: Array, *, draws: int = RESAMPLES, confidence: float = 0.95
 ) -> Estimate | None:
-    """A binary classifier's metric before any label, from calibrated probabilities.
+    """A binary classifier's metric before any label, from calibrated scores.
 
-    Labels are drawn as the probabilities say, and the metric is taken of each draw: its mean is
-    the estimate, its quantiles are the interval, which holds the chance in the labels but not an
-    error of the calibration. The idea is that of confidence-based performance estimation
-    (NannyML's CBPE). None where the metric is undefined on every draw.
+    Labels are drawn as ``share`` says, and the metric is taken of each draw: its mean is the
+    estimate, its quantiles are the interval, which holds the chance in the labels but not an error
+    of the calibration. The idea is that of confidence-based performance estimation (NannyML's
+    CBPE). None where the metric is undefined on every draw.
+
+    Parameters
+    ----------
+    score
+        The probabilities that the model told, of shape (n,).
+    share
+        What they were worth on labelled rows: the probability of 1 for each.
     """
     random = np.random.default_rng(SEED)
-    found = []
-    for _ in range(draws):
-        truth = (random.random(len(score)) < score).astype(np.float64)
-        drawn = value(metric, "binary_classification", Outcomes(truth, score))
-        if drawn is not None:
-            found.append(drawn)
-    if not found:
+    drawn = (
+        value(
+            metric,
+            "binary_classification",
+            Outcomes((random.random(len(share)) < share).astype(np.float64), score),
+        )
+        for _ in range(draws)
+    )
+    sample = np.array([found for found in drawn if found is not None])
+    if len(sample) < 2:
         return None
-    sample = np.array(found)
     low, high = np.quantile(sample, [0.5 - confidence / 2, 0.5 + confidence / 2])
     how = f"labels drawn from calibrated scores, seed {SEED}"
-    error = float(sample.std(ddof=1)) if len(sample) > 1 else 0.0
-    return Estimate(float(sample.mean()), float(low), float(high), error, how)
+    return Estimate(float(sample.mean()), float(low), float(high), float(sample.std(ddof=1)), how)
 
 
 def paired_difference(

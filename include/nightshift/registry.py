@@ -12,8 +12,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +43,7 @@ from nightshift.records import (
     Model,
     NoChampion,
     PromotionLost,
+    Reference,
     ScoringError,
     SetupError,
     Version,
@@ -61,6 +62,20 @@ class Predictions:
     score: np.ndarray
     label: np.ndarray | None
     flags: np.ndarray
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that serves, since when, and what it was worth when it was promoted."""
+
+    version: Version
+    effective_from: datetime
+    reference: dict[str, Any] | None
+
+    def worth(self, metric: str) -> Reference | None:
+        """Its reference in a metric; None where none was stored."""
+        found = (self.reference or {}).get("metrics", {}).get(metric)
+        return Reference(**found) if found else None
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,71 @@ def model_of(tx: Transaction, model_id: int) -> Model:
     return Model(row.model_id, row.family, row.name)
 
 
+def enroll(
+    tx: Transaction,
+    family: ModelFamily,
+    seen: Mapping[str, str | None],
+    as_of: datetime,
+    *,
+    now: datetime,
+) -> dict[str, Model]:
+    """The models of the members seen in a snapshot, new ones made, by name.
+
+    Parameters
+    ----------
+    seen
+        Member to what ``models.group_by`` tells of it (None where it is not told).
+    as_of
+        The moment of the snapshot. A member that was retired is active again from here on.
+    """
+    factory = family.models
+    wanted = {
+        name: factory.group_of(name, told) if factory and name != family.family else None
+        for name, told in seen.items()
+        if factory is None or name == family.family or factory.wanted(name)
+    }
+    before = {
+        row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
+    }
+    found = {}
+    for name, group in wanted.items():
+        row = before.get(name)
+        if row is None or (row.state, row.group_name) != ("active", group):
+            made = model(tx, family.family, name, now=now)
+            _member(tx, made.model_id, as_of, "active", group)
+            found[name] = replace(made, group=group)
+        else:
+            found[name] = Model(row.model_id, family.family, name, group)
+    return found
+
+
+def members(tx: Transaction, family: str, as_of: datetime) -> list[Model]:
+    """The active members of a family at a moment, by name."""
+    return [
+        Model(row.model_id, family, row.name, row.group_name)
+        for row in tx.rows("registry.members", family=family, as_of=as_of)
+        if row.state == "active"
+    ]
+
+
+def retire(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[str]:
+    """Retire members without a row in any batch for ``models.retire_after``; their names."""
+    if family.models is None:
+        return []
+    since = as_of - family.models.retire_after
+    rows = tx.rows("registry.vanished", family=family.family, since=since, as_of=as_of)
+    for row in rows:
+        _member(tx, row.model_id, as_of, "retired", row.group_name)
+    return [row.name for row in rows]
+
+
+def _member(tx: Transaction, model_id: int, as_of: datetime, state: str, group: str | None) -> None:
+    tx.run(
+        "registry.append_membership",
+        model_id=model_id, as_of=as_of, state=state, group_name=group,
+    )  # fmt: skip
+
+
 def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) -> int:
     """Append a decision; deciding again about the same subject returns the first decision's id."""
     tx.run(
@@ -120,9 +200,8 @@ def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) 
         subject=subject,
         decided_at=now,
     )
-    found: int = tx.one(
-        "registry.find_decision", model_id=decision.model_id, subject=subject
-    ).decision_id
+    found = decided(tx, decision.model_id, subject)
+    assert found is not None
     return found
 
 
@@ -132,12 +211,22 @@ def decision(tx: Transaction, decision_id: int) -> Decision:
     return Decision(row.model_id, row.kind, row.rule, row.reason, row.as_of, row.inputs)
 
 
-def last_retrain(tx: Transaction, model_id: int, before: datetime) -> datetime | None:
-    """When this model was last told to retrain, before this moment; None if never."""
-    moment: datetime | None = tx.one(
-        "registry.last_retrain", model_id=model_id, before=before
-    ).as_of
-    return moment
+def decided(tx: Transaction, model_id: int, subject: str) -> int | None:
+    """The decision about a subject that was made already; None if none was."""
+    row = tx.maybe("registry.find_decision", model_id=model_id, subject=subject)
+    return row.decision_id if row else None
+
+
+def retrains_of(tx: Transaction, family: str, subject: str) -> list[int]:
+    """The decisions about a subject that tell models of a family to retrain, in order."""
+    rows = tx.rows("registry.retrains_of", family=family, subject=subject)
+    return [row.decision_id for row in rows]
+
+
+def last_retrains(tx: Transaction, family: str, before: datetime) -> dict[int, datetime]:
+    """When each model of a family was last told to retrain before a moment, by model id."""
+    rows = tx.rows("registry.last_retrains", family=family, before=before)
+    return {row.model_id: row.as_of for row in rows}
 
 
 class Registry:
@@ -195,8 +284,14 @@ class Registry:
         decision_id: int,
         effective_from: datetime,
         now: datetime,
+        reference: dict[str, Any] | None = None,
     ) -> None:
         """Make a version the champion, provided the champion is still ``instead_of``.
+
+        Parameters
+        ----------
+        reference
+            What the version is worth on rows it was not trained on, as a comparison tells it.
 
         Raises
         ------
@@ -215,6 +310,7 @@ class Registry:
             decision_id=decision_id,
             effective_from=effective_from,
             promoted_at=now,
+            reference=None if reference is None else as_json(reference),
         )
         if not inserted:
             raise PromotionLost(
@@ -242,20 +338,25 @@ def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
     return _version(row) if row else None
 
 
-def champion(tx: Transaction, family: str, as_of: datetime) -> Version | None:
-    """The version of a family's model that served at ``as_of``; None before the first promotion."""
-    row = tx.maybe("registry.champion", family=family, name=family, as_of=as_of)
+def champions(tx: Transaction, family: str, as_of: datetime) -> dict[int, Champion]:
+    """Who served at ``as_of`` in a family, by model id; models without a champion are left out."""
+    return {
+        row.model_id: Champion(_version(row), row.effective_from, row.reference)
+        for row in tx.rows("registry.champions", family=family, as_of=as_of)
+    }
+
+
+def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
+    """The version of a model that served at ``as_of``; None before the first promotion."""
+    row = tx.maybe("registry.champion", model_id=model_id, as_of=as_of)
     return _version(row) if row else None
 
 
-def require_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> Version:
-    """As :func:`champion`, but its absence is an error that says what to do."""
-    found = champion(tx, family.family, as_of)
-    if found is not None:
-        return found
+def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
+    """The error that nobody serves at ``as_of``, with since when somebody does."""
     first = tx.one("registry.first_promotion", family=family.family).effective_from
     since = f"its first champion serves from {first.isoformat()}" if first else "none was trained"
-    raise NoChampion(
+    return NoChampion(
         f"{family.family} has no champion at {as_of.isoformat()}: {since}."
         f" Train one with: nightshift train {family.family}"
     )
@@ -326,7 +427,7 @@ class _Key:
         return isinstance(other, _Key) and self.version == other.version
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
     found = key.version
     try:
@@ -373,8 +474,3 @@ def _version(row: Any) -> Version:
         decision_id=row.decision_id,
         trained_at=row.trained_at,
     )
-
-
-def versions(tx: Transaction, version_ids: Sequence[int]) -> list[Version]:
-    """The versions of these ids, in this order."""
-    return [version(tx, version_id) for version_id in version_ids]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from nightshift.database import Database, Transaction
 from nightshift.family import ModelFamily
-from nightshift.records import Batch, ScoringError, Snapshot
+from nightshift.records import Batch, Model, ScoringError, Snapshot, Version
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
 
@@ -21,8 +23,46 @@ ROWS = pa.schema(
         pa.field("score", pa.float64(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("flags", pa.int16(), nullable=False),
+        pa.field("model_id", pa.int32()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A member in a snapshot: its rows, and the group that ``models.group_by`` tells."""
+
+    rows: int
+    group: str | None = None
+
+
+def seen(store: Store, family: ModelFamily, snapshot: Snapshot) -> dict[str | None, Seen]:
+    """The members in a snapshot, by name; in a family of one model all rows are under None."""
+    if family.models is None:
+        return {None: Seen(snapshot.row_count)}
+    columns = [name for name in (family.models.by, family.models.group_by) if name]
+    table = store.read_table(snapshot.content_hash, columns).select(columns)
+    grouped = table.group_by(columns[0]).aggregate([([], "count_all"), (columns[-1], "max")])
+    names, counts = grouped[columns[0]].to_pylist(), grouped["count_all"].to_pylist()
+    told = grouped[f"{columns[-1]}_max"].to_pylist() if len(columns) > 1 else [None] * len(names)
+    return {name: Seen(*of) for name, *of in zip(names, counts, told, strict=True)}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Which version scores the rows of which model; None where nobody can.
+
+    ``members`` are by the value of ``models.by``, or one under None in a family of one model.
+    ``fallback`` scores the rows of every other value, and those of members without a version.
+    """
+
+    members: Mapping[str | None, tuple[Model, Version | None]]
+    fallback: Version | None = None
+
+    def of(self, member: str | None) -> Version | None:
+        """The version that scores a member's rows."""
+        _, version = self.members.get(member, (None, None))
+        return version or self.fallback
 
 
 def score(
@@ -30,45 +70,63 @@ def score(
     store: Store,
     family: ModelFamily,
     snapshot: Snapshot,
-    champion: LoadedVersion,
+    found: Mapping[str | None, Seen],
+    serving: Serving,
+    load: Callable[[Version], LoadedVersion],
     *,
     now: datetime,
 ) -> int:
     """Write a batch that nobody sees yet; its id.
 
-    A night that is published already with this snapshot and this champion is not scored again:
-    the published batch's id is returned. What fails leaves a batch that is never published and
-    whose rows are purged later.
+    A night that is published already with this snapshot and these versions is not scored again:
+    the published batch's id is returned. Rows that nobody can score are counted and left out. What
+    fails leaves a batch that is never published and whose rows are purged later.
+
+    Parameters
+    ----------
+    found
+        The members in the snapshot, see :func:`seen`.
+    load
+        Opens a version, see :meth:`nightshift.registry.Registry.load`.
     """
+    versions = sorted({v.version_id for m in found if (v := serving.of(m)) is not None})
+    night = {"family": family.family, "as_of": snapshot.as_of, "snapshot_id": snapshot.snapshot_id}
     with database.transaction() as tx:
         _refuse_unvalidated(tx, family, snapshot)
-        same = tx.maybe(
-            "scoring.published_same",
-            family=family.family,
-            as_of=snapshot.as_of,
-            snapshot_id=snapshot.snapshot_id,
-            version_ids=[champion.version.version_id],
-        )
+        same = tx.maybe("scoring.published_same", **night, version_ids=versions)
         if same is not None:
             published: int = same.batch_id
             return published
         batch_id: int = tx.one(
-            "scoring.start",
-            family=family.family,
-            as_of=snapshot.as_of,
-            snapshot_id=snapshot.snapshot_id,
-            version_ids=[champion.version.version_id],
-            started_at=now,
+            "scoring.start", **night, version_ids=versions, started_at=now
         ).batch_id
     try:
-        rows = _write(database, store, snapshot, champion, batch_id)
+        written = _write(database, store, family, snapshot, serving, load, batch_id)
     except ScoringError:
         with database.transaction() as tx:
             tx.run("scoring.abandon", batch_id=batch_id)
         raise
     with database.transaction() as tx:
-        tx.run("scoring.finish", batch_id=batch_id, row_count=rows, written_at=now)
+        _record_models(tx, batch_id, serving, found)
+        tx.run(
+            "scoring.finish",
+            batch_id=batch_id,
+            row_count=written,
+            skipped_rows=snapshot.row_count - written,
+            written_at=now,
+        )
     return batch_id
+
+
+def split(table: pa.Table, family: ModelFamily) -> dict[str | None, pa.Array]:
+    """The row numbers of each member of a table, in order; under None in a family of one model."""
+    if family.models is None:
+        return {None: pa.array(range(table.num_rows), pa.int64())} if table.num_rows else {}
+    members = table[family.models.by].to_numpy(zero_copy_only=False)
+    order = np.argsort(members, kind="stable")
+    names, starts = np.unique(members[order], return_index=True)
+    pieces = np.split(order, starts[1:])
+    return {str(name): pa.array(rows) for name, rows in zip(names, pieces, strict=False)}
 
 
 def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
@@ -83,7 +141,7 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
     """
     with database.transaction() as tx:
         row = tx.one("scoring.get", batch_id=batch_id)
-        if row.state != "written" or row.row_count != row.snapshot_rows:
+        if row.state != "written" or row.row_count + row.skipped_rows != row.snapshot_rows:
             raise ScoringError(
                 f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} is {row.state} with"
                 f" {row.row_count} rows for a snapshot of {row.snapshot_rows}; it was not"
@@ -124,34 +182,71 @@ def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot
         )
 
 
-def _write(
-    database: Database, store: Store, snapshot: Snapshot, champion: LoadedVersion, batch_id: int
-) -> int:
-    with database.bulk() as bulk:
-        return sum(
-            bulk.append("prediction_rows", pa.Table.from_batches([rows]))
-            for rows in _prediction_rows(store, snapshot, champion, batch_id)
+def _record_models(
+    tx: Transaction, batch_id: int, serving: Serving, found: Mapping[str | None, Seen]
+) -> None:
+    for member, (model, _) in serving.members.items():
+        if member not in found:
+            continue
+        version = serving.of(member)
+        tx.run(
+            "scoring.record_model",
+            batch_id=batch_id,
+            model_id=model.model_id,
+            version_id=version.version_id if version else None,
+            row_count=found[member].rows,
         )
 
 
+def _write(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    snapshot: Snapshot,
+    serving: Serving,
+    load: Callable[[Version], LoadedVersion],
+    batch_id: int,
+) -> int:
+    written = 0
+    with database.bulk() as bulk:
+        for group in store.stream_table(snapshot.content_hash):
+            rows = list(
+                _prediction_rows(pa.Table.from_batches([group]), family, serving, load, batch_id)
+            )
+            if rows:
+                written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+    return written
+
+
 def _prediction_rows(
-    store: Store, snapshot: Snapshot, champion: LoadedVersion, batch_id: int
+    table: pa.Table,
+    family: ModelFamily,
+    serving: Serving,
+    load: Callable[[Version], LoadedVersion],
+    batch_id: int,
 ) -> Iterator[pa.RecordBatch]:
-    version_id = champion.version.version_id
-    for group in store.stream_table(snapshot.content_hash):
-        table = pa.Table.from_batches([group])
-        predicted = champion.predict(table)
-        rows = table.num_rows
+    for member, numbers in split(table, family).items():
+        version = serving.of(member)
+        if version is None:
+            continue
+        part = table if len(numbers) == table.num_rows else table.take(numbers)
+        model, _ = serving.members.get(member, (None, None))
+        stands_in = model is not None and model.model_id != version.model.model_id
+        predicted = load(version).predict(part)
+        rows = part.num_rows
         yield pa.record_batch(
             {
                 "batch_id": pa.array([batch_id] * rows, pa.int32()),
-                "version_id": pa.array([version_id] * rows, pa.int32()),
-                "entity_id": table["entity_id"].combine_chunks().cast(pa.string()),
+                "version_id": pa.array([version.version_id] * rows, pa.int32()),
+                "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),
                 "score": pa.array(predicted.score),
                 "label": pa.array(predicted.label, pa.string())
                 if predicted.label is not None
                 else pa.nulls(rows, pa.string()),
                 "flags": pa.array(predicted.flags),
+                "model_id": pa.array([model.model_id] * rows, pa.int32())
+                if model is not None and stands_in
+                else pa.nulls(rows, pa.int32()),
             },
             schema=ROWS,
         )

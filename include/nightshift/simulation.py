@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,8 +27,11 @@ from nightshift.database import connect
 from nightshift.family import ModelFamily, next_tick
 from nightshift.records import ConfigError, SnapshotRejected
 
-Policy = Literal["never", "as-configured", "always"]
-POLICIES: tuple[Policy, ...] = ("never", "as-configured", "always")
+Policy = Literal["never", "as-configured", "weekly", "always"]
+POLICIES: tuple[Policy, ...] = ("never", "as-configured", "weekly", "always")
+
+REFITS: Mapping[Policy, timedelta] = {"weekly": timedelta(weeks=1), "always": timedelta(0)}
+"""How long after a refit of everything the next one comes, at the first monitoring then."""
 
 RUN_TIME = timedelta(minutes=5)
 """How long after its tick a run of the simulated scheduler does its work."""
@@ -42,7 +45,7 @@ class Outcome:
 
     ``value`` is the family's metric over every labelled prediction, as a scikit-learn scorer gives
     it (greater is better); ``nights`` has one row for each night: ``as_of``, ``value`` (NaN where
-    undefined), ``predictions``, ``labels``, ``version``.
+    undefined), ``predictions``, ``labels``, ``versions`` (the ids of those that scored it).
     """
 
     policy: Policy
@@ -95,8 +98,8 @@ def simulate(
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
         queue: Any = manager.Queue()
-        # The longest first: it refits every night.
-        ordered = sorted(policies, key=lambda policy: policy != "always")
+        # The longest first: they refit the most.
+        ordered = sorted(policies, key=POLICIES.index, reverse=True)
         running = {
             policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue)
             for policy in ordered
@@ -112,15 +115,17 @@ def live_through(
     end: datetime,
     *,
     progress: Progress = lambda night: None,
-    every_night: bool = False,
+    refit_every: timedelta | None = None,
 ) -> None:
     """Score, monitor and retrain at every tick in [start, end], in order.
 
-    A family without a champion gets its first one at ``start``. With ``every_night`` a new version
-    is trained on all that is known and promoted unopposed after each monitoring.
+    A family without champions gets its first ones at ``start``. With ``refit_every`` new versions
+    are trained on all that is known and promoted unopposed, at the first monitoring so long after
+    the last time.
     """
     family = site.family(family_name)
-    _first_champion(site, family, start, every_night)
+    _first_champions(site, family, start, unopposed=refit_every is not None)
+    refitted = start
     for tick, kind in _ticks(family, start, end):
         now = tick + RUN_TIME
         if kind == "score":
@@ -129,10 +134,12 @@ def live_through(
             continue
         steps.collect_labels(site, family_name, tick, now=now)
         steps.measure(site, family_name, tick, now=now)
-        for decision_id in steps.decide(site, family_name, tick, now=now):
-            retrain(site, decision_id, now=now)
-        if every_night:
-            _refit(site, family_name, tick, now)
+        decisions = steps.decide(site, family_name, tick, now=now)
+        if decisions:
+            retrain(site, decisions, now=now)
+        if refit_every is not None and tick - refitted >= refit_every:
+            _refit(site, family_name, tick, "refitted by the calendar", now=now)
+            refitted = tick
 
 
 def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
@@ -142,14 +149,15 @@ def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime)
         steps.validate(site, snapshot_id, now=now)
     except SnapshotRejected:
         return False
-    steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+    shown = steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+    steps.watch(site, shown["batch_id"], now=now)
     return True
 
 
-def retrain(site: Site, decision_id: int, *, now: datetime) -> int:
-    """Fit, compare and conclude what a decision calls for; the concluding decision's id."""
-    version_id = steps.fit(site, decision_id, now=now)
-    return steps.conclude(site, steps.compare(site, version_id, now=now), now=now)
+def retrain(site: Site, decision_ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Fit, compare and conclude what decisions call for; the concluding decisions' ids."""
+    version_ids = steps.fit(site, decision_ids, now=now)
+    return steps.conclude(site, steps.compare(site, version_ids, now=now), now=now)
 
 
 def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Path:
@@ -165,12 +173,22 @@ def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Pa
     return models
 
 
-def won_back(outcomes: Sequence[Outcome]) -> float | None:
-    """The share of what ``always`` wins over ``never`` that ``as-configured`` wins as well."""
+def default_policies(family: ModelFamily) -> list[Policy]:
+    """What a family is simulated under if nobody says: a factory is not refitted every night."""
+    return ["never", "as-configured", "always" if family.models is None else "weekly"]
+
+
+def won_back(outcomes: Sequence[Outcome]) -> tuple[float, Policy] | None:
+    """The share that ``as-configured`` wins of what refitting wins over ``never``, and which.
+
+    Refitting is ``always`` where it was simulated, else ``weekly``; None without all three.
+    """
     value = {outcome.policy: outcome.value for outcome in outcomes}
-    if set(value) != set(POLICIES) or value["always"] == value["never"]:
+    refits: list[Policy] = [policy for policy in ("always", "weekly") if policy in value]
+    if not refits or not {"never", "as-configured"} <= set(value):
         return None
-    return (value["as-configured"] - value["never"]) / (value["always"] - value["never"])
+    gain = value[refits[0]] - value["never"]
+    return ((value["as-configured"] - value["never"]) / gain, refits[0]) if gain else None
 
 
 def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
@@ -182,6 +200,7 @@ def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
     styles = {
         "never": ("#999999", "-"),
         "as-configured": ("#0072B2", "-"),
+        "weekly": ("#D55E00", "--"),
         "always": ("#D55E00", "--"),
     }
     for outcome in outcomes:
@@ -191,13 +210,14 @@ def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
         label = f"{outcome.policy}: {outcome.value:.3f}, {outcome.fits} fits"
         axes.plot(smooth.index, smooth, color=colour, linestyle=line, label=label)
         if outcome.policy == "as-configured":
-            new = nights["version"].ne(nights["version"].shift()).iloc[1:]
+            new = nights["versions"].ne(nights["versions"].shift()).iloc[1:]
             at = smooth.iloc[1:][new]
-            axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
+            if family.models is None:
+                axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
     threshold = family.performance.threshold
-    axes.axhline(
-        threshold, color="black", linewidth=0.8, linestyle=":", label=f"threshold {threshold:g}"
-    )
+    if threshold is not None:
+        told = f"threshold {threshold:g}"
+        axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":", label=told)
     axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
     axes.set_title(f"{family.family}: what retraining wins (greater is better)")
     axes.legend(loc="lower left", fontsize=9)
@@ -219,7 +239,7 @@ def _live(
         start,
         end,
         progress=lambda night: queue.put((policy, night)),
-        every_night=policy == "always",
+        refit_every=REFITS.get(policy),
     )
     return _outcome(site, site.family(family_name), start, end, policy)
 
@@ -249,26 +269,23 @@ def _prepare(
         progress(night)
 
 
-def _first_champion(site: Site, family: ModelFamily, start: datetime, unopposed: bool) -> None:
+def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:
     with connect(site.database_url).transaction() as tx:
-        if registry.champion(tx, family.family, start) is not None:
+        if registry.champions(tx, family.family, start):
             return
-    decision_id = steps.request_retrain(
-        site, family.family, start, reason="the first model", by="simulation", now=start
-    )
     if unopposed:
-        version_id = steps.fit(site, decision_id, now=start, holdout=timedelta(0))
-        steps.promote(site, version_id, reason="the first model", by="simulation", now=start)
-    else:
-        retrain(site, decision_id, now=start)
-
-
-def _refit(site: Site, family_name: str, tick: datetime, now: datetime) -> None:
-    decision_id = steps.request_retrain(
-        site, family_name, tick, reason="every night", by="simulation", now=now
+        _refit(site, family.family, start, "the first models", now=start)
+        return
+    asked = steps.request_retrain(
+        site, family.family, start, reason="the first models", by="simulation", now=start
     )
-    version_id = steps.fit(site, decision_id, now=now, holdout=timedelta(0))
-    steps.promote(site, version_id, reason="every night", by="simulation", now=now)
+    retrain(site, asked, now=start)
+
+
+def _refit(site: Site, family_name: str, tick: datetime, reason: str, *, now: datetime) -> None:
+    asked = steps.request_retrain(site, family_name, tick, reason=reason, by="simulation", now=now)
+    for version_id in steps.fit(site, asked, now=now, holdout=timedelta(0)):
+        steps.promote(site, version_id, reason=reason, by="simulation", now=now)
 
 
 def _ticks(
@@ -292,7 +309,7 @@ def _outcome(
     with database.transaction() as tx:
         counts = tx.one("simulation.counts", family=family.family, start=start)
         versions = {
-            row.as_of: row.number for row in tx.rows("simulation.versions", family=family.family)
+            row.as_of: row.versions for row in tx.rows("simulation.versions", family=family.family)
         }
     nights = pd.DataFrame(
         [_night(family, as_of, night, versions) for as_of, night in rows.groupby("as_of")]
@@ -305,14 +322,14 @@ def _outcome(
 
 
 def _night(
-    family: ModelFamily, as_of: Any, rows: pd.DataFrame, versions: dict[datetime, int]
+    family: ModelFamily, as_of: Any, rows: pd.DataFrame, versions: dict[datetime, str]
 ) -> dict[str, Any]:
     return {
         "as_of": as_of,
         "value": _value(family, rows),
         "predictions": len(rows),
         "labels": int(rows["value"].notna().sum()),
-        "version": versions[as_of.to_pydatetime()],
+        "versions": versions[as_of.to_pydatetime()],
     }
 
 

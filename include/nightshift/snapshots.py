@@ -43,7 +43,7 @@ def freeze(
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
     table, dropped = _as_known(_query(source, family, as_of), as_of)
-    ordered = table.select(["entity_id", *family.features.names]).sort_by("entity_id")
+    ordered = table.select(family.columns).sort_by("entity_id")
     content_hash = store.write_table(ordered)
     if before is not None and before.content_hash == content_hash:
         return _snapshot(before)
@@ -72,7 +72,7 @@ def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(family.features_sql, {"as_of": as_of}, told_as=where)
     known = [name for name in table.schema.names if name != "known_at"]
-    problems = features.shape_problems(table.select(known).schema, family.features)
+    problems = features.shape_problems(table.select(known).schema, family.features, family.keys)
     if problems:
         raise SourceError(
             f"{family.family}: {file} does not return what model.yaml declares: "

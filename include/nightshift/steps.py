@@ -7,10 +7,12 @@ Every refusal is in the audit trail before it leaves a step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from nightshift import (
     labels,
@@ -23,17 +25,27 @@ from nightshift import (
     validation,
 )
 from nightshift.config import Problem, Site, load_families
-from nightshift.database import Database, connect
-from nightshift.family import ModelFamily
+from nightshift.database import Database, Transaction, connect
+from nightshift.family import ModelFamily, Retrain
 from nightshift.records import (
+    Comparison,
     ConfigError,
     DatabaseError,
     Decision,
+    Level,
+    Measurement,
+    Model,
     NightshiftError,
     SnapshotRejected,
+    Standing,
+    TrainingError,
+    Version,
 )
-from nightshift.registry import Registry
+from nightshift.registry import Champion, Registry
 from nightshift.storage import Store
+
+BUDGET_NIGHT = timedelta(days=1)
+"""How far back retrains count against the budget of a night."""
 
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
@@ -67,16 +79,23 @@ def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
 
 
 def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
-    """Score a snapshot with the champion of its ``as_of``; the id of a batch nobody sees yet."""
+    """Score a snapshot with the champions of its ``as_of``; the id of a batch nobody sees yet.
+
+    Members that are seen for the first time become models of the family.
+    """
     database = connect(site.database_url)
     with database.transaction() as tx:
         snapshot = snapshots.get(tx, snapshot_id)
     with _audited(site, snapshot.family, snapshot.as_of, now):
         family = site.family(snapshot.family)
+        found = scoring.seen(_store(site), family, snapshot)
         with database.transaction() as tx:
-            version = registry.require_champion(tx, family, snapshot.as_of)
-        champion = _registry(site).load(version)
-        return scoring.score(database, _store(site), family, snapshot, champion, now=now)
+            serving = _serving(tx, family, snapshot.as_of, found, now)
+            if found and not any(serving.of(member) for member in found):
+                raise registry.no_champion(tx, family, snapshot.as_of)
+        return scoring.score(
+            database, _store(site), family, snapshot, found, serving, _registry(site).load, now=now
+        )
 
 
 def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
@@ -104,87 +123,166 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def collect_labels(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> int:
-    """Append the labels known by ``as_of``; how many were new."""
+def watch(site: Site, batch_id: int, *, now: datetime) -> int:
+    """Hold a published night against what training saw; how many signals were stored."""
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        night = tx.one("scoring.get", batch_id=batch_id)
+    with _audited(site, night.family, night.as_of, now):
+        family = site.family(night.family)
+        with database.transaction() as tx:
+            models = _models(tx, family, night.as_of, now)
+            champions = registry.champions(tx, family.family, night.as_of)
+        return monitoring.watch(
+            database, _store(site), family, models, champions, batch_id, night.as_of, now=now
+        )
+
+
+def collect_labels(
+    site: Site, family_name: str, as_of: datetime, *, now: datetime
+) -> labels.Collected:
+    """Append the labels known by ``as_of``; what the source gave."""
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
         return labels.collect(database, _source(site, family), family, as_of, now=now)
 
 
 def measure(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
-    """Measure a family's models as known at ``as_of``; the measurements' ids."""
+    """Measure a family's models as known at ``as_of``; the ids of the decisive measurements.
+
+    Members that have had no rows for long are retired first.
+    """
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
         with database.transaction() as tx:
-            model = registry.model(tx, family.family, family.family, now=now)
-        return [monitoring.measure(database, family, model, as_of, now=now)]
+            retired = registry.retire(tx, family, as_of)
+            if retired:
+                tx.record("retired", now=now, family=family_name, as_of=as_of, models=retired)
+            models = _models(tx, family, as_of, now)
+            champions = registry.champions(tx, family_name, as_of)
+        return monitoring.measure(database, _store(site), family, models, champions, as_of, now=now)
 
 
 def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
-    """Decide on each model as measured at ``as_of``; the ids of the decisions to retrain."""
+    """Decide on each model as measured at ``as_of``; the ids of the decisions to retrain.
+
+    The budget of a night is shared by all families. So whatever other family was measured at the
+    same moment is decided along, and the worst models of all come first.
+    """
     family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database, database.transaction() as tx:
-        model = registry.model(tx, family.family, family.family, now=now)
-        measured = monitoring.recent(tx, family, model, as_of)
-        if not measured or measured[0].as_of != as_of:
+    with _audited(site, family_name, as_of, now) as database:
+        with database.transaction() as tx:
+            measured = [row.family for row in tx.rows("monitoring.measured_at", as_of=as_of)]
+        if family_name not in measured:
             raise NightshiftError(
                 f"{family_name} was not measured at {as_of.isoformat()}; nothing can be decided."
                 " Run the measure step of this night first"
             )
-        last = registry.last_retrain(tx, model.model_id, as_of)
-        concluded = policy.decide(family.retrain, measured, last)
-        decision_id = registry.decide(
-            tx, concluded, subject=f"monitor {as_of.isoformat()}", now=now
-        )
-        stored = registry.decision(tx, decision_id)
-    return [decision_id] if stored.kind == "retrain" else []
+        others = [other for other in _loadable(site, measured) if other.family != family_name]
+        families = [family, *others]
+        standings = {of.family: _standings(site, of, as_of, now=now) for of in families}
+        subject = f"monitor {as_of.isoformat()}"
+        with database.transaction() as tx:
+            tx.rows("registry.lock_budget")
+            asked = [
+                decision
+                for of in families
+                for decision in policy.decide(_rule(of), standings[of.family], of.models)
+                if not registry.decided(tx, decision.model_id, subject)
+            ]
+            night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
+            spent = tx.one("registry.spent", **night).retrains
+            budget = site.settings.retrains_per_night
+            for decision in policy.within_budget(asked, budget, spent):
+                registry.decide(tx, decision, subject=subject, now=now)
+            return registry.retrains_of(tx, family_name, subject)
 
 
 def request_retrain(
-    site: Site, family_name: str, as_of: datetime, *, reason: str, by: str, now: datetime
-) -> int:
-    """Record that somebody, or a calendar, asks for a retrain; the decision's id.
+    site: Site,
+    family_name: str,
+    as_of: datetime,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    members: Sequence[str] | None = None,
+    kind: Literal["on_demand", "calendar"] = "on_demand",
+) -> list[int]:
+    """Record that somebody, or a calendar, asks for retrains; the ids of the decisions to retrain.
+
+    Nights whose snapshot is missing are frozen first, where the source keeps its history, so that
+    the members of a factory are known.
 
     Parameters
     ----------
     by
         Who asks: a name, or the id of a scheduled run. Asking twice for the same reason at the
         same moment is asking once.
+    members
+        Which models; by default every model with enough labels, the fallback included.
+    kind
+        A ``calendar`` minds the cooldown, the labels learnt from already, and the budget.
     """
     family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database, database.transaction() as tx:
-        model = registry.model(tx, family.family, family.family, now=now)
-        asked = Decision(model.model_id, "retrain", "on_demand", reason, as_of, {"by": by})
+    with _audited(site, family_name, as_of, now) as database:
+        standings = _standings(site, family, as_of, now=now, prepare=True)
+        wanted = _wanted(family, standings, members)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
-        return registry.decide(tx, asked, subject=subject, now=now)
+        with database.transaction() as tx:
+            tx.rows("registry.lock_budget")
+            asked = [
+                policy.request(_rule(family), standing, kind, reason, by) for standing in wanted
+            ]
+            night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
+            spent = tx.one("registry.spent", **night).retrains
+            budget = site.settings.retrains_per_night
+            for decision in policy.within_budget(asked, budget, spent):
+                registry.decide(tx, decision, subject=subject, now=now)
+            return registry.retrains_of(tx, family_name, subject)
 
 
-def fit(site: Site, decision_id: int, *, now: datetime, holdout: timedelta | None = None) -> int:
-    """Train the challenger that a decision calls for; its version id.
+def fit(
+    site: Site,
+    decision_ids: Sequence[int],
+    *,
+    now: datetime,
+    holdout: timedelta | None = None,
+) -> list[int]:
+    """Train the challengers that decisions of one family call for; their version ids.
 
-    Nights whose snapshot is missing are frozen first, where the source keeps its history.
+    Nights whose snapshot is missing are frozen first, where the source keeps its history. A model
+    that cannot be trained is recorded and left out; where none can, the first error is raised.
     """
     database = connect(site.database_url)
     with database.transaction() as tx:
-        decision = registry.decision(tx, decision_id)
-        model = registry.model_of(tx, decision.model_id)
-        trained = registry.version_of_decision(tx, decision_id)
-    if trained is not None:
-        return trained.version_id
-    cutoff = decision.as_of
-    with _audited(site, model.family, cutoff, now):
-        family = site.family(model.family)
-        learn, later = training.spans(family, cutoff, holdout)
-        if family.source.history == "append_only":
-            for night in missing_nights(site, family, learn.start, later.end):
-                prepare_night(site, model.family, night, now=now)
-        source = _source(site, family)
-        labels.collect(database, source, family, cutoff, now=now, since=learn.start)
-        pipeline, manifest = training.fit(database, _store(site), family, cutoff, holdout)
+        wanted = [(decision_id, registry.decision(tx, decision_id)) for decision_id in decision_ids]
+        models = {d.model_id: registry.model_of(tx, d.model_id) for _, d in wanted}
+        trained = {i: registry.version_of_decision(tx, i) for i, _ in wanted}
+    prepared: dict[datetime, tuple[ModelFamily, training.Rows, training.Span, training.Span]] = {}
+
+    def train(decision_id: int, decision: Decision) -> int:
+        done = trained[decision_id]
+        if done is not None:
+            return done.version_id
+        model, cutoff = models[decision.model_id], decision.as_of
+        if cutoff not in prepared:
+            family = site.family(model.family)
+            prepared[cutoff] = (family, *_training_rows(site, family, cutoff, holdout, now=now))
+        family, rows, learn, later = prepared[cutoff]
+        pipeline, manifest = training.fit(family, model, rows, cutoff, learn, later)
         with database.transaction() as tx:
             return _registry(site).save(
                 tx, model, pipeline, manifest, decision_id=decision_id, now=now
             )
+
+    return _each(
+        (
+            _audited(site, models[decision.model_id].family, decision.as_of, now),
+            partial(train, decision_id, decision),
+        )
+        for decision_id, decision in wanted
+    )
 
 
 def missing_nights(
@@ -207,43 +305,70 @@ def prepare_night(site: Site, family_name: str, night: datetime, *, now: datetim
     return True
 
 
-def compare(site: Site, version_id: int, *, now: datetime) -> int:
-    """Compare a challenger with the present champion; the comparison's id."""
+def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Compare challengers of one family with their present champions; the comparisons' ids.
+
+    What cannot be compared is recorded and left out; where nothing can, the first error is raised.
+    """
     database = connect(site.database_url)
     with database.transaction() as tx:
-        version = registry.version(tx, version_id)
-    cutoff = datetime.fromisoformat(version.manifest["cutoff"])
-    with _audited(site, version.model.family, cutoff, now):
+        challengers = [registry.version(tx, version_id) for version_id in version_ids]
+    rows: dict[tuple[str, ...], training.Rows] = {}
+
+    def against_champion(version: Version) -> int:
         family = site.family(version.model.family)
+        span = (*version.manifest["holdout"], version.manifest["cutoff"])
+        if span not in rows:
+            start, end, cutoff = map(datetime.fromisoformat, span)
+            rows[span] = training.labelled_rows(
+                database, _store(site), family, training.Span(start, end), cutoff
+            )
         with database.transaction() as tx:
-            serving = registry.champion(tx, version.model.family, now)
+            serving = registry.champion(tx, version.model.model_id, now)
         versions = _registry(site)
         comparison = training.compare(
-            database,
-            _store(site),
             family,
+            rows[span],
             versions.load(version),
             versions.load(serving) if serving else None,
         )
         with database.transaction() as tx:
             return training.register_comparison(tx, comparison, now=now)
 
+    return _each(
+        (_audited(site, v.model.family, _cutoff(v), now), partial(against_champion, v))
+        for v in challengers
+    )
 
-def conclude(site: Site, comparison_id: int, *, now: datetime) -> int:
-    """Promote the challenger of a comparison, or reject it; the decision's id."""
+
+def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Promote the challengers of comparisons, or reject them; the decisions' ids.
+
+    What cannot be concluded is recorded and left out; where nothing can, the first error is raised.
+    """
     database = connect(site.database_url)
     with database.transaction() as tx:
-        comparison = training.comparison(tx, comparison_id)
-        version = registry.version(tx, comparison.challenger_version)
-    cutoff = datetime.fromisoformat(version.manifest["cutoff"])
-    with _audited(site, version.model.family, cutoff, now), database.transaction() as tx:
+        compared = [(i, training.comparison(tx, i)) for i in comparison_ids]
+        versions = {i: registry.version(tx, c.challenger_version) for i, c in compared}
+    return _each(
+        (
+            _audited(site, versions[i].model.family, _cutoff(versions[i]), now),
+            partial(_conclude, site, i, comparison, versions[i], now),
+        )
+        for i, comparison in compared
+    )
+
+
+def _conclude(
+    site: Site, comparison_id: int, comparison: Comparison, version: Version, now: datetime
+) -> int:
+    cutoff, model_id = _cutoff(version), version.model.model_id
+    with connect(site.database_url).transaction() as tx:
         family = site.family(version.model.family)
         subject = f"comparison {comparison_id}"
-        model_id = version.model.model_id
-        done = tx.maybe("registry.find_decision", model_id=model_id, subject=subject)
+        done = registry.decided(tx, model_id, subject)
         if done is not None:
-            concluded: int = done.decision_id
-            return concluded
+            return done
         verdict = policy.judge(comparison, family.promotion, cutoff, model_id)
         decision_id = registry.decide(tx, verdict, subject=subject, now=now)
         if verdict.kind == "promote":
@@ -257,6 +382,7 @@ def conclude(site: Site, comparison_id: int, *, now: datetime) -> int:
                 # again by the same version; before the first there was none to disagree with.
                 effective_from=cutoff if first else now,
                 now=now,
+                reference=comparison.reference,
             )
         return decision_id
 
@@ -265,8 +391,8 @@ def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime)
     """Make a version the champion on somebody's word, without proof; the decision's id."""
     with connect(site.database_url).transaction() as tx:
         version = registry.version(tx, version_id)
-        model_id, family = version.model.model_id, version.model.family
-        serving = registry.champion(tx, family, now)
+        model_id = version.model.model_id
+        serving = registry.champion(tx, model_id, now)
         said = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
         decision_id = registry.decide(tx, said, subject=f"promote {version_id}: {reason}", now=now)
         _registry(site).promote(
@@ -299,6 +425,214 @@ def _audited(site: Site, family: str, as_of: datetime, now: datetime) -> Iterato
         except DatabaseError as lost:
             error.add_note(f"and it could not be written into the audit trail: {lost}")
         raise
+
+
+def _each(work: Iterable[tuple[AbstractContextManager[Database], Callable[[], int]]]) -> list[int]:
+    """What each piece of work returns, without those that were refused; all refused is an error.
+
+    An outage ends the work: it is nobody's fault in particular, and all of it is tried again.
+    """
+    done, refused = [], []
+    for audited, piece in work:
+        try:
+            with audited:
+                done.append(piece())
+        except NightshiftError as error:
+            if error.transient:
+                raise
+            refused.append(error)
+    if refused and not done:
+        raise refused[0]
+    return done
+
+
+def _standings(
+    site: Site, family: ModelFamily, as_of: datetime, *, now: datetime, prepare: bool = False
+) -> list[Standing]:
+    """Where each model of a family stands at ``as_of``.
+
+    With ``prepare`` the nights of a training are made ready first, and members are sought there.
+    """
+    database = connect(site.database_url)
+    rows = _training_rows(site, family, as_of, None, now=now)[0] if prepare else None
+    with database.transaction() as tx:
+        if rows is not None:
+            _enroll_from(tx, family, rows, as_of, now)
+        models = _models(tx, family, as_of, now)
+        champions = registry.champions(tx, family.family, as_of)
+        recent = monitoring.recent(tx, family, as_of)
+        signals = monitoring.signals(tx, family, as_of)
+        retrains = registry.last_retrains(tx, family.family, as_of)
+    if rows is None and any(model.model_id not in champions for model in models):
+        rows = _known_rows(site, family, as_of)
+    return [
+        _standing(
+            family, model, as_of,
+            champions.get(model.model_id), recent.get(model.model_id, ()),
+            signals.get(model.model_id, {}), retrains.get(model.model_id), rows,
+        )
+        for model in models
+    ]  # fmt: skip
+
+
+def _standing(
+    family: ModelFamily,
+    model: Model,
+    as_of: datetime,
+    champion: Champion | None,
+    recent: tuple[Measurement, ...],
+    signals: Mapping[str, tuple[Level, ...]],
+    last_retrain: datetime | None,
+    rows: training.Rows | None,
+) -> Standing:
+    measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
+    fresh = None
+    if last_retrain is not None:
+        if measured:
+            fresh = monitoring.fresh_labels(measured[0], last_retrain)
+        elif rows is not None:
+            own = rows.of(family, model)
+            fresh = len(own.after(last_retrain - family.labels.maturity))
+    return Standing(
+        model_id=model.model_id,
+        name=model.name,
+        as_of=as_of,
+        group=model.group,
+        measurements=measured,
+        shift=monitoring.shift(family, champion, measured[0]) if champion and measured else None,
+        signals=signals,
+        last_retrain=last_retrain,
+        fresh_labels=fresh,
+        has_champion=champion is not None,
+        trainable=len(rows.of(family, model)) if rows is not None else 0,
+    )
+
+
+def _training_rows(
+    site: Site,
+    family: ModelFamily,
+    cutoff: datetime,
+    holdout: timedelta | None,
+    *,
+    now: datetime,
+) -> tuple[training.Rows, training.Span, training.Span]:
+    """What a family can learn from at a cutoff, and the nights to learn from and compare on."""
+    database = connect(site.database_url)
+    learn, later = training.spans(family, cutoff, holdout)
+    if family.source.history == "append_only":
+        for night in missing_nights(site, family, learn.start, later.end):
+            prepare_night(site, family.family, night, now=now)
+    source = _source(site, family)
+    labels.collect(database, source, family, cutoff, now=now, since=learn.start)
+    rows = training.labelled_rows(database, _store(site), family, learn, cutoff)
+    return rows, learn, later
+
+
+def _known_rows(site: Site, family: ModelFamily, as_of: datetime) -> training.Rows:
+    """What a family could learn from without freezing or asking anything anew."""
+    learn, _ = training.spans(family, as_of)
+    database = connect(site.database_url)
+    return training.labelled_rows(database, _store(site), family, learn, as_of)
+
+
+def _models(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> list[Model]:
+    """The active models of a family; the one of the whole family is made at its first mention."""
+    if family.models is None or family.models.fallback:
+        registry.enroll(tx, family, {family.family: None}, as_of, now=now)
+    return registry.members(tx, family.family, as_of)
+
+
+def _enroll_from(
+    tx: Transaction, family: ModelFamily, rows: training.Rows, as_of: datetime, now: datetime
+) -> None:
+    """Make models of members that were never seen before, from rows to learn from."""
+    if family.models is None or not len(rows):
+        return
+    known = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
+    names = rows.table[family.models.by].to_pylist()
+    groups = rows.table[family.models.group_by or family.models.by].to_pylist()
+    told = dict(zip(names, groups if family.models.group_by else [None] * len(names), strict=True))
+    new = {name: group for name, group in told.items() if name not in known}
+    registry.enroll(tx, family, new, as_of, now=now)
+
+
+def _serving(
+    tx: Transaction,
+    family: ModelFamily,
+    as_of: datetime,
+    found: Mapping[str | None, scoring.Seen],
+    now: datetime,
+) -> scoring.Serving:
+    """Who scores the members found in a snapshot; new ones become models."""
+    champions = registry.champions(tx, family.family, as_of)
+    whole = _whole(tx, family, as_of, now)
+    if family.models is None:
+        assert whole is not None
+        return scoring.Serving({None: (whole, _version(champions, whole))})
+    told = {name: seen.group for name, seen in found.items() if name is not None}
+    models = registry.enroll(tx, family, told, as_of, now=now)
+    return scoring.Serving(
+        {name: (model, _version(champions, model)) for name, model in models.items()},
+        fallback=_version(champions, whole) if whole else None,
+    )
+
+
+def _whole(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> Model | None:
+    """The model of the whole family; None in a factory without a fallback."""
+    name = family.family
+    if family.models is not None and not family.models.fallback:
+        return None
+    return registry.enroll(tx, family, {name: None}, as_of, now=now)[name]
+
+
+def _version(champions: Mapping[int, Champion], model: Model) -> Version | None:
+    champion = champions.get(model.model_id)
+    return champion.version if champion else None
+
+
+def _wanted(
+    family: ModelFamily, standings: Sequence[Standing], members: Sequence[str] | None
+) -> list[Standing]:
+    """Of whom a retrain is asked: those named, or all that have enough labels."""
+    by_name = {standing.name: standing for standing in standings}
+    if members is not None:
+        for name in members:
+            if name not in by_name:
+                close = difflib.get_close_matches(name, by_name, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ConfigError(f"{family.family} has no active model {name!r}{hint}")
+        return [by_name[name] for name in dict.fromkeys(members)]
+    if family.models is None:
+        return list(standings)
+    least = training.least_rows(family)
+    enough = [standing for standing in standings if standing.trainable >= least]
+    if not enough:
+        most = max((standing.trainable for standing in standings), default=0)
+        raise TrainingError(
+            f"{family.family}: no model has the {least} labelled rows that a training needs"
+            f" (retrain.training.min_rows); the most of {len(standings)} models are {most}. Collect"
+            " labels, or widen retrain.training.window"
+        )
+    return enough
+
+
+def _rule(family: ModelFamily) -> Retrain:
+    """The retrain rule with its default for ``training.min_rows`` filled in."""
+    learnt = family.retrain.training.model_copy(update={"min_rows": training.least_rows(family)})
+    return family.retrain.model_copy(update={"training": learnt})
+
+
+def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
+    """The families of these names whose folders load; the others' own runs tell what is wrong."""
+    for name in names:
+        try:
+            yield site.family(name)
+        except ConfigError:
+            continue
+
+
+def _cutoff(version: Version) -> datetime:
+    return datetime.fromisoformat(version.manifest["cutoff"])
 
 
 def _source(site: Site, family: ModelFamily) -> Database:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -41,10 +41,10 @@ class Store:
         """Store bytes; their hash."""
         return self._write(kind, lambda file: _write_all(data, file))
 
-    def read_table(self, content_hash: str) -> pa.Table:
-        """A stored table, after its bytes were verified."""
+    def read_table(self, content_hash: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A stored table, or some columns of it, after its bytes were verified."""
         with self._verified(content_hash, "parquet") as file:
-            return pq.read_table(pa.PythonFile(file))
+            return pq.read_table(pa.PythonFile(file), columns=columns)
 
     def stream_table(self, content_hash: str) -> Iterator[pa.RecordBatch]:
         """A stored table row group by row group, after its bytes were verified."""

@@ -1,4 +1,4 @@
-"""Labelled snapshots in, a challenger out; then champion and challenger on the same later rows."""
+"""Labelled snapshots in, challengers out; then champion and challenger on the same later rows."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 import nightshift
 from nightshift import features, metrics, registry
 from nightshift.config import Problem
-from nightshift.database import Database, Transaction, queries
+from nightshift.database import Database, Transaction, as_json, queries
 from nightshift.family import ModelFamily
 from nightshift.records import (
     Comparison,
     ConfigError,
+    Model,
     NightshiftError,
     ScoringError,
     TrainingError,
@@ -46,7 +49,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Rows:
-    """Features of labelled rows, their truth as text, and where they came from."""
+    """Labelled rows of a family: their columns with ``as_of``, their truth as text, their nights.
+
+    ``snapshots`` are the content hashes of the snapshots they come from.
+    """
 
     table: pa.Table
     value: np.ndarray
@@ -54,6 +60,30 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def of(self, family: ModelFamily, model: Model) -> Rows:
+        """The rows of one member; all of them for the model of the whole family."""
+        if family.models is None or model.name == family.family or not len(self):
+            return self
+        return self._where(pc.equal(self.table[family.models.by], model.name))
+
+    def after(self, moment: datetime) -> Rows:
+        """The rows of nights later than a moment."""
+        return (
+            self._where(pc.greater(self.table["as_of"], pa.scalar(moment))) if len(self) else self
+        )
+
+    def counts(self, family: ModelFamily) -> dict[str, int]:
+        """How many rows each member has, and the whole family under its own name."""
+        found = {family.family: len(self)}
+        if family.models is not None and len(self):
+            counted = pc.value_counts(self.table[family.models.by]).to_pylist()
+            found |= {item["values"]: item["counts"] for item in counted}
+        return found
+
+    def _where(self, chosen: Any) -> Rows:
+        mask = np.asarray(chosen)
+        return Rows(self.table.filter(pa.array(mask)), self.value[mask], self.snapshots)
 
 
 def spans(
@@ -66,69 +96,67 @@ def spans(
 
 
 def fit(
-    database: Database,
-    store: Store,
     family: ModelFamily,
+    model: Model,
+    rows: Rows,
     cutoff: datetime,
-    holdout: timedelta | None = None,
+    learn: Span,
+    later: Span,
 ) -> tuple[Pipeline, dict[str, Any]]:
     """A fitted pipeline and the manifest that can make it again.
 
     Parameters
     ----------
-    cutoff
-        Only labels known by this moment are learnt from.
-    holdout
-        How much to leave for the comparison; the family's own by default.
+    rows
+        Those of the family in ``learn``, with labels known by ``cutoff``.
+    later
+        The nights left for the comparison.
 
     Raises
     ------
     TrainingError
         There are too few labelled rows, only one class, or the estimator raises.
     """
-    learn, later = spans(family, cutoff, holdout)
-    rows = labelled_rows(database, store, family, learn, cutoff)
-    truth = _truth(family, rows.value)
-    _refuse_too_few(family, rows, truth, learn)
+    own = rows.of(family, model)
+    truth = _truth(family, own.value)
+    _refuse_too_few(family, model, own, truth, learn)
     pipeline = build(family)
     # One thread: the bytes of a fit depend on the number of threads, and small fits are faster so.
     with threadpool_limits(limits=1):
         try:
-            pipeline.fit(features.frame(rows.table, family.features), truth)
+            pipeline.fit(features.frame(own.table, family.features), truth)
         except (ValueError, TypeError, KeyError, FloatingPointError, MemoryError) as error:
             raise TrainingError(
-                f"{family.family}: {family.estimator.build} could not be fitted on {len(rows)}"
+                f"{model.name}: {family.estimator.build} could not be fitted on {len(own)}"
                 f" rows of {learn}: {type(error).__name__}: {error}"
             ) from error
-    return pipeline, _manifest(family, cutoff, learn, later, rows)
+    return pipeline, _manifest(family, model, cutoff, learn, later, own)
 
 
 def compare(
-    database: Database,
-    store: Store,
-    family: ModelFamily,
-    challenger: LoadedVersion,
-    champion: LoadedVersion | None,
+    family: ModelFamily, rows: Rows, challenger: LoadedVersion, champion: LoadedVersion | None
 ) -> Comparison:
     """Champion and challenger on the holdout that the challenger's manifest names.
 
-    Rows that the champion was trained on are left out too.
+    Parameters
+    ----------
+    rows
+        Those of the family in the holdout, with labels known by the challenger's cutoff. Rows that
+        the champion was trained on are left out.
     """
-    manifest = challenger.version.manifest
-    cutoff = datetime.fromisoformat(manifest["cutoff"])
-    start, end = (datetime.fromisoformat(moment) for moment in manifest["holdout"])
+    start, end = (datetime.fromisoformat(m) for m in challenger.version.manifest["holdout"])
+    own = rows.of(family, challenger.version.model)
     if champion is not None:
         start = max(start, datetime.fromisoformat(champion.version.manifest["training"][1]))
-    rows = labelled_rows(database, store, family, Span(start, end), cutoff)
-    found = _difference(family, rows, challenger, champion)
+        own = own.after(start)
     return Comparison(
         champion_version=champion.version.version_id if champion else None,
         challenger_version=challenger.version.version_id,
         metric=family.performance.metric,
         holdout_start=start,
         holdout_end=end,
-        row_count=len(rows),
-        **found,
+        row_count=len(own),
+        **_difference(family, own, challenger, champion),
     )
 
 
@@ -189,21 +217,23 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
         build(family)
     except NightshiftError as error:
         yield Problem(file, "estimator.build", str(error))
-    problem = metrics.metric_problem(family.performance.metric, family.task)
-    if problem:
-        yield Problem(file, "performance.metric", problem)
+    for metric in family.performance.metrics:
+        problem = metrics.metric_problem(metric, family.task)
+        if problem:
+            key = "metric" if metric == family.performance.metric else "also"
+            yield Problem(file, f"performance.{key}", problem)
 
 
 def _night(store: Store, family: ModelFamily, as_of: datetime, content_hash: str) -> pa.Table:
     table = store.read_table(content_hash)
-    problems = features.shape_problems(table.schema, family.features, exact=False)
+    problems = features.shape_problems(table.schema, family.features, family.keys, exact=False)
     if problems:
         raise TrainingError(
             f"{family.family}: the snapshot of {as_of.isoformat()} was frozen for other features"
             f" than model.yaml declares now: {'; '.join(problems)}"
         )
     moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))
-    wanted = table.select(["entity_id", *family.features.names])
+    wanted = table.select(family.columns)
     return wanted.append_column("as_of", moments)
 
 
@@ -226,26 +256,35 @@ def _truth(family: ModelFamily, values: np.ndarray) -> np.ndarray:
     return values.astype(object)
 
 
-def _refuse_too_few(family: ModelFamily, rows: Rows, truth: np.ndarray, learn: Span) -> None:
-    least = family.performance.min_labels
+def least_rows(family: ModelFamily) -> int:
+    """With fewer labelled rows than this nothing is trained."""
+    return family.retrain.training.min_rows or family.performance.min_labels
+
+
+def _refuse_too_few(
+    family: ModelFamily, model: Model, rows: Rows, truth: np.ndarray, learn: Span
+) -> None:
+    least = least_rows(family)
     if len(rows) < least:
         raise TrainingError(
-            f"{family.family}: {len(rows)} labelled rows in {len(rows.snapshots)} snapshots of"
-            f" {learn}, and performance.min_labels asks for {least}. Collect labels, widen"
-            " retrain.training.window, or check that labels.sql and features.sql agree on entity_id"
+            f"{model.name}: {len(rows)} labelled rows in {len(rows.snapshots)} snapshots of"
+            f" {learn}, and {least} are needed (retrain.training.min_rows, or else"
+            " performance.min_labels). Collect labels, widen retrain.training.window, or check that"
+            " labels.sql and features.sql agree on entity_id"
         )
     if family.task != "regression" and len(np.unique(truth)) < 2:
         raise TrainingError(
-            f"{family.family}: the {len(rows)} labelled rows of {learn} are all {truth[0]!r};"
+            f"{model.name}: the {len(rows)} labelled rows of {learn} are all {truth[0]!r};"
             " a classifier needs at least two classes"
         )
 
 
 def _manifest(
-    family: ModelFamily, cutoff: datetime, learn: Span, later: Span, rows: Rows
+    family: ModelFamily, model: Model, cutoff: datetime, learn: Span, later: Span, rows: Rows
 ) -> dict[str, Any]:
     return {
         "family": family.family,
+        "model": model.name,
         "task": family.task,
         "features": family.features.model_dump(),
         "estimator": family.estimator.model_dump(),
@@ -265,42 +304,72 @@ def _manifest(
 def _difference(
     family: ModelFamily, rows: Rows, challenger: LoadedVersion, champion: LoadedVersion | None
 ) -> dict[str, Any]:
-    """Both values and their paired difference; None where there is nothing to tell."""
+    """Both values, their paired difference, and what the challenger is worth; None where untold."""
     nothing = dict.fromkeys(("champion_value", "challenger_value", "difference", "low"))
     if not len(rows):
         return nothing
     metric, task = family.performance.metric, family.task
-    after = _outcomes(family, rows, challenger)
-    new = metrics.estimate(metric, task, after)
-    if champion is None or new is None:
-        return {**nothing, "challenger_value": new.value if new else None}
-    before = _outcomes(family, rows, champion)
-    old = metrics.estimate(metric, task, before)
+    told = _told(rows, challenger)
+    after = metrics.outcomes(told, task)
+    nothing |= {"challenger_value": metrics.value(metric, task, after)}
+    found = {**nothing, "reference": _reference(family, told)}
+    if champion is None or found["challenger_value"] is None:
+        return found
+    before = metrics.outcomes(_told(rows, champion), task)
     paired = metrics.paired_difference(
-        metric, task, before, after, confidence=family.promotion.confidence
-    )
-    if old is None or paired is None:
-        return nothing
-    return {
-        "champion_value": old.value,
-        "challenger_value": new.value,
-        "difference": paired.value,
-        "low": paired.low,
+        metric, task, before, after,
+        confidence=family.promotion.confidence, nights=told["as_of"].to_numpy(),
+    )  # fmt: skip
+    if paired is None:
+        return found
+    old = metrics.value(metric, task, before)
+    return {**found, "champion_value": old, "difference": paired.value, "low": paired.low}
+
+
+def _reference(family: ModelFamily, told: pd.DataFrame) -> dict[str, Any]:
+    """What a version is worth on rows it was not trained on, and how its scores lie there."""
+    worth = {
+        metric: metrics.reference(metric, family.task, told)
+        for metric in family.performance.metrics
     }
+    found: dict[str, Any] = {
+        "rows": len(told),
+        "metrics": {name: asdict(value) for name, value in worth.items() if value is not None},
+        "scores": features.histogram(told["score"].to_numpy()),
+    }
+    if family.task == "binary_classification":
+        found["calibration"] = _calibration(told)
+    return found
 
 
-def _outcomes(family: ModelFamily, rows: Rows, model: LoadedVersion) -> metrics.Outcomes:
+def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:
+    """The share of ones by score, rising: the corners of an isotonic regression."""
+    truth = told["value"].to_numpy(dtype=np.float64)
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(told["score"], truth)
+    return {"score": fitted.X_thresholds_.tolist(), "share": fitted.y_thresholds_.tolist()}
+
+
+def _told(rows: Rows, model: LoadedVersion) -> pd.DataFrame:
+    """Columns ``as_of``, ``value``, ``score``, ``label`` of rows that a version has scored."""
     try:
         predicted = model.predict(rows.table)
     except ScoringError as error:
-        raise TrainingError(f"{family.family}: the comparison failed: {error}") from error
-    frame = pd.DataFrame({"value": rows.value, "score": predicted.score, "label": predicted.label})
-    return metrics.outcomes(frame, family.task)
+        raise TrainingError(f"{model}: the comparison failed: {error}") from error
+    return pd.DataFrame(
+        {
+            "as_of": rows.table["as_of"].to_pandas(),
+            "value": rows.value,
+            "score": predicted.score,
+            "label": predicted.label,
+        }
+    )
 
 
 def register_comparison(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
     """Store a comparison; comparing a challenger again returns the first one's id."""
-    tx.run("training.append_comparison", **asdict(comparison), compared_at=now)
+    reference = None if comparison.reference is None else as_json(comparison.reference)
+    stored = {**asdict(comparison), "reference": reference}
+    tx.run("training.append_comparison", **stored, compared_at=now)
     found: int = tx.one(
         "training.find_comparison", challenger_version=comparison.challenger_version
     ).comparison_id

@@ -87,19 +87,23 @@ def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
 
 def _rules_hash(family: ModelFamily) -> str:
     rules = family.model_dump(include={"features", "expectations", "allow_empty"}, mode="json")
+    if family.keys:
+        rules["keys"] = family.keys
     return hashlib.sha256(as_json(rules).encode()).hexdigest()
 
 
 def _guards(table: pa.Table, family: ModelFamily) -> Iterator[Check]:
     """What must hold of every snapshot, whatever the family writes."""
-    problems = features.shape_problems(table.schema, family.features, exact=False)
+    problems = features.shape_problems(table.schema, family.features, family.keys, exact=False)
     yield _guard("columns", None, not problems, "; ".join(problems) or "as declared")
     if problems:
         return
     rows = table.num_rows
     yield _guard("row_count", None, rows > 0 or family.allow_empty, f"{rows} rows")
+    for name in ["entity_id", *([family.models.by] if family.models else [])]:
+        nulls = table[name].null_count
+        yield _guard("not_null", name, nulls == 0, f"{nulls} nulls")
     nulls = table["entity_id"].null_count
-    yield _guard("not_null", "entity_id", nulls == 0, f"{nulls} nulls")
     doubled = rows - nulls - pc.count_distinct(table["entity_id"]).as_py()
     yield _guard("unique", "entity_id", doubled == 0, f"{doubled} rows repeat an entity_id")
     for name in family.features.names:

@@ -1,9 +1,11 @@
 -- name: outcomes
 -- Published predictions of the nights in (start, end], each with its latest label known by a moment.
-select r.entity_id, b.as_of, r.score, r.label, l.value
+select r.entity_id, b.as_of, coalesce(r.model_id, v.model_id) as model_id, r.version_id,
+       v.model_id as scored_by, r.score, r.label, l.value
 from nightshift.published p
 join nightshift.batches b using (batch_id)
 join nightshift.prediction_rows r using (batch_id)
+join nightshift.versions v using (version_id)
 left join lateral (
     select l.value
     from nightshift.labels l
@@ -11,7 +13,7 @@ left join lateral (
       and l.entity_id = r.entity_id
       and (l.answers is null or l.answers = b.as_of)
       and l.known_at <= cast(:known_by as timestamptz)
-    order by l.known_at desc, l.label_id desc
+    order by l.known_at desc, l.stated_at desc, l.value collate "C" desc
     limit 1
 ) l on true
 where p.family = :family
@@ -19,27 +21,78 @@ where p.family = :family
   and p.as_of <= cast(:end as timestamptz)
 order by b.as_of, r.entity_id;
 
+-- name: snapshots
+-- The snapshots behind the published nights in (start, end], oldest first.
+select p.as_of, s.content_hash
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+join nightshift.snapshots s using (snapshot_id)
+where p.family = :family
+  and p.as_of > cast(:start as timestamptz)
+  and p.as_of <= cast(:end as timestamptz)
+order by p.as_of;
+
 -- name: append
 -- Store a measurement; the first one of a moment stays.
 insert into nightshift.measurements
     (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, measured_at)
+     threshold, version_id, slice, basis, method, reference, nights, measured_at)
 values
     (:model_id, :metric, :as_of, :window_start, :window_end, :state, :value, :low, :high, :predictions,
-     :labels, :threshold, :measured_at)
-on conflict (model_id, metric, as_of) do nothing;
+     :labels, :threshold, :version_id, :slice, :basis, :method, :reference, cast(:nights as jsonb),
+     :measured_at)
+on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
 -- name: find
--- The measurement of a moment.
+-- The realized measurement of a moment over all rows of a version (null: of all versions).
 select measurement_id
 from nightshift.measurements
-where model_id = :model_id and metric = :metric and as_of = :as_of;
+where model_id = :model_id and metric = :metric and as_of = :as_of and basis = 'realized' and slice = ''
+  and version_id is not distinct from cast(:version_id as int);
 
 -- name: recent
--- The latest measurements of a model up to a moment, latest first.
-select model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-       threshold
-from nightshift.measurements
-where model_id = :model_id and metric = :metric and as_of <= :as_of
-order by as_of desc
-limit :count;
+-- The latest decisive measurements of every model of a family up to a moment, latest first.
+select x.model_id, x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high,
+       x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.nights
+from nightshift.models m
+join lateral (
+    select *
+    from nightshift.measurements
+    where model_id = m.model_id and metric = :metric and as_of <= cast(:as_of as timestamptz)
+      and basis = 'realized' and slice = '' and version_id is not null
+    order by as_of desc
+    limit :count
+) x on true
+where m.family = :family
+order by x.model_id, x.as_of desc;
+
+-- name: append_signal
+-- Store a signal of a night; the first one stays.
+insert into nightshift.signals
+    (batch_id, model_id, version_id, signal, feature, value, level, row_count, watched_at)
+values
+    (:batch_id, :model_id, :version_id, :signal, :feature, :value, :level, :row_count, :watched_at)
+on conflict (batch_id, model_id, signal, feature) do nothing;
+
+-- name: signals
+-- The worst level of each signal of each model in the latest published nights, latest first.
+select s.model_id, s.signal,
+       case max(case s.level when 'alert' then 2 when 'warn' then 1 else 0 end)
+           when 2 then 'alert' when 1 then 'warn' else 'ok' end as level
+from (
+    select as_of, batch_id from nightshift.published
+    where family = :family and as_of <= cast(:as_of as timestamptz)
+    order by as_of desc
+    limit :nights
+) p
+join nightshift.signals s using (batch_id)
+group by s.model_id, s.signal, p.as_of
+order by s.model_id, s.signal, p.as_of desc;
+
+-- name: measured_at
+-- The families with a measurement at a moment.
+select distinct m.family
+from nightshift.measurements x
+join nightshift.models m using (model_id)
+where x.as_of = :as_of and x.basis = 'realized'
+order by m.family;

@@ -28,11 +28,32 @@ select decision_id, model_id, kind, rule, reason, as_of, inputs
 from nightshift.decisions
 where decision_id = :decision_id;
 
--- name: last_retrain
--- When a model was last told to retrain before a moment.
-select max(as_of) as as_of
+-- name: last_retrains
+-- When each model of a family was last told to retrain before a moment.
+select d.model_id, max(d.as_of) as as_of
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where m.family = :family and d.kind = 'retrain' and d.as_of < :before
+group by d.model_id;
+
+-- name: spent
+-- How many retrains rules have called for in (since, as_of], over all families.
+select count(*) as retrains
 from nightshift.decisions
-where model_id = :model_id and kind = 'retrain' and as_of < :before;
+where kind = 'retrain' and rule <> 'on_demand'
+  and as_of > cast(:since as timestamptz) and as_of <= cast(:as_of as timestamptz);
+
+-- name: lock_budget
+-- One family at a time takes from the budget of the night.
+select pg_advisory_xact_lock(hashtext('nightshift.budget'));
+
+-- name: retrains_of
+-- What one monitoring of a family has told its models to retrain.
+select d.decision_id
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where m.family = :family and d.subject = :subject and d.kind = 'retrain'
+order by d.decision_id;
 
 -- name: append_version
 -- Register a signed artifact under the next number of its model.
@@ -67,9 +88,66 @@ select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.
 from nightshift.promotions p
 join nightshift.versions v using (version_id)
 join nightshift.models m on m.model_id = p.model_id
-where m.family = :family and m.name = :name and p.effective_from <= :as_of
+where p.model_id = :model_id and p.effective_from <= :as_of
 order by p.seq desc
 limit 1;
+
+-- name: champions
+-- The versions that served at a moment, one for each model of a family that had one.
+select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, p.effective_from, p.reference
+from nightshift.models m
+join lateral (
+    select * from nightshift.promotions
+    where model_id = m.model_id and effective_from <= cast(:as_of as timestamptz)
+    order by seq desc
+    limit 1
+) p on true
+join nightshift.versions v on v.version_id = p.version_id
+where m.family = :family;
+
+-- name: members
+-- Every model of a family that was ever a member by a moment, with its state and group then.
+select m.model_id, m.name, n.state, n.group_name
+from nightshift.models m
+join lateral (
+    select * from nightshift.memberships
+    where model_id = m.model_id and as_of <= cast(:as_of as timestamptz)
+    order by as_of desc
+    limit 1
+) n on true
+where m.family = :family
+order by m.name;
+
+-- name: append_membership
+-- From a moment on a model is active or retired, in this group.
+insert into nightshift.memberships (model_id, as_of, state, group_name)
+values (:model_id, :as_of, :state, :group_name)
+on conflict (model_id, as_of) do nothing;
+
+-- name: vanished
+-- Active members of a family that have had no row in any published batch since a moment.
+select m.model_id, m.name, n.group_name
+from nightshift.models m
+join lateral (
+    select * from nightshift.memberships
+    where model_id = m.model_id and as_of <= cast(:as_of as timestamptz)
+    order by as_of desc
+    limit 1
+) n on true
+where m.family = :family
+  and m.name <> m.family
+  and n.state = 'active'
+  and n.as_of <= cast(:since as timestamptz)
+  and not exists (
+      select from nightshift.published p
+      join nightshift.batch_models b using (batch_id)
+      where p.family = m.family and b.model_id = m.model_id
+        and p.as_of > cast(:since as timestamptz) and p.as_of <= cast(:as_of as timestamptz))
+  and exists (
+      select from nightshift.published p
+      where p.family = m.family and p.as_of > cast(:since as timestamptz)
+        and p.as_of <= cast(:as_of as timestamptz));
 
 -- name: first_promotion
 -- From when a family has had a champion.
@@ -88,6 +166,8 @@ limit 1;
 
 -- name: append_promotion
 -- Take the next sequence number; a racer that took it first keeps it.
-insert into nightshift.promotions (model_id, seq, version_id, decision_id, effective_from, promoted_at)
-values (:model_id, :seq, :version_id, :decision_id, :effective_from, :promoted_at)
+insert into nightshift.promotions
+    (model_id, seq, version_id, decision_id, effective_from, promoted_at, reference)
+values
+    (:model_id, :seq, :version_id, :decision_id, :effective_from, :promoted_at, cast(:reference as jsonb))
 on conflict (model_id, seq) do nothing;

@@ -20,8 +20,13 @@ returning batch_id;
 -- name: finish
 -- A batch is written to its end.
 update nightshift.batches
-set state = 'written', row_count = :row_count, written_at = :written_at
+set state = 'written', row_count = :row_count, skipped_rows = :skipped_rows, written_at = :written_at
 where batch_id = :batch_id and state = 'writing';
+
+-- name: record_model
+-- How many rows of a batch belong to a model, and which version scored them.
+insert into nightshift.batch_models (batch_id, model_id, version_id, row_count)
+values (:batch_id, :model_id, :version_id, :row_count);
 
 -- name: abandon
 -- A batch will never be published.
@@ -29,7 +34,7 @@ update nightshift.batches set state = 'abandoned' where batch_id = :batch_id and
 
 -- name: get
 -- A batch, and how many rows its snapshot has.
-select b.batch_id, b.family, b.as_of, b.state, b.row_count, s.row_count as snapshot_rows
+select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, s.row_count as snapshot_rows
 from nightshift.batches b
 join nightshift.snapshots s using (snapshot_id)
 where b.batch_id = :batch_id;

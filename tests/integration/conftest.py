@@ -116,10 +116,11 @@ class World:
     def train(self, number: int) -> int:
         """Train a version as of a night and let it prove itself; the concluding decision."""
         as_of = self.night(number)
-        decision_id = steps.request_retrain(
+        decisions = steps.request_retrain(
             self.site, FAMILY, as_of, reason="test", by="test", now=as_of
         )
-        return simulation.retrain(self.site, decision_id, now=as_of)
+        [concluded] = simulation.retrain(self.site, decisions, now=as_of)
+        return concluded
 
     def score(self, number: int) -> bool:
         as_of = self.night(number)

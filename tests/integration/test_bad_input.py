@@ -388,12 +388,12 @@ def test_of_two_promotions_over_one_champion_one_wins(world: World) -> None:
     ids = []
     for reason in ("one", "two"):
         asked = steps.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
-        ids.append(steps.fit(world.site, asked, now=now))
+        ids += steps.fit(world.site, asked, now=now)
     database = connect(world.site.database_url)
     keeper = registry.Registry(Store(world.site.store), world.site.keys, world.site.models)
     with database.transaction() as tx:
-        champion = registry.champion(tx, FAMILY, now)
-        versions = registry.versions(tx, ids)
+        versions = [registry.version(tx, version_id) for version_id in ids]
+        champion = registry.champion(tx, versions[0].model.model_id, now)
     assert champion is not None
 
     def promote(version_number: int) -> None:

@@ -32,14 +32,16 @@ def test_a_row_is_walked_from_source_to_promotion(world: World) -> None:
         world.score(number)
     decisions = world.monitor(22)
     assert len(decisions) == 1
-    measured = world.rows("select state, value, predictions, labels from performance")[-1]
+    [measured] = world.rows(
+        "select state, value, predictions, labels from performance where model_version = 1"
+    )
     assert measured.state == "breached"
     assert measured.predictions == measured.labels == 60
 
     for number in range(23, 32):
         world.score(number)
     [decision_id] = world.monitor(31)
-    concluded = simulation.retrain(world.site, decision_id, now=world.night(31))
+    [concluded] = simulation.retrain(world.site, [decision_id], now=world.night(31))
     said = world.rows(f"select kind, rule from decisions where decision_id = {concluded}")[0]
     assert (said.kind, said.rule) == ("promote", "proof")
     world.score(32)
@@ -107,7 +109,7 @@ def test_a_simulation_tells_the_policies_apart(
         FAMILY,
         world.night(12),
         world.night(34),
-        simulation.POLICIES,
+        ["never", "as-configured", "always"],
         folder=world.site.state / "simulation",
         make_database=make,
         progress=lambda name, night: None,
@@ -117,9 +119,10 @@ def test_a_simulation_tells_the_policies_apart(
     assert (never.fits, always.fits) == (1, 23)  # the first, and one after each of 22 monitorings
     assert 1 < configured.fits < 6
     assert [len(outcome.nights) for outcome in outcomes] == [23, 23, 23]
-    share = simulation.won_back(outcomes)
-    assert share is not None
-    assert 0 < share < 1
+    won = simulation.won_back(outcomes)
+    assert won is not None
+    assert 0 < won[0] < 1
+    assert won[1] == "always"
 
 
 def test_an_unreachable_database_is_an_outage_and_not_an_empty_night(

@@ -250,4 +250,5 @@ grant select, insert on
     nightshift.memberships, nightshift.batch_models, nightshift.label_collections, nightshift.signals,
     nightshift.alerts, nightshift.alert_deliveries
     to nightshift_writer;
+grant update (skipped_rows) on nightshift.batches to nightshift_writer;
 grant select on public.signals, public.models to nightshift_reader, nightshift_writer;
