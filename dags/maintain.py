@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from nightshift_airflow import DEFAULTS, now, runbook, site, step
+from nightshift_airflow.runtime import now, site
+from nightshift_airflow.wiring import DEFAULTS, runbook, step
 
 with DAG(
     "maintain",

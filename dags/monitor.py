@@ -3,55 +3,51 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from nightshift.family import ModelFamily
-from nightshift_airflow import (
-    Pool,
-    as_of,
-    as_of_param,
-    families,
-    family_dag,
-    now,
-    retrain_run,
-    site,
-    step,
-)
+from nightshift_airflow import runtime, wiring
+from nightshift_airflow.runtime import now, site
+from nightshift_airflow.wiring import Pool, step
 
 
 def monitor_dag(family: ModelFamily) -> None:
-    with family_dag(family, "monitor", as_of_param()):
+    with wiring.family_dag(family, "monitor", wiring.as_of_param()):
 
         @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
         def collect_labels() -> int:
             from nightshift import steps
 
-            return steps.collect_labels(
-                site(family), family.family, as_of(family, "monitor"), now=now()
-            )
+            as_of = runtime.as_of(family, "monitor")
+            return steps.collect_labels(site(family), family.family, as_of, now=now())
 
         @step(pool=Pool.SCORING)
         def measure() -> list[int]:
             from nightshift import steps
 
-            return steps.measure(site(family), family.family, as_of(family, "monitor"), now=now())
+            as_of = runtime.as_of(family, "monitor")
+            return steps.measure(site(family), family.family, as_of, now=now())
 
         @step()
-        def decide() -> list[int]:
+        def decide() -> list[dict[str, Any]]:
             from nightshift import steps
 
-            return steps.decide(site(family), family.family, as_of(family, "monitor"), now=now())
+            as_of = runtime.as_of(family, "monitor")
+            decision_ids = steps.decide(site(family), family.family, as_of, now=now())
+            return wiring.retrain_runs(decision_ids)
 
-        decisions = decide()
-        collect_labels() >> measure() >> decisions
-        TriggerDagRunOperator.partial(
+        runs = decide()
+        collect_labels() >> measure() >> runs
+        retrain = TriggerDagRunOperator.partial(
             task_id="retrain",
             trigger_dag_id=f"{family.family}.retrain",
             logical_date=None,  # of dates there can be one run each; of decisions, several a night
             skip_when_already_exists=True,
-        ).expand_kwargs(decisions.map(retrain_run))
+        ).expand_kwargs(runs)
+        wiring.alert_after(family, "monitor", retrain)
 
 
-for loaded in families():
+for loaded in wiring.families():
     monitor_dag(loaded)

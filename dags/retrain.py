@@ -1,56 +1,49 @@
-"""`<family>.retrain`: the Airflow DAGs that train a challenger and let it prove itself."""
+"""`<family>.retrain`: the Airflow DAGs that train challengers and let them prove themselves."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from nightshift.family import ModelFamily
-from nightshift_airflow import (
-    Pool,
-    as_of,
-    as_of_param,
-    asked_decision,
-    asked_why,
-    families,
-    family_dag,
-    now,
-    retrain_params,
-    site,
-    step,
-)
+from nightshift_airflow import runtime, wiring
+from nightshift_airflow.runtime import now, site
+from nightshift_airflow.wiring import Pool, step
 
 
 def retrain_dag(family: ModelFamily) -> None:
-    with family_dag(family, "retrain", as_of_param() | retrain_params()):
+    with wiring.family_dag(family, "retrain", wiring.as_of_param() | wiring.retrain_params()):
 
         @step()
-        def request() -> int:
+        def request() -> list[int]:
             from nightshift import steps
 
-            return asked_decision() or steps.request_retrain(
-                site(family), family.family, as_of(family, "retrain"), **asked_why(), now=now()
+            as_of, why = runtime.as_of(family, "retrain"), runtime.asked_why()
+            return runtime.asked_decisions() or steps.request_retrain(
+                site(family), family.family, as_of, **why, now=now()
             )
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=4))
-        def fit(decision_id: int) -> int:
+        def fit(decision_ids: list[int]) -> list[int]:
             from nightshift import steps
 
-            return steps.fit(site(family), decision_id, now=now())
+            return steps.fit(site(family), decision_ids, now=now())
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=2))
-        def compare(version_id: int) -> int:
+        def compare(version_ids: list[int]) -> list[int]:
             from nightshift import steps
 
-            return steps.compare(site(family), version_id, now=now())
+            return steps.compare(site(family), version_ids, now=now())
 
         @step()
-        def conclude(comparison_id: int) -> int:
+        def conclude(comparison_ids: list[int]) -> list[int]:
             from nightshift import steps
 
-            return steps.conclude(site(family), comparison_id, now=now())
+            return steps.conclude(site(family), comparison_ids, now=now())
 
-        conclude(compare(fit(request())))
+        decision_ids = request()
+        concluded = conclude(compare(fit(decision_ids)))
+        wiring.alert_after(family, "retrain", concluded, decision_ids)
 
 
-for loaded in families():
+for loaded in wiring.families():
     retrain_dag(loaded)

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata, t
+from scipy.stats import chi2, norm, rankdata, skew, t
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import get_scorer, get_scorer_names
@@ -164,19 +164,24 @@ def _night_figures(
 
 
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
-    """What a model is worth on labelled rows (see :func:`by_night`); None where undefined.
-
-    The spread between nights is what their variance has beyond that of their rows.
-    """
-    found = estimate(metric, task, outcomes(rows, task), nights=rows["as_of"].to_numpy())
-    if found is None:
+    """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
+    known = outcomes(rows, task)
+    found = estimate(metric, task, known, nights=rows["as_of"].to_numpy())
+    alone = estimate(metric, task, known)
+    if found is None or alone is None:
         return None
-    told = [(n.value, n.error or 0.0) for n in by_night(metric, task, rows) if n.value is not None]
-    if len(told) < 2:
-        return Reference(found.value, found.error, 0.0)
-    values, errors = np.array(told).T
-    beyond = float(values.var(ddof=1) - (errors**2).mean())
-    return Reference(found.value, found.error, math.sqrt(max(beyond, 0.0)))
+    deviation = alone.error * math.sqrt(len(known))
+    pulls = _influence(metric, known)
+    skewness = float(skew(pulls)) if pulls is not None and pulls.std() > 0 else 0.0
+    told = [(n.value, n.labels) for n in by_night(metric, task, rows) if n.value is not None]
+    spread = 0.0
+    if len(told) >= FEWEST_NIGHTS:
+        values, labels = np.array(told).T
+        between, chance = float(values.var(ddof=1)), float((deviation**2 / labels).mean())
+        # Nights differ by chance as well: only what it does not explain at the 5% level counts.
+        if between > chance * float(chi2.ppf(0.95, len(told) - 1)) / (len(told) - 1):
+            spread = math.sqrt(between - chance)
+    return Reference(found.value, found.error, spread, deviation, skewness)
 
 
 def expected(

@@ -214,12 +214,16 @@ class Reference:
     """What a version was worth when it was promoted, on rows it was not trained on.
 
     ``value`` is the metric, ``error`` its standard error, ``spread`` the standard deviation of a
-    night's true level around it (0 where nights differ by chance only).
+    night's true level around it (0 where nights differ by chance only). ``deviation`` is that of
+    one row's pull on the metric (over the root of a night's labels: its standard error), and
+    ``skewness`` is how lopsided the pulls are, below zero where bad ones reach further.
     """
 
     value: float
     error: float
-    spread: float
+    spread: float = 0.0
+    deviation: float = 0.0
+    skewness: float = 0.0
 
 
 @dataclass(frozen=True)

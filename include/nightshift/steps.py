@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal
 
 from nightshift import (
+    alerting,
     labels,
     monitoring,
     policy,
@@ -410,6 +411,40 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see; counts by name."""
     database = connect(site.database_url)
     return {"purged_rows": scoring.purge(database, before=now - UNSEEN_GRACE, now=now)}
+
+
+def alerts(
+    site: Site,
+    family_name: str,
+    as_of: datetime,
+    kind: alerting.RunKind,
+    *,
+    now: datetime,
+    since: datetime,
+    failed: Sequence[str] = (),
+    decision_ids: Sequence[int] = (),
+) -> list[alerting.Alert]:
+    """What people should know at the end of a run, each alert stored once.
+
+    Parameters
+    ----------
+    since
+        When the run was due; what was refused earlier is none of its business.
+    failed
+        The steps of the run that failed, however they did.
+    decision_ids
+        In a retrain: the decisions that it carries out.
+    """
+    family = site.family(family_name)
+    database = connect(site.database_url)
+    silence = labels.silence(database, family, as_of) if kind == "monitor" else None
+    run = alerting.Run(kind, as_of, since, failed, decision_ids, silence)
+    return alerting.raise_alerts(database, family, run, now=now)
+
+
+def delivered(site: Site, alert_id: int, notifier: str, *, now: datetime) -> None:
+    """Remember that a notifier has delivered an alert, so that it never does so again."""
+    alerting.delivered(connect(site.database_url), alert_id, notifier, now=now)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -127,12 +128,18 @@ def _expectations(table: pa.Table, family: ModelFamily) -> list[Check]:
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("snapshots").add_dataframe_asset("snapshot")
     batch = asset.add_batch_definition_whole_dataframe("rows").get_batch(
-        {"dataframe": features.frame(table, family.features)}
+        {"dataframe": _frame(table, family)}
     )
     suite = gx.ExpectationSuite(
         name=family.family, expectations=[_configuration(e) for e in family.expectations]
     )
     return [_check(result) for result in batch.validate(suite, result_format="SUMMARY").results]
+
+
+def _frame(table: pa.Table, family: ModelFamily) -> pd.DataFrame:
+    """What expectations are held against: the features as an estimator sees them, and the keys."""
+    keys = {name: table[name].to_pandas() for name in family.keys}
+    return features.frame(table, family.features).assign(**keys)
 
 
 def _check(result: Any) -> Check:

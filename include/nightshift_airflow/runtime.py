@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -115,19 +115,22 @@ def _moment(name: str, text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def asked_decision(context: Context | None = None) -> int | None:
-    """The decision that a retrain run carries out, or None when the run itself is the request."""
-    decision_id: int | None = (context or get_current_context())["params"]["decision_id"]
-    return decision_id
+def asked_decisions(context: Context | None = None) -> list[int] | None:
+    """The decisions that a retrain run carries out, or None when the run itself is the request."""
+    decision_ids: list[int] | None = (context or get_current_context())["params"]["decision_ids"]
+    return decision_ids
 
 
-def asked_why(context: Context | None = None) -> dict[str, str]:
-    """Who asks for a retrain that no measurement called for, and the reason they gave."""
+def asked_why(context: Context | None = None) -> dict[str, Any]:
+    """What a run asks for that no measurement called for: who asks, why, and of which models."""
     context = context or get_current_context()
-    run = context["dag_run"]
-    by = run.triggering_user_name or ("schedule" if run.partition_key else "airflow")
-    reason = context["params"]["reason"] or f"run {run.run_id} of {run.dag_id}"
-    return {"reason": reason, "by": by}
+    run, params = context["dag_run"], context["params"]
+    return {
+        "reason": params["reason"] or f"run {run.run_id} of {run.dag_id}",
+        "by": run.triggering_user_name or ("schedule" if run.partition_key else "airflow"),
+        "members": params["members"],
+        "kind": "calendar" if run.partition_key else "on_demand",
+    }
 
 
 def failing_once(function: Callable[P, R]) -> Callable[P, R]:

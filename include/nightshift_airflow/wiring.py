@@ -5,9 +5,11 @@ Airflow parses DAG files every few seconds, so nothing here opens a connection o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
@@ -16,6 +18,7 @@ from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_c
 
 from nightshift import config
 from nightshift.family import ModelFamily
+from nightshift_airflow import alerts
 from nightshift_airflow.runtime import Kind, failing_once
 
 P = ParamSpec("P")
@@ -44,6 +47,9 @@ DEFAULTS: Mapping[str, Any] = {
     "execution_timeout": timedelta(minutes=30),
 }
 
+RETRAIN_RUNS = 16
+"""How many retrain runs one monitoring starts at most; each carries out several decisions."""
+
 MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
     # Nights of a family go one after the other: a backfill then leaves room for other families, and
     # an older night is never published beside a newer one.
@@ -52,7 +58,7 @@ MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
     "monitor": 1,
     # Decisions are independent and a promotion is compare-and-set: one slow training must not hold
     # up the others. The training pool bounds what runs at the same time.
-    "retrain": 16,
+    "retrain": RETRAIN_RUNS,
 }
 
 
@@ -125,13 +131,23 @@ def as_of_param() -> dict[str, Param]:
 
 
 def retrain_params() -> dict[str, Param]:
-    """The parameters of a retrain: the decision to carry out, or why a new one is recorded."""
+    """The parameters of a retrain: the decisions to carry out, or what a new one is about."""
     return {
-        "decision_id": Param(
+        "decision_ids": Param(
             None,
-            type=["null", "integer"],
-            title="decision",
-            description="The recorded decision to carry out. Leave it empty to ask for one now.",
+            type=["null", "array"],
+            items={"type": "integer"},
+            minItems=1,
+            title="decisions",
+            description="The recorded decisions to carry out. Leave it empty to ask for one now.",
+        ),
+        "members": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            minItems=1,
+            title="models",
+            description="Which models of the family you ask for. Leave it empty for all of them.",
         ),
         "reason": Param(
             None,
@@ -157,20 +173,64 @@ def predictions_asset(family: ModelFamily) -> Asset:
     return Asset(f"{family.family}.predictions", group="nightshift")
 
 
-def announce(family: ModelFamily, published: Mapping[str, Any]) -> None:
-    """Say on the asset which night was published, with what ``steps.publish`` returned as extra.
+def announce(family: ModelFamily, published: Mapping[str, Any]) -> int:
+    """Say on the asset which night was published; the id of the batch that readers see.
 
-    The event carries the night's partition key even when a run by hand has none of its own: those
-    who schedule on the asset need it all the same.
+    What ``steps.publish`` returned is the event's extra. The event carries the night's partition
+    key even when a run by hand has none of its own: those who schedule on the asset need it all the
+    same.
     """
     event = get_current_context()["outlet_events"][predictions_asset(family)]
     event.extra = dict(published)
     event.add_partitions(partition_key(family, datetime.fromisoformat(published["as_of"])))
+    batch_id: int = published["batch_id"]
+    return batch_id
 
 
-def retrain_run(decision_id: int) -> dict[str, Any]:
-    """The one retrain run of a decision: asked for twice, Airflow finds it and starts no second."""
-    return {"trigger_run_id": f"decision-{decision_id}", "conf": {"decision_id": decision_id}}
+def retrain_runs(decision_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The retrain runs that carry out decisions, with about as many decisions each.
+
+    The same decisions always make the same runs: asked for twice, Airflow finds them and starts no
+    second ones.
+    """
+    count = min(len(decision_ids), RETRAIN_RUNS)
+    ordered = sorted(decision_ids)
+    ends = [len(ordered) * number // count for number in range(count + 1)]
+    return [
+        {"trigger_run_id": _run_id(chunk), "conf": {"decision_ids": chunk}}
+        for chunk in (ordered[start:end] for start, end in pairwise(ends))
+    ]
+
+
+def _run_id(decision_ids: Sequence[int]) -> str:
+    if len(decision_ids) == 1:
+        return f"decision-{decision_ids[0]}"
+    listed = ",".join(map(str, decision_ids))
+    digest = hashlib.sha256(listed.encode()).hexdigest()[:8]
+    return f"decisions-{decision_ids[0]}-to-{decision_ids[-1]}-{digest}"
+
+
+def alert_after(family: ModelFamily, kind: Kind, last: Any, decision_ids: Any = None) -> None:
+    """End a DAG with the task ``alert``, whatever happened before; without notifiers, with none.
+
+    It is a teardown: Airflow runs it also when tasks before it failed, and leaves it to them to
+    decide whether the run has succeeded.
+
+    Parameters
+    ----------
+    last
+        The task after which nothing is left to do.
+    decision_ids
+        In a retrain: the output of the task that says which decisions are carried out.
+    """
+    if not family.alerts:
+        return
+
+    @step(execution_timeout=timedelta(minutes=10))
+    def alert(decision_ids: list[int] | None = None) -> int:
+        return alerts.tell(family, kind, decision_ids or ())
+
+    last >> alert(decision_ids).as_teardown()
 
 
 def runbook(kind: str, **values: str) -> str:

@@ -1,0 +1,314 @@
+"""What people are told, when, and how often: computed from a real database, sent by Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightshift import alerting, simulation, steps
+from nightshift.alerting import Alert, Run
+from nightshift.database import as_json, connect
+from nightshift.embedded import session
+
+from .conftest import FAMILY, World
+
+HOME = Path(__file__).resolve().parents[2]
+DAGS = HOME / "tests" / "dags"
+RUN = timedelta(minutes=10)  # how long after its tick a run of these tests ends
+LINES = "notifiers.LinesNotifier"
+BROKEN = "notifiers.BrokenNotifier"
+
+MONITORING = timedelta(hours=4)
+MANY = """
+insert into items
+select n.night, to_char(n.night, 'YYYYMMDD') || '-' || kind || '-' || i, i::double precision, kind
+from generate_series(timestamptz '2026-01-01 02:00+00', '2026-01-20 02:00+00', '1 day') n (night),
+     unnest(array[{kinds}]) kind, generate_series(1, 10) i;
+insert into truths
+select entity_id, night, night + interval '12 hours',
+       (case when night < '2026-01-11 02:00+00' then 1 else {after} end) * size + 3
+from items where kind like 'many%';
+"""
+
+
+def raised(
+    world: World,
+    kind: alerting.RunKind,
+    as_of: datetime,
+    *,
+    now: datetime | None = None,
+    **run: Any,
+) -> list[Alert]:
+    """What the run of a moment raises, ten minutes after it."""
+    told = Run(kind, as_of, since=as_of, **run)
+    database = connect(world.site.database_url)
+    return alerting.raise_alerts(database, world.site.family(FAMILY), told, now=now or as_of + RUN)
+
+
+def causes(alerts: list[Alert]) -> dict[str, str]:
+    """Messages by cause, each once."""
+    found = {alert.cause: alert.message for alert in alerts}
+    assert len(found) == len(alerts)
+    return dict(found)
+
+
+def breach(world: World) -> datetime:
+    """A champion of an old world, nights of a new one; when they are measured."""
+    world.source("update truths set value = value + 9 where night > '2026-01-12'")
+    world.train(9)
+    for number in range(10, 15):
+        world.score(number)
+    world.monitor(14)
+    return world.night(14) + MONITORING
+
+
+def test_a_quiet_night_tells_nothing(world: World) -> None:
+    world.train(9)
+    world.score(10)
+    world.score(11)
+    world.score(12)
+    world.monitor(12)
+    assert raised(world, "score", world.night(12)) == []
+    assert raised(world, "monitor", world.night(12) + MONITORING) == []
+
+
+def test_a_breach_is_told_with_what_follows_from_it(world: World) -> None:
+    as_of = breach(world)
+    told = raised(world, "monitor", as_of)
+    messages = causes(told)
+    assert set(messages) == {"breach", "retrain_started"}
+    assert messages["breach"].startswith(
+        "loads: breached: neg_mean_absolute_error over 2026-01-11 to 2026-01-13 is -9"
+    )
+    assert "below the threshold -1" in messages["breach"]
+    assert messages["breach"].endswith("(as of 2026-01-15 06:00 UTC)")
+    assert [alert.title for alert in told] == ["loads: breached", "loads: retrain started"]
+    assert {alert.as_of for alert in told} == {as_of}
+
+
+def test_thirty_breached_models_are_one_message_that_names_the_ten_worst(world: World) -> None:
+    world.configure(
+        performance={"threshold": None, "min_labels": 10},
+        models={"by": "kind", "thresholds": {"*": -1.0}, "retrains": "failing"},
+        retrain={"training": {"window": "P5D", "min_rows": 30}},
+        promotion={"holdout": "P2D", "min_rows": 10},
+    )
+    (world.site.home / "include" / "nightshift.yaml").write_text("retrains_per_night: 20\n")
+    kinds = ", ".join(f"'many{n:02}'" for n in range(30))
+    world.source(MANY.format(kinds=kinds, after="(2 + right(kind, 2)::int / 10.0)"))
+    asked = steps.request_retrain(
+        world.site, FAMILY, world.night(9), reason="t", by="t", now=world.night(9)
+    )
+    simulation.retrain(world.site, asked, now=world.night(9))
+    for number in range(10, 15):
+        world.score(number)
+    assert len(world.monitor(14)) == 20
+
+    messages = causes(raised(world, "monitor", world.night(14) + MONITORING))
+
+    assert set(messages) == {"breach", "retrain_started"}
+    told = messages["breach"]
+    assert told.startswith(f"{FAMILY}: 30 of 33 models breached: many")
+    assert "and 20 more; decided: retrain 20, defer 10" in told
+    assert told.count("threshold -1") == 10
+    assert messages["retrain_started"].startswith(f"{FAMILY}: retrain of 20 of 33 models started: ")
+
+
+def test_a_rejected_snapshot_is_told_until_its_night_is_published(world: World) -> None:
+    world.train(9)
+    world.configure(
+        expectations=[{"type": "expect_table_row_count_to_be_between", "min_value": 999}]
+    )
+    as_of = world.night(10)
+    assert not world.score(10)
+    [told] = raised(world, "score", as_of, failed=["validate"])
+    assert (told.cause, told.title) == ("rejected_snapshot", f"{FAMILY}: snapshot rejected")
+    assert "expect_table_row_count_to_be_between" in told.message
+
+    world.configure(expectations=[])
+    world.score(10)
+    assert raised(world, "score", as_of) == []
+
+
+def test_nights_that_are_late_are_one_message_until_another_one_is(world: World) -> None:
+    world.train(9)
+    world.score(10)
+    as_of = world.night(13) + MONITORING  # the deadline is four hours, too
+    [told] = raised(world, "monitor", as_of)
+    assert told.cause == "missed_night"
+    assert told.message == (
+        "loads: 3 nights are missing: 2026-01-14 02:00 UTC, 2026-01-13 02:00 UTC,"
+        " 2026-01-12 02:00 UTC not published within 4 hours"
+    )
+    assert told.as_of == world.night(13)
+    assert raised(world, "monitor", as_of - timedelta(seconds=1), now=as_of) != [told]
+    [again] = raised(world, "monitor", as_of + timedelta(hours=1))
+    assert again == told
+
+    for number in (11, 12, 13):
+        world.score(number)
+    assert raised(world, "monitor", as_of) == []
+    month = timedelta(days=30)
+    assert raised(world, "monitor", as_of, now=as_of + month) == []
+
+
+def test_a_night_before_the_first_published_one_is_not_missed(world: World) -> None:
+    assert raised(world, "monitor", world.night(20)) == []
+
+
+def test_silence_of_the_source_is_told_in_its_own_words(world: World) -> None:
+    [told] = raised(world, "monitor", world.night(3), silence="no label for 3 days")
+    assert (told.cause, told.title) == ("missing_labels", "loads: labels are missing")
+    assert "no label for 3 days" in told.message
+
+
+def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
+    world.train(9)
+    world.score(10)
+    [(batch_id, version_id)] = world.rows(
+        "select batch_id, version_ids[1] from nightshift.published join nightshift.batches"
+        " using (batch_id)"
+    )
+    world.rows("delete from nightshift.signals returning 1")
+    for name, feature, value, level in (
+        ("missing", "size", 0.31, "alert"),
+        ("score_drift", "", 0.5, "alert"),
+        ("drift", "kind", 0.2, "warn"),
+    ):
+        world.rows(
+            "insert into nightshift.signals select"
+            f" {batch_id}, model_id, {version_id}, '{name}', '{feature}', {value}, '{level}', 30,"
+            " now() from nightshift.models returning 1"
+        )
+    [told] = raised(world, "score", world.night(10))
+    assert told.cause == "drift"
+    assert told.message == (
+        "loads: drift: score_drift 0.5, missing of size 0.31 (as of 2026-01-11 02:00 UTC)"
+    )
+
+
+def test_a_retrain_tells_what_became_of_its_decisions(world: World) -> None:
+    as_of = breach(world)
+    decisions = steps.decide(world.site, FAMILY, as_of, now=as_of)
+    simulation.retrain(world.site, decisions, now=as_of)
+    [told] = raised(world, "retrain", as_of, decision_ids=decisions)
+    assert told.cause in ("promoted", "rejected")
+    assert told.title == f"{FAMILY}: {told.cause}"
+    assert "version 2: on " in told.message
+    assert told.as_of == as_of
+
+
+def test_a_retrain_by_hand_tells_that_it_started_and_how_it_ended(world: World) -> None:
+    world.train(9)
+    [decision_id] = world.rows("select decision_id from decisions where kind = 'retrain'")[0]
+    told = causes(raised(world, "retrain", world.night(9), decision_ids=[decision_id]))
+    assert set(told) == {"retrain_started", "promoted"}
+    assert "version 1: the first version of this model has nobody to beat" in told["promoted"]
+
+
+def test_a_model_that_cannot_be_trained_is_a_failure_of_its_retrain(world: World) -> None:
+    as_of = world.night(9)
+    [decision_id] = steps.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    world.configure(retrain={"training": {"window": "P5D", "min_rows": 9999}})
+    with pytest.raises(Exception, match="9999 are needed"):
+        steps.fit(world.site, [decision_id], now=as_of)
+    told = causes(raised(world, "retrain", as_of, decision_ids=[decision_id], failed=["fit"]))
+    assert set(told) == {"retrain_started", "failed"}
+    assert told["failed"].startswith("loads: retrain failed in fit: loads: ")
+    assert "9999 are needed" in told["failed"]
+
+
+def test_a_failed_step_is_told_with_its_refusal_or_as_unforeseen(world: World) -> None:
+    world.write("features.sql", "select nonsense, :as_of")
+    with pytest.raises(Exception, match="nonsense"):
+        world.freeze(10)
+    [told] = raised(world, "score", world.night(10), failed=["freeze"])
+    assert (told.cause, told.title) == ("failed", "loads: score failed in freeze")
+    assert "nonsense" in told.message
+    [unforeseen] = raised(world, "monitor", world.night(10), failed=["measure"])
+    assert "the error was not foreseen; the task's log in Airflow has it" in unforeseen.message
+    assert raised(world, "score", world.night(11)) == []
+
+
+def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world: World) -> None:
+    as_of = world.night(10)
+    [told] = raised(world, "monitor", as_of, failed=["measure"])
+    database = connect(world.site.database_url)
+    for _ in range(2):
+        alerting.delivered(database, told.alert_id, "mail", now=as_of)
+    [again] = raised(world, "monitor", as_of, failed=["measure"])
+    assert (again.alert_id, again.told) == (told.alert_id, {"mail"})
+
+    later = world.night(11) - RUN
+    assert raised(world, "score", later, now=as_of + RUN) == []  # its own run may still try
+    assert [alert.alert_id for alert in raised(world, "score", later)] == [told.alert_id]
+    assert raised(world, "score", world.night(12)) == []  # nobody wants yesterday's news
+
+
+@dataclass
+class Airflow:
+    """Airflow with a database of its own, asked to run one DAG at a time."""
+
+    world: World
+    home: Path
+    messages: Path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        site = self.world.site
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(HOME / "include"), str(DAGS)]),
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW_CONN_NIGHTSHIFT": site.database_url,
+            "AIRFLOW_CONN_WAREHOUSE": site.sources["warehouse"],
+            "NIGHTSHIFT_MODELS": str(site.models),
+            "NIGHTSHIFT_STATE": str(site.state),
+        }
+
+    def call(self, *command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=self.environment, capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    def run(self, kind: str, **conf: Any) -> tuple[dict[str, Any], str]:
+        """How a run went (``state``, and the states of its ``tasks``), and its log."""
+        report = self.home / "report.json"
+        log = self.call(str(DAGS / "run.py"), f"{FAMILY}.{kind}", json.dumps(conf), str(report))
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found, log
+
+    def told(self) -> list[dict[str, str]]:
+        lines = self.messages.read_text().splitlines() if self.messages.exists() else []
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def airflow(world: World, tmp_path: Path) -> Airflow:
+    airflow = Airflow(world, tmp_path / "airflow", tmp_path / "messages.jsonl")
+    airflow.home.mkdir()
+    airflow.call("-m", "airflow", "db", "migrate")
+    return airflow
+
+
+def lines(airflow: Airflow, **changes: Any) -> dict[str, Any]:
+    arguments = {
+        "file": str(airflow.messages),
+        "text": "{{ alert.message }}",
+        "fields": {"title": "{{ alert.title }}", "run": "{{ dag.dag_id }}"},
+    }
+    return {"notifier": LINES, "arguments": arguments} | changes
