@@ -1,12 +1,13 @@
 """Has the true level of a metric fallen below its threshold? A sequential test over nights.
 
-A window-limited CUSUM [1]_ [2]_ whose allowance is the threshold: each night adds its log-likelihood
-ratio of two levels that lie equally far on either side of the threshold, the upper one being what
-the model was worth when it was promoted. The largest sum over a stretch that ends with the latest
-night is the evidence. It needs no state, so any past day can be told again.
+A window-limited CUSUM [1]_ [2]_ whose allowance is the threshold: each night adds its
+log-likelihood ratio of two levels that lie equally far on either side of the threshold, the upper
+one being what the model was worth when it was promoted. The largest sum over a stretch that ends
+with the latest night is the evidence. It needs no state, so any past day can be told again.
 
 The limit follows from how often a model that is as good as at its promotion may alarm, by
-Siegmund's formula for the average run length [3]_.
+Siegmund's formula for the average run length [3]_, widened where bad nights reach further than a
+normal distribution has them.
 
 .. [1] Page (1954), "Continuous inspection schemes", Biometrika 41.
 .. [2] Lai (1998), "Information bounds and quick detection of parameter changes in stochastic
@@ -27,7 +28,7 @@ from nightshift.records import Night, Reference, Shift
 OVERSHOOT = 1.166
 """By how many standard errors a sum of nights oversteps its limit and its floor together."""
 
-CAUTION = 1.2
+CAUTION = 1.0
 """By how many of its standard errors a reference is taken lower than it was measured."""
 
 LEAST_GAP = 0.25
@@ -121,7 +122,7 @@ def _limit(gap: float, tail: float, run_length: float) -> float:
     def missing(height: float) -> float:
         return math.expm1(height) - height - target
 
-    height = brentq(missing, 0.0, math.log(target + 10) + 5)
+    height = float(brentq(missing, 0.0, math.log(target + 10) + 5))
     reach = max(height / (2 * gap) - OVERSHOOT, LEAST_LIMIT)
     reach += tail * max((gap + reach) ** 2 - 1, 0.0) / 6
     return 2 * gap * reach

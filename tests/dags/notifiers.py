@@ -25,16 +25,17 @@ class LinesNotifier(BaseNotifier):
             lines.write(json.dumps({"text": self.text, **self.fields}) + "\n")
 
 
-class BrokenNotifier(BaseNotifier):
+class BrokenNotifier(LinesNotifier):
     """Cannot reach anybody as long as a file is there."""
 
-    def __init__(self, while_there: str) -> None:
-        super().__init__()
-        self.while_there = while_there
+    def __init__(self, while_there: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.while_there = Path(while_there)
 
     def notify(self, context: Any) -> None:
-        if Path(self.while_there).exists():
+        if self.while_there.exists():
             raise ConnectionRefusedError("the mail server does not answer")
+        super().notify(context)
 
 
 class NotANotifier:

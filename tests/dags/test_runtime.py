@@ -20,7 +20,14 @@ from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from nightshift import config
 from nightshift.family import ModelFamily
 from nightshift.records import DatabaseUnavailable, SetupError, SnapshotRejected
-from nightshift_airflow.runtime import as_of, asked_decisions, asked_why, failing_once, site, sqlalchemy_url
+from nightshift_airflow.runtime import (
+    as_of,
+    asked_decisions,
+    asked_why,
+    failing_once,
+    site,
+    sqlalchemy_url,
+)
 from nightshift_airflow.runtime import failing_once, sqlalchemy_url
 from nightshift_airflow.wiring import partition_key, timetable
 

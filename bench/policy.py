@@ -1,0 +1,291 @@
+"""``make bench-policy``: how soon a fall is caught, and how often a healthy model is accused.
+
+One classifier, judged by accuracy, with so many labels a night. Its level is 0.90; after a fall it
+is 0.85. The threshold is 0.87, or 0.03 below a reference that is itself measured on the fourteen
+nights before its promotion. Every verdict is that of :func:`nightshift.detection.shift`, the rule
+that ``model.yaml`` has by default. Seeded, so that every run prints the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import beta, chi2, norm
+
+from nightshift.detection import shift
+from nightshift.records import Night, Reference
+
+SIZES = (200, 500, 1500)
+HEALTHY, FALLEN, THRESHOLD, MAX_DROP = 0.90, 0.85, 0.87, 0.03
+FALSE_ALARMS = 0.05
+WINDOW, HOLDOUT = 7, 14
+YEAR = 365
+YEARS, FALLS = 2000, 4000
+PATIENCE = 60
+TUNING_YEARS = 20_000
+OUT = Path("build/bench/policy.json")
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = [FIRST + timedelta(days=day) for day in range(YEAR + 1)]
+
+# Of the class that is harder to tell the label is there the next day, of the other after four days
+# on average: whoever judges at once sees mostly the harder one.
+RECALLS = (0.95, 0.85)
+FALLEN_RECALLS = (0.90, 0.80)
+LATE_DAYS = 4.0
+RIPE = 16
+
+Series = tuple[np.ndarray, np.ndarray]
+Rule = Callable[[np.ndarray, np.ndarray, Reference, int], bool]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table; ``bar`` is what it must hold, None where it is for comparison."""
+
+    figure: str
+    value: float
+    low: float | None
+    high: float | None
+    unit: str
+    bar: float | None
+    holds: bool | None
+
+
+def main() -> None:
+    with ProcessPoolExecutor(2) as pool:
+        parts = list(pool.map(_figures, SIZES))
+    figures = [figure for part in parts for figure in part]
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
+    _tell(figures)
+
+
+def _figures(size: int) -> list[Figure]:
+    found: list[Figure] = []
+    for labels, source in (("", _prompt), (", late labels", _late)):
+        found += _judged(f"{size} labels a night{labels}", partial(source, size), size)
+    return found
+
+
+def _judged(name: str, nights: Callable[..., Series], size: int) -> list[Figure]:
+    """Every figure of one kind of label: the shipped rule, and others beside it."""
+    alarms = _alarms(nights, _shipped, YEARS)
+    delays = _delays(nights, _shipped)
+    rate = _share(alarms, YEARS)
+    optimum = _optimum(size, max(rate[0], 1 / YEARS))
+    ratio = float(np.median(delays) / np.median(optimum))
+    figures = [
+        _bounded(f"{name}: false alarms a model-year", *rate, FALSE_ALARMS),
+        Figure(f"{name}: median nights to catch a fall, over the tuned CUSUM's", ratio,
+               float(np.quantile(delays, 0.25)), float(np.quantile(delays, 0.75)),
+               f"ratio ({np.median(delays):g} to {np.median(optimum):g}; quartiles in nights)",
+               1.5, ratio <= 1.5),
+    ]  # fmt: skip
+    caught = _share(int((delays <= 2).sum()), FALLS)
+    bar = 0.95 if size == max(SIZES) else None
+    figures.append(
+        Figure(f"{name}: caught within maturity + 1 day", *caught, "share",
+               bar, None if bar is None else caught[0] >= bar)
+    )  # fmt: skip
+    others: list[tuple[str, Rule]] = [
+        ("max_drop on a measured reference", _relative),
+        ("2 of 3 windows breached", _counted),
+    ]
+    for label, rule in others:
+        rate = _share(_alarms(nights, rule, YEARS // 4), YEARS // 4)
+        typical = _delays(nights, rule)[: FALLS // 4]
+        bar = FALSE_ALARMS if rule is _relative else None
+        figures.append(_bounded(f"{name}: false alarms, {label}", *rate, bar))
+        figures.append(
+            Figure(f"{name}: median nights, {label}", float(np.median(typical)),
+                   float(np.quantile(typical, 0.25)), float(np.quantile(typical, 0.75)),
+                   "nights", None, None)
+        )  # fmt: skip
+    if nights.func is _late:  # type: ignore[attr-defined]
+        hasty = _alarms(partial(_unripe, size), _shipped, YEARS // 4, judged_by=nights)
+        naive = _share(hasty, YEARS // 4)
+        figures.append(_bounded(f"{name}: false alarms when judged at once", *naive, None))
+    return figures
+
+
+def _prompt(size: int, random: np.random.Generator, nights: int, fallen_from: int) -> Series:
+    """Correct predictions and labels of each night, when every label is there."""
+    level = np.where(np.arange(nights) < fallen_from, HEALTHY, FALLEN)
+    return random.binomial(size, level), np.full(nights, size)
+
+
+def _late(size: int, random: np.random.Generator, nights: int, fallen_from: int) -> Series:
+    """The same of nights that are as old as ``labels.maturity``, P16D."""
+    return _by_class(size, random, nights, fallen_from, np.full(nights, RIPE))
+
+
+def _unripe(size: int, random: np.random.Generator, nights: int, fallen_from: int) -> Series:
+    """The same of nights that are judged on the labels of the next day."""
+    return _by_class(size, random, nights, fallen_from, np.full(nights, 1))
+
+
+def _by_class(
+    size: int, random: np.random.Generator, nights: int, fallen_from: int, age: np.ndarray
+) -> Series:
+    fallen = np.arange(nights) >= fallen_from
+    soon = random.binomial(size, 0.5, nights)
+    known = random.binomial(size - soon, 1 - (1 - 1 / LATE_DAYS) ** age)
+    right = [
+        random.binomial(count, np.where(fallen, after, before))
+        for count, before, after in zip((known, soon), RECALLS, FALLEN_RECALLS, strict=True)
+    ]
+    return right[0] + right[1], soon + known
+
+
+def _shipped(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
+    return _shift(right, labels, reference, night, THRESHOLD)
+
+
+def _relative(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
+    return _shift(right, labels, reference, night, reference.value - MAX_DROP)
+
+
+def _shift(
+    right: np.ndarray, labels: np.ndarray, reference: Reference, night: int, threshold: float
+) -> bool:
+    seen = range(max(0, night - WINDOW + 1), night + 1)
+    nights = [_night(day, int(right[day]), int(labels[day])) for day in seen]
+    return shift(nights, threshold, reference, false_alarms=FALSE_ALARMS).detected
+
+
+def _counted(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
+    breached = []
+    for end in range(night, max(night - 3, -1), -1):
+        start = max(0, end - WINDOW + 1)
+        known = labels[start : end + 1].sum()
+        level = right[start : end + 1].sum() / known
+        error = math.sqrt(level * (1 - level) / known)
+        breached.append(level + norm.ppf(0.975) * error < THRESHOLD)
+    return bool(breached[0]) and sum(breached) >= 2
+
+
+def _night(day: int, right: int, labels: int) -> Night:
+    level = right / labels
+    return Night(DAYS[day], labels, labels, level, math.sqrt(level * (1 - level) / (labels - 1)))
+
+
+def _alarms(
+    nights: Callable[..., Series],
+    rule: Rule,
+    years: int,
+    judged_by: Callable[..., Series] | None = None,
+) -> int:
+    """In how many years a healthy model is accused at least once.
+
+    ``judged_by`` makes the nights of the holdout where they differ from those that are judged.
+    """
+    random = np.random.default_rng(1)
+    accused = 0
+    for _ in range(years):
+        reference = _reference(*(judged_by or nights)(random, HOLDOUT, HOLDOUT))
+        right, labels = nights(random, YEAR, YEAR)
+        # A night above the threshold adds no evidence: only others need be asked about.
+        suspects = np.flatnonzero(right < (max(THRESHOLD, reference.value - MAX_DROP)) * labels)
+        accused += any(rule(right, labels, reference, int(night)) for night in suspects)
+    return accused
+
+
+def _delays(nights: Callable[..., Series], rule: Rule) -> np.ndarray:
+    """How many matured nights after a fall it takes to be caught; 1 is the first of them."""
+    random = np.random.default_rng(2)
+    delays = np.empty(FALLS)
+    for number in range(FALLS):
+        reference = _reference(*nights(random, HOLDOUT, HOLDOUT))
+        right, labels = nights(random, WINDOW + PATIENCE, WINDOW)
+        after = range(WINDOW, WINDOW + PATIENCE)
+        found = (n for n in after if rule(right, labels, reference, n))
+        delays[number] = next(found, WINDOW + PATIENCE) - WINDOW + 1
+    return delays
+
+
+def _reference(right: np.ndarray, labels: np.ndarray) -> Reference:
+    """What a promotion stores, as :func:`nightshift.metrics.reference` makes it of accuracy."""
+    level = float(right.sum() / labels.sum())
+    deviation = math.sqrt(level * (1 - level))
+    chance = float((deviation**2 / labels).mean())
+    between = float((right / labels).var(ddof=1))
+    beyond = between > chance * float(chi2.ppf(0.95, len(labels) - 1)) / (len(labels) - 1)
+    return Reference(
+        value=level,
+        error=deviation / math.sqrt(labels.sum()),
+        spread=math.sqrt(between - chance) if beyond else 0.0,
+        deviation=deviation,
+        skewness=(1 - 2 * level) / deviation,
+    )
+
+
+def _optimum(size: int, rate: float) -> np.ndarray:
+    """The delays of Page's CUSUM that knows both levels, tuned to a rate of false alarms."""
+    random = np.random.default_rng(3)
+    right, wrong = math.log(FALLEN / HEALTHY), math.log((1 - FALLEN) / (1 - HEALTHY))
+
+    def step(total: np.ndarray, level: float) -> np.ndarray:
+        known = random.binomial(size, level, len(total))
+        added: np.ndarray = np.maximum(0, total + known * right + (size - known) * wrong)
+        return added
+
+    total = worst = np.zeros(TUNING_YEARS)
+    for _ in range(YEAR):
+        total = step(total, HEALTHY)
+        worst = np.maximum(worst, total)
+    limit = np.quantile(worst, 1 - rate)
+    total = np.zeros(FALLS)
+    for _ in range(WINDOW):
+        total = step(total, HEALTHY)
+    total[total > limit] = 0
+    delays = np.full(FALLS, PATIENCE + 1)
+    for night in range(1, PATIENCE + 1):
+        total = step(total, FALLEN)
+        delays = np.where((delays > PATIENCE) & (total > limit), night, delays)
+    return delays
+
+
+def _share(hits: int, of: int) -> tuple[float, float, float]:
+    """A share with its 95% interval of Clopper and Pearson."""
+    low = beta.ppf(0.025, hits, of - hits + 1) if hits else 0.0
+    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
+    return hits / of, float(low), float(high)
+
+
+def _bounded(name: str, value: float, low: float, high: float, bar: float | None) -> Figure:
+    return Figure(name, value, low, high, "share", bar, None if bar is None else value <= bar)
+
+
+def _tell(figures: list[Figure]) -> None:
+    table = Table(title="How soon a fall from 0.90 to 0.85 is caught")
+    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
+        table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
+    for figure in figures:
+        table.add_row(*_cells(figure))
+    Console(width=150).print(table)
+
+
+def _cells(figure: Figure) -> Iterator[str]:
+    for name, value in asdict(figure).items():
+        cell: Any = value
+        if value is None:
+            cell = "-"
+        elif name in ("value", "low", "high"):
+            cell = f"{value:.3g}"
+        yield str(cell)
+
+
+if __name__ == "__main__":
+    main()
