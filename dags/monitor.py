@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -17,11 +18,11 @@ def monitor_dag(family: ModelFamily) -> None:
     with wiring.family_dag(family, "monitor", wiring.as_of_param()):
 
         @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
-        def collect_labels() -> int:
+        def collect_labels() -> dict[str, int]:
             from nightshift import steps
 
             as_of = runtime.as_of(family, "monitor")
-            return steps.collect_labels(site(family), family.family, as_of, now=now())
+            return asdict(steps.collect_labels(site(family), family.family, as_of, now=now()))
 
         @step(pool=Pool.SCORING)
         def measure() -> list[int]:

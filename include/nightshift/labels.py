@@ -1,10 +1,20 @@
-"""Fresh labels in, append-only. The only room that reads labels from sources."""
+"""Fresh labels in, append-only, with two times. The only room that reads labels from sources.
+
+``event_at`` is when the truth came about, ``known_at`` when we could know it. Of several labels of
+an entity the latest known wins; of those known at the same moment, the one stated last, then the
+greater text: never the one that happened to arrive last.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +26,65 @@ OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
 
 
+HORIZONS = (1, 2, 3, 7, 14, 30)
+"""Days after a night at which the arrival of its labels is told."""
+
+LOOK_BACK = timedelta(days=60)
+NEARLY_ALL = 0.99
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one collection found, and what became of it.
+
+    ``duplicates`` were there already. Of those ``added``, ``corrections`` say something else than
+    an earlier label of the same entity, ``contradictions`` something else than a label stated for
+    the same moment, and ``late`` ones are stated for a moment that was asked about before.
+    """
+
+    found: int
+    added: int
+    duplicates: int
+    corrections: int
+    contradictions: int
+    late: int
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The share of a night's predictions whose label is known ``days`` after it.
+
+    ``nights`` are those that are old enough to tell; ``share`` is None where none is. ``by_class``
+    has the share of each class among labels that have come by now, in classification.
+    """
+
+    days: int
+    nights: int
+    predictions: int
+    share: float | None
+    by_class: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How fast labels come: by day from 0 to 30, and the maturity that follows.
+
+    ``proposed`` is None where no night is a month old yet; ``sentence`` says what it means.
+    """
+
+    as_of: datetime
+    curve: tuple[Arrival, ...]
+    ever: float | None
+    proposed: timedelta | None
+    sentence: str
+
+    @property
+    def rows(self) -> list[Arrival]:
+        """The curve at the days people ask about."""
+        return [arrival for arrival in self.curve if arrival.days in HORIZONS]
+
+
 def collect(
     database: Database,
     source: Database,
@@ -24,8 +93,12 @@ def collect(
     *,
     now: datetime,
     since: datetime | None = None,
-) -> int:
-    """Append the labels known by ``as_of`` that are not there yet; how many were new.
+) -> Collected:
+    """Append the labels known by ``as_of`` that are not there yet.
+
+    A label is known from the moment that the source states, with one exception: if that moment was
+    asked about before and the label was not there, it is known from this collection on. So what was
+    known on a day never changes once that day's collection is done.
 
     Parameters
     ----------
@@ -42,22 +115,145 @@ def collect(
     """
     since = since or _since(database, family, as_of)
     found = _query(source, family, since, as_of)
+    asked_since = since if _asks_since(family) else BEGINNING
     rows = pa.table(
         {
-            "family": pa.array([family.family] * found.num_rows, pa.string()),
             "entity_id": found["entity_id"],
             "answers": _answers(found, family),
             "value": _values(found["value"], family),
             "event_at": found["event_at"],
-            "known_at": found["known_at"],
-            "collected_at": pa.array([now] * found.num_rows, pa.timestamp("us", "UTC")),
+            "stated_at": found["known_at"],
         }
     )
+    asked = {"family": family.family, "since": asked_since, "as_of": as_of, "collected_at": now}
     with database.bulk() as bulk:
+        # One at a time: what another collection covers must be there before this one looks.
+        bulk.read(queries()["labels.lock"], {"family": family.family})
         bulk.append("incoming_labels", rows, temporary=True)
-        added: int = bulk.read(queries()["labels.append_incoming"])["added"][0].as_py()
+        told = bulk.read(queries()["labels.append_incoming"], asked).to_pylist()[0]
+        collected = Collected(found=rows.num_rows, duplicates=rows.num_rows - told["added"], **told)
+        bulk.run(queries()["labels.record_collection"], {**asked, **asdict(collected)})
         bulk.run("drop table incoming_labels")
-    return added
+    return collected
+
+
+def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | None:
+    """A sentence where labels have stopped arriving; None where they have not.
+
+    They have when no label became known for ``labels.silent_after``, although predictions are there
+    that should have got theirs in that time.
+    """
+    quiet_since = as_of - family.labels.silent_after
+    with database.transaction() as tx:
+        row = tx.one(
+            "labels.silence",
+            family=family.family,
+            start=quiet_since - family.labels.maturity,
+            end=as_of - family.labels.maturity,
+            as_of=as_of,
+        )
+    if not row.predictions or (row.known_at is not None and row.known_at > quiet_since):
+        return None
+    last = f"since {row.known_at:%Y-%m-%d %H:%M}Z" if row.known_at else "ever"
+    return (
+        f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
+        f" have returned some of {row.predictions} predictions that are older than"
+        f" labels.maturity. Look at the source {family.source.connection!r}"
+    )
+
+
+def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arrivals:
+    """How fast the labels of published nights came, as known at ``as_of``."""
+    longest = max(HORIZONS)
+    with database.bulk() as bulk:
+        counted = bulk.read(
+            queries()["labels.arrivals"],
+            {
+                "family": family.family,
+                "start": as_of - timedelta(days=longest) - LOOK_BACK,
+                "as_of": as_of,
+                "by_class": family.task != "regression",
+            },
+        ).to_pandas()
+    counted["age"] = (pd.Timestamp(as_of) - counted["as_of"]) / pd.Timedelta(days=1)
+    curve = tuple(_arrival(counted, days) for days in range(longest + 1))
+    old = counted[counted["age"] >= longest]
+    came = old[old["days"].notna()]
+    ever = float(came["predictions"].sum() / old["predictions"].sum()) if len(old) else None
+    proposed = _proposed(came)
+    return Arrivals(as_of, curve, ever, proposed, _sentence(family, ever, proposed))
+
+
+def plot(found: Arrivals, family: ModelFamily, file: Path) -> None:
+    """The arrival curve, with the maturity that is configured and the one that is proposed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    told = [arrival for arrival in found.curve if arrival.share is not None]
+    days = [float(arrival.days) for arrival in told]
+    shares = [arrival.share or 0.0 for arrival in told]
+    axes.plot(days, shares, color="#0072B2", label="of all predictions")
+    classes = sorted(told[0].by_class if told else ())
+    for style, name in zip(("--", ":", "-."), classes, strict=False):
+        of_class = [arrival.by_class.get(name, math.nan) for arrival in told]
+        axes.plot(days, of_class, style, color="#555555", label=f"of class {name}, if it came")
+    configured = family.labels.maturity / timedelta(days=1)
+    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {configured:g} days")
+    if found.proposed is not None:
+        proposed = found.proposed / timedelta(days=1)
+        label = f"proposed, {proposed:g} days"
+        axes.axvline(proposed, color="#999999", linestyle="--", label=label)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("days after the night")
+    axes.set_ylabel("share of labels known")
+    axes.set_title(f"{family.family}: how fast labels arrive")
+    axes.legend(loc="lower right", fontsize=9)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+
+
+def _arrival(counted: pd.DataFrame, days: int) -> Arrival:
+    old = counted[counted["age"] >= days]
+    predictions = int(old["predictions"].sum())
+    known = old["days"] <= days
+    came = old[old["days"].notna()]
+    by_class = {
+        str(name): float(part.loc[part["days"] <= days, "predictions"].sum())
+        / float(part["predictions"].sum())
+        for name, part in came.groupby("value")
+    }
+    share = float(old.loc[known, "predictions"].sum() / predictions) if predictions else None
+    return Arrival(days, int(old["as_of"].nunique()), predictions, share, by_class)
+
+
+def _proposed(came: pd.DataFrame) -> timedelta | None:
+    if came.empty:
+        return None
+    by_day = came.groupby("days")["predictions"].sum().sort_index().cumsum()
+    enough = by_day[by_day >= NEARLY_ALL * by_day.iloc[-1]]
+    return timedelta(days=max(int(enough.index[0]), 1))
+
+
+def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | None) -> str:
+    configured = family.labels.maturity / timedelta(days=1)
+    if ever is None or proposed is None:
+        return (
+            f"no published night is {max(HORIZONS)} days old yet, or none has labels, so no"
+            f" maturity can be proposed; labels.maturity is {configured:g} days"
+        )
+    days = proposed.days
+    advice = (
+        "as labels.maturity says"
+        if days == configured
+        else f"labels.maturity says {configured:g}; P{days}D would do"
+        if days < configured
+        else f"labels.maturity says {configured:g}, which is too early: write P{days}D"
+    )
+    return (
+        f"{ever:.1%} of predictions get a label, and {NEARLY_ALL:.0%} of those have it after"
+        f" {days} days: {advice}"
+    )
 
 
 def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime:
@@ -70,12 +266,14 @@ def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime
     return as_of - family.labels.maturity - family.performance.window - OVERLAP
 
 
+def _asks_since(family: ModelFamily) -> bool:
+    return re.search(r":since\b", family.labels_sql) is not None
+
+
 def _query(source: Database, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
     file = family.folder / "labels.sql"
     sql = family.labels_sql
-    parameters = (
-        {"since": since, "as_of": as_of} if re.search(r":since\b", sql) else {"as_of": as_of}
-    )
+    parameters = {"as_of": as_of} | ({"since": since} if _asks_since(family) else {})
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(sql, parameters, told_as=where)
     _refuse_other_shape(table, family)

@@ -7,8 +7,7 @@ Every refusal is in the audit trail before it leaves a step.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from nightshift import (
     alerting,
+    fleet,
     labels,
     monitoring,
     policy,
@@ -26,23 +26,18 @@ from nightshift import (
     validation,
 )
 from nightshift.config import Problem, Site, load_families
-from nightshift.database import Database, Transaction, connect
-from nightshift.family import ModelFamily, Retrain
+from nightshift.database import Database, connect
+from nightshift.family import ModelFamily
 from nightshift.records import (
     Comparison,
     ConfigError,
     DatabaseError,
     Decision,
-    Level,
-    Measurement,
-    Model,
     NightshiftError,
     SnapshotRejected,
-    Standing,
-    TrainingError,
     Version,
 )
-from nightshift.registry import Champion, Registry
+from nightshift.registry import Registry
 from nightshift.storage import Store
 
 BUDGET_NIGHT = timedelta(days=1)
@@ -91,7 +86,7 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
         family = site.family(snapshot.family)
         found = scoring.seen(_store(site), family, snapshot)
         with database.transaction() as tx:
-            serving = _serving(tx, family, snapshot.as_of, found, now)
+            serving = fleet.serving(tx, family, snapshot.as_of, found, now=now)
             if found and not any(serving.of(member) for member in found):
                 raise registry.no_champion(tx, family, snapshot.as_of)
         return scoring.score(
@@ -132,7 +127,7 @@ def watch(site: Site, batch_id: int, *, now: datetime) -> int:
     with _audited(site, night.family, night.as_of, now):
         family = site.family(night.family)
         with database.transaction() as tx:
-            models = _models(tx, family, night.as_of, now)
+            models = fleet.models(tx, family, night.as_of, now=now)
             champions = registry.champions(tx, family.family, night.as_of)
         return monitoring.watch(
             database, _store(site), family, models, champions, batch_id, night.as_of, now=now
@@ -159,7 +154,7 @@ def measure(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> 
             retired = registry.retire(tx, family, as_of)
             if retired:
                 tx.record("retired", now=now, family=family_name, as_of=as_of, models=retired)
-            models = _models(tx, family, as_of, now)
+            models = fleet.models(tx, family, as_of, now=now)
             champions = registry.champions(tx, family_name, as_of)
         return monitoring.measure(database, _store(site), family, models, champions, as_of, now=now)
 
@@ -181,14 +176,17 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
             )
         others = [other for other in _loadable(site, measured) if other.family != family_name]
         families = [family, *others]
-        standings = {of.family: _standings(site, of, as_of, now=now) for of in families}
+        store = _store(site)
+        standings = {
+            of.family: fleet.standings(database, store, of, as_of, now=now) for of in families
+        }
         subject = f"monitor {as_of.isoformat()}"
         with database.transaction() as tx:
             tx.rows("registry.lock_budget")
             asked = [
                 decision
                 for of in families
-                for decision in policy.decide(_rule(of), standings[of.family], of.models)
+                for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
                 if not registry.decided(tx, decision.model_id, subject)
             ]
             night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
@@ -227,13 +225,15 @@ def request_retrain(
     """
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
-        standings = _standings(site, family, as_of, now=now, prepare=True)
-        wanted = _wanted(family, standings, members)
+        rows, _, _ = _training_rows(site, family, as_of, None, now=now)
+        standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
+        wanted = fleet.wanted(family, standings, members)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
         with database.transaction() as tx:
             tx.rows("registry.lock_budget")
             asked = [
-                policy.request(_rule(family), standing, kind, reason, by) for standing in wanted
+                policy.request(fleet.rule(family), standing, kind, reason, by)
+                for standing in wanted
             ]
             night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
             spent = tx.one("registry.spent", **night).retrains
@@ -481,68 +481,6 @@ def _each(work: Iterable[tuple[AbstractContextManager[Database], Callable[[], in
     return done
 
 
-def _standings(
-    site: Site, family: ModelFamily, as_of: datetime, *, now: datetime, prepare: bool = False
-) -> list[Standing]:
-    """Where each model of a family stands at ``as_of``.
-
-    With ``prepare`` the nights of a training are made ready first, and members are sought there.
-    """
-    database = connect(site.database_url)
-    rows = _training_rows(site, family, as_of, None, now=now)[0] if prepare else None
-    with database.transaction() as tx:
-        if rows is not None:
-            _enroll_from(tx, family, rows, as_of, now)
-        models = _models(tx, family, as_of, now)
-        champions = registry.champions(tx, family.family, as_of)
-        recent = monitoring.recent(tx, family, as_of)
-        signals = monitoring.signals(tx, family, as_of)
-        retrains = registry.last_retrains(tx, family.family, as_of)
-    if rows is None and any(model.model_id not in champions for model in models):
-        rows = _known_rows(site, family, as_of)
-    return [
-        _standing(
-            family, model, as_of,
-            champions.get(model.model_id), recent.get(model.model_id, ()),
-            signals.get(model.model_id, {}), retrains.get(model.model_id), rows,
-        )
-        for model in models
-    ]  # fmt: skip
-
-
-def _standing(
-    family: ModelFamily,
-    model: Model,
-    as_of: datetime,
-    champion: Champion | None,
-    recent: tuple[Measurement, ...],
-    signals: Mapping[str, tuple[Level, ...]],
-    last_retrain: datetime | None,
-    rows: training.Rows | None,
-) -> Standing:
-    measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
-    fresh = None
-    if last_retrain is not None:
-        if measured:
-            fresh = monitoring.fresh_labels(measured[0], last_retrain)
-        elif rows is not None:
-            own = rows.of(family, model)
-            fresh = len(own.after(last_retrain - family.labels.maturity))
-    return Standing(
-        model_id=model.model_id,
-        name=model.name,
-        as_of=as_of,
-        group=model.group,
-        measurements=measured,
-        shift=monitoring.shift(family, champion, measured[0]) if champion and measured else None,
-        signals=signals,
-        last_retrain=last_retrain,
-        fresh_labels=fresh,
-        has_champion=champion is not None,
-        trainable=len(rows.of(family, model)) if rows is not None else 0,
-    )
-
-
 def _training_rows(
     site: Site,
     family: ModelFamily,
@@ -561,100 +499,6 @@ def _training_rows(
     labels.collect(database, source, family, cutoff, now=now, since=learn.start)
     rows = training.labelled_rows(database, _store(site), family, learn, cutoff)
     return rows, learn, later
-
-
-def _known_rows(site: Site, family: ModelFamily, as_of: datetime) -> training.Rows:
-    """What a family could learn from without freezing or asking anything anew."""
-    learn, _ = training.spans(family, as_of)
-    database = connect(site.database_url)
-    return training.labelled_rows(database, _store(site), family, learn, as_of)
-
-
-def _models(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> list[Model]:
-    """The active models of a family; the one of the whole family is made at its first mention."""
-    if family.models is None or family.models.fallback:
-        registry.enroll(tx, family, {family.family: None}, as_of, now=now)
-    return registry.members(tx, family.family, as_of)
-
-
-def _enroll_from(
-    tx: Transaction, family: ModelFamily, rows: training.Rows, as_of: datetime, now: datetime
-) -> None:
-    """Make models of members that were never seen before, from rows to learn from."""
-    if family.models is None or not len(rows):
-        return
-    known = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
-    names = rows.table[family.models.by].to_pylist()
-    groups = rows.table[family.models.group_by or family.models.by].to_pylist()
-    told = dict(zip(names, groups if family.models.group_by else [None] * len(names), strict=True))
-    new = {name: group for name, group in told.items() if name not in known}
-    registry.enroll(tx, family, new, as_of, now=now)
-
-
-def _serving(
-    tx: Transaction,
-    family: ModelFamily,
-    as_of: datetime,
-    found: Mapping[str | None, scoring.Seen],
-    now: datetime,
-) -> scoring.Serving:
-    """Who scores the members found in a snapshot; new ones become models."""
-    champions = registry.champions(tx, family.family, as_of)
-    whole = _whole(tx, family, as_of, now)
-    if family.models is None:
-        assert whole is not None
-        return scoring.Serving({None: (whole, _version(champions, whole))})
-    told = {name: seen.group for name, seen in found.items() if name is not None}
-    models = registry.enroll(tx, family, told, as_of, now=now)
-    return scoring.Serving(
-        {name: (model, _version(champions, model)) for name, model in models.items()},
-        fallback=_version(champions, whole) if whole else None,
-    )
-
-
-def _whole(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> Model | None:
-    """The model of the whole family; None in a factory without a fallback."""
-    name = family.family
-    if family.models is not None and not family.models.fallback:
-        return None
-    return registry.enroll(tx, family, {name: None}, as_of, now=now)[name]
-
-
-def _version(champions: Mapping[int, Champion], model: Model) -> Version | None:
-    champion = champions.get(model.model_id)
-    return champion.version if champion else None
-
-
-def _wanted(
-    family: ModelFamily, standings: Sequence[Standing], members: Sequence[str] | None
-) -> list[Standing]:
-    """Of whom a retrain is asked: those named, or all that have enough labels."""
-    by_name = {standing.name: standing for standing in standings}
-    if members is not None:
-        for name in members:
-            if name not in by_name:
-                close = difflib.get_close_matches(name, by_name, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
-                raise ConfigError(f"{family.family} has no active model {name!r}{hint}")
-        return [by_name[name] for name in dict.fromkeys(members)]
-    if family.models is None:
-        return list(standings)
-    least = training.least_rows(family)
-    enough = [standing for standing in standings if standing.trainable >= least]
-    if not enough:
-        most = max((standing.trainable for standing in standings), default=0)
-        raise TrainingError(
-            f"{family.family}: no model has the {least} labelled rows that a training needs"
-            f" (retrain.training.min_rows); the most of {len(standings)} models are {most}. Collect"
-            " labels, or widen retrain.training.window"
-        )
-    return enough
-
-
-def _rule(family: ModelFamily) -> Retrain:
-    """The retrain rule with its default for ``training.min_rows`` filled in."""
-    learnt = family.retrain.training.model_copy(update={"min_rows": training.least_rows(family)})
-    return family.retrain.model_copy(update={"training": learnt})
 
 
 def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
@@ -193,13 +192,13 @@ def retrain_runs(decision_ids: Sequence[int]) -> list[dict[str, Any]]:
     The same decisions always make the same runs: asked for twice, Airflow finds them and starts no
     second ones.
     """
-    count = min(len(decision_ids), RETRAIN_RUNS)
     ordered = sorted(decision_ids)
-    ends = [len(ordered) * number // count for number in range(count + 1)]
-    return [
-        {"trigger_run_id": _run_id(chunk), "conf": {"decision_ids": chunk}}
-        for chunk in (ordered[start:end] for start, end in pairwise(ends))
+    count = min(len(ordered), RETRAIN_RUNS)
+    chunks = [
+        ordered[len(ordered) * number // count : len(ordered) * (number + 1) // count]
+        for number in range(count)
     ]
+    return [{"trigger_run_id": _run_id(c), "conf": {"decision_ids": c}} for c in chunks]
 
 
 def _run_id(decision_ids: Sequence[int]) -> str:

@@ -33,6 +33,7 @@ def describe_task(task: Any) -> dict[str, Any]:
         "timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "pool": str(task.pool),
         "upstream": sorted(task.upstream_task_ids),
+        "teardown": {"fails_run": task.on_failure_fail_dagrun} if task.is_teardown else None,
         "outlets": [asset.name for asset in task.outlets or ()],
     }
 

@@ -71,12 +71,43 @@ def test_a_night_is_published_only_after_it_was_validated(parsed: Parsed, family
     assert tasks["score"]["upstream"] == ["freeze", "validate"]
     assert tasks["publish"]["upstream"] == ["score"]
     assert tasks["publish"]["outlets"] == [f"{family}.predictions"]
+    assert tasks["watch"]["upstream"] == ["publish"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_runs_by_hand_can_say_which_moment_they_are_about(parsed: Parsed, family: str) -> None:
     for kind in KINDS:
         assert "as_of" in parsed["dags"][f"{family}.{kind}"]["params"]
+
+
+NOTIFIER = {"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier"}
+
+
+def test_where_people_are_told_it_is_the_last_thing_a_run_does_and_never_decides_it(
+    write_family: Callable[..., Path], parse_dags: Callable[[], Parsed]
+) -> None:
+    write_family("told", alerts=[NOTIFIER])
+    write_family("untold")
+    dags = parse_dags()["dags"]
+    for kind in KINDS:
+        tasks = dags[f"told.{kind}"]["tasks"]
+        before = set().union(*(_before(name, tasks) for name in tasks["alert"]["upstream"]))
+        assert before | {"alert"} == set(tasks)
+        assert tasks["alert"]["teardown"] == {"fails_run": False}
+        assert "| `alert` |" in dags[f"told.{kind}"]["doc_md"]
+        assert "alert" not in dags[f"untold.{kind}"]["tasks"]
+
+
+def _before(name: str, tasks: dict[str, Any]) -> set[str]:
+    """A task and all that come before it."""
+    return {name}.union(*(_before(upstream, tasks) for upstream in tasks[name]["upstream"]))
+
+
+def test_parsing_imports_no_notifier(
+    write_family: Callable[..., Path], parse_dags: Callable[[], Parsed]
+) -> None:
+    write_family("told", alerts=[NOTIFIER])
+    assert NOTIFIER["notifier"].rpartition(".")[0] not in parse_dags()["modules"]
 
 
 def test_pools_are_in_the_format_that_airflow_imports() -> None:

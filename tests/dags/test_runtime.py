@@ -28,8 +28,7 @@ from nightshift_airflow.runtime import (
     site,
     sqlalchemy_url,
 )
-from nightshift_airflow.runtime import failing_once, sqlalchemy_url
-from nightshift_airflow.wiring import partition_key, timetable
+from nightshift_airflow.wiring import _run_id, partition_key, retrain_runs, timetable
 
 SCHEDULES = {
     "nightly": {"score": "0 2 * * *", "monitor": "0 6 * * *"},
@@ -52,7 +51,8 @@ class Run:
 
 
 def context(run: Run, **params: Any) -> Any:
-    return {"dag_run": run, "params": {"as_of": None, "decision_id": None, "reason": None} | params}
+    empty = {"as_of": None, "decision_ids": None, "members": None, "reason": None}
+    return {"dag_run": run, "params": empty | params}
 
 
 def utc(text: str) -> datetime:
@@ -185,18 +185,42 @@ def test_the_latest_tick_is_that_of_airflow_also_when_clocks_change(
 
 
 def test_a_decision_has_one_retrain_run() -> None:
-    expected = {"trigger_run_id": "decision-17", "conf": {"decision_id": 17}}
-    assert retrain_run(17) == retrain_run(17) == expected
+    expected = [{"trigger_run_id": "decision-17", "conf": {"decision_ids": [17]}}]
+    assert retrain_runs([17]) == retrain_runs([17]) == expected
+    assert retrain_runs([]) == []
 
 
-def test_a_retrain_knows_its_decision_or_who_asks_and_why() -> None:
-    assert asked_decision(context(MORNING, decision_id=17)) == 17
-    assert asked_decision(context(MORNING)) is None
+@pytest.mark.parametrize(("decisions", "runs"), [(2, 2), (16, 16), (17, 16), (86, 16), (1000, 16)])
+def test_many_decisions_share_a_few_retrain_runs_evenly(decisions: int, runs: int) -> None:
+    ids = list(range(100, 100 + decisions))
+    found = retrain_runs(ids)
+    chunks = [run["conf"]["decision_ids"] for run in found]
+    sizes = {len(chunk) for chunk in chunks}
+    assert [decision for chunk in chunks for decision in chunk] == ids
+    assert (len(chunks), max(sizes) - min(sizes) <= 1) == (runs, True)
+    assert retrain_runs(ids[::-1]) == found
+
+
+def test_the_name_of_a_shared_retrain_run_says_which_decisions_it_carries_out() -> None:
+    named = {run["trigger_run_id"] for run in retrain_runs(range(17, 50))}
+    assert len(named) == 16
+    assert "decisions-17-to-18-e5d73c69" in named
+    # The ends are the same, the decisions are not.
+    assert _run_id([17, 18, 20]) != _run_id([17, 19, 20])
+
+
+def test_a_retrain_knows_its_decisions_or_who_asks_for_what_and_why() -> None:
+    assert asked_decisions(context(MORNING, decision_ids=[17, 18])) == [17, 18]
+    assert asked_decisions(context(MORNING)) is None
     by_hand = Run(run_after=MORNING.run_after, triggering_user_name="ada")
-    assert asked_why(context(by_hand, reason="new routes")) == {"by": "ada", "reason": "new routes"}
+    assert asked_why(context(by_hand, reason="new routes", members=["HNL"])) == {
+        "by": "ada", "reason": "new routes", "members": ["HNL"], "kind": "on_demand",
+    }  # fmt: skip
     scheduled = Run(run_after=MORNING.run_after, partition_key="k", run_id="scheduled__1")
-    expected = {"by": "schedule", "reason": "run scheduled__1 of flights.retrain"}
-    assert asked_why(context(scheduled)) == expected
+    assert asked_why(context(scheduled)) == {
+        "by": "schedule", "reason": "run scheduled__1 of flights.retrain", "members": None,
+        "kind": "calendar",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

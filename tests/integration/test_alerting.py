@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -255,35 +255,42 @@ def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world
 
 @dataclass
 class Airflow:
-    """Airflow with a database of its own, asked to run one DAG at a time."""
+    """A process that runs one DAG after the other, on the families and databases of a test."""
 
+    process: subprocess.Popen[str]
+    log: Path
     world: World
     home: Path
+
+    def run(self, kind: str, number: int, database_url: str = "", **conf: Any) -> dict[str, Any]:
+        """How a run about a night went: ``state``, the states of its ``tasks``, and ``log``."""
+        as_of = self.world.night(number) + (MONITORING if kind == "monitor" else timedelta(0))
+        site = self.world.site
+        asked = {
+            "dag_id": f"{FAMILY}.{kind}",
+            "conf": {"as_of": as_of.isoformat(), **conf},
+            "environment": {
+                "AIRFLOW_CONN_NIGHTSHIFT": database_url or site.database_url,
+                "AIRFLOW_CONN_WAREHOUSE": site.sources["warehouse"],
+                "NIGHTSHIFT_MODELS": str(site.models),
+                "NIGHTSHIFT_STATE": str(site.state),
+            },
+        }
+        start = self.log.stat().st_size
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        log = self.log.read_bytes()[start:].decode()
+        assert answer, log[-3000:]
+        return {**json.loads(answer), "log": log}
 
     @property
     def messages(self) -> Path:
         return self.home / "messages.jsonl"
 
-    def run(self, kind: str, number: int, database_url: str = "", **conf: Any) -> dict[str, Any]:
-        """How a run about a night went: ``state``, the states of its ``tasks``, and ``log``."""
-        as_of = self.world.night(number) + (MONITORING if kind == "monitor" else timedelta(0))
-        report = self.home / "report.json"
-        site = self.world.site
-        log = call(
-            self.home,
-            [
-                str(DAGS / "run.py"), f"{FAMILY}.{kind}",
-                json.dumps({"as_of": as_of.isoformat(), **conf}), str(report),
-            ],
-            AIRFLOW_CONN_NIGHTSHIFT=database_url or site.database_url,
-            AIRFLOW_CONN_WAREHOUSE=site.sources["warehouse"],
-            NIGHTSHIFT_MODELS=str(site.models),
-            NIGHTSHIFT_STATE=str(site.state),
-        )  # fmt: skip
-        return {**json.loads(report.read_text()), "log": log}
-
     def told(self) -> list[str]:
-        """The title of each message, with the notifier that sent it where that is not the first."""
+        """The title of each message."""
         lines = self.messages.read_text().splitlines() if self.messages.exists() else []
         return [json.loads(line)["title"] for line in lines]
 
@@ -297,41 +304,32 @@ class Airflow:
         return {"notifier": LINES, "arguments": arguments} | changes
 
 
-def call(home: Path, command: list[str], **environment: str) -> str:
-    """Run Python as Airflow's processes do; what it printed."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([str(HOME / "include"), str(DAGS)]),
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of an Airflow whose database is migrated and that nobody uses."""
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
+    """A process that runs DAGs in an Airflow with a database of its own, and its log."""
     home = tmp_path_factory.mktemp("airflow")
-    call(home, ["-m", "airflow", "db", "migrate"])
-    return home
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join([str(HOME / "include"), str(DAGS)]),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+    }
+    migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(migrate, env=environment, capture_output=True, timeout=200, check=True)
+    log = home / "log"
+    with log.open("w") as stderr, subprocess.Popen(
+        [sys.executable, str(DAGS / "run.py")], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+    ) as process:  # fmt: skip
+        yield process, log
+        assert process.stdin
+        process.stdin.close()
 
 
 @pytest.fixture
-def airflow(world: World, airflow_home: Path, tmp_path: Path) -> Airflow:
-    home = tmp_path / "airflow"
-    home.mkdir()
-    shutil.copy(airflow_home / "airflow.db", home)
-    return Airflow(world, home)
+def airflow(world: World, runner: tuple[Any, Path], tmp_path: Path) -> Airflow:
+    return Airflow(*runner, world, tmp_path)
 
 
 def test_a_red_task_leaves_the_run_red_and_people_are_told_once(airflow: Airflow) -> None:

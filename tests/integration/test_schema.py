@@ -9,15 +9,15 @@ from nightshift import database
 from nightshift.database import positional, queries
 from nightshift.embedded import session
 
-VIEWS = ("predictions", "champions", "performance", "decisions")
+VIEWS = ("predictions", "champions", "performance", "decisions", "signals", "models")
 APPEND_ONLY = (
     "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
-    "measurements", "events",
+    "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
+    "alerts", "alert_deliveries",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (
-    family text, entity_id text, answers timestamptz, value text, event_at timestamptz,
-    known_at timestamptz, collected_at timestamptz)
+    entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz)
 """
 
 

@@ -1,0 +1,180 @@
+"""The models of a family: who they are, who serves them, and where they stand.
+
+Joins what the rooms know, for the steps that deal with a whole family at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from nightshift import monitoring, registry, scoring, training
+from nightshift.database import Database, Transaction
+from nightshift.family import ModelFamily, Retrain
+from nightshift.records import (
+    ConfigError,
+    Level,
+    Measurement,
+    Model,
+    Standing,
+    TrainingError,
+    Version,
+)
+from nightshift.registry import Champion
+from nightshift.storage import Store
+
+
+def models(tx: Transaction, family: ModelFamily, as_of: datetime, *, now: datetime) -> list[Model]:
+    """The active models of a family; the one of the whole family is made at its first mention."""
+    if family.models is None or family.models.fallback:
+        registry.enroll(tx, family, {family.family: None}, as_of, now=now)
+    return registry.members(tx, family.family, as_of)
+
+
+def serving(
+    tx: Transaction,
+    family: ModelFamily,
+    as_of: datetime,
+    found: Mapping[str | None, scoring.Seen],
+    *,
+    now: datetime,
+) -> scoring.Serving:
+    """Who scores the members found in a snapshot; new ones become models."""
+    champions = registry.champions(tx, family.family, as_of)
+    whole = _whole(tx, family, as_of, now)
+    if family.models is None:
+        assert whole is not None
+        return scoring.Serving({None: (whole, _version(champions, whole))})
+    told = {name: seen.group for name, seen in found.items() if name is not None}
+    enrolled = registry.enroll(tx, family, told, as_of, now=now)
+    return scoring.Serving(
+        {name: (model, _version(champions, model)) for name, model in enrolled.items()},
+        fallback=_version(champions, whole) if whole else None,
+    )
+
+
+def _whole(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> Model | None:
+    """The model of the whole family; None in a factory without a fallback."""
+    name = family.family
+    if family.models is not None and not family.models.fallback:
+        return None
+    return registry.enroll(tx, family, {name: None}, as_of, now=now)[name]
+
+
+def _version(champions: Mapping[int, Champion], model: Model) -> Version | None:
+    champion = champions.get(model.model_id)
+    return champion.version if champion else None
+
+
+def standings(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    as_of: datetime,
+    *,
+    now: datetime,
+    rows: training.Rows | None = None,
+) -> list[Standing]:
+    """Where each active model of a family stands at ``as_of``.
+
+    With ``rows`` to learn from, the members in them that were never seen before become models.
+    """
+    with database.transaction() as tx:
+        if rows is not None:
+            _enroll(tx, family, rows, as_of, now)
+        active = models(tx, family, as_of, now=now)
+        champions = registry.champions(tx, family.family, as_of)
+        recent = monitoring.recent(tx, family, as_of)
+        signals = monitoring.signals(tx, family, as_of)
+        retrains = registry.last_retrains(tx, family.family, as_of)
+    if rows is None and any(model.model_id not in champions for model in active):
+        learn, _ = training.spans(family, as_of)
+        rows = training.labelled_rows(database, store, family, learn, as_of)
+    return [
+        _standing(
+            family, model, as_of,
+            champions.get(model.model_id), recent.get(model.model_id, ()),
+            signals.get(model.model_id, {}), retrains.get(model.model_id), rows,
+        )
+        for model in active
+    ]  # fmt: skip
+
+
+def _standing(
+    family: ModelFamily,
+    model: Model,
+    as_of: datetime,
+    champion: Champion | None,
+    recent: tuple[Measurement, ...],
+    signals: Mapping[str, tuple[Level, ...]],
+    last_retrain: datetime | None,
+    rows: training.Rows | None,
+) -> Standing:
+    measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
+    fresh = None
+    if last_retrain is not None:
+        if measured:
+            fresh = monitoring.fresh_labels(measured[0], last_retrain)
+        elif rows is not None:
+            own = rows.of(family, model)
+            fresh = len(own.after(last_retrain - family.labels.maturity))
+    return Standing(
+        model_id=model.model_id,
+        name=model.name,
+        as_of=as_of,
+        group=model.group,
+        measurements=measured,
+        shift=monitoring.shift(family, champion, measured[0]) if champion and measured else None,
+        signals=signals,
+        last_retrain=last_retrain,
+        fresh_labels=fresh,
+        has_champion=champion is not None,
+        trainable=len(rows.of(family, model)) if rows is not None else 0,
+    )
+
+
+def wanted(
+    family: ModelFamily, found: Sequence[Standing], members: Sequence[str] | None
+) -> list[Standing]:
+    """Of whom a retrain is asked: those named, or all that have enough labels."""
+    by_name = {standing.name: standing for standing in found}
+    if members is not None:
+        for name in members:
+            if name not in by_name:
+                close = difflib.get_close_matches(name, by_name, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ConfigError(f"{family.family} has no active model {name!r}{hint}")
+        return [by_name[name] for name in dict.fromkeys(members)]
+    if family.models is None:
+        return list(found)
+    least = training.least_rows(family)
+    enough = [standing for standing in found if standing.trainable >= least]
+    if not enough:
+        most = max((standing.trainable for standing in found), default=0)
+        raise TrainingError(
+            f"{family.family}: no model has the {least} labelled rows that a training needs"
+            f" (retrain.training.min_rows); the most of {len(found)} models are {most}. Collect"
+            " labels, or widen retrain.training.window"
+        )
+    return enough
+
+
+def rule(family: ModelFamily) -> Retrain:
+    """The retrain rule with its default for ``training.min_rows`` filled in."""
+    learnt = family.retrain.training.model_copy(update={"min_rows": training.least_rows(family)})
+    return family.retrain.model_copy(update={"training": learnt})
+
+
+def _enroll(
+    tx: Transaction, family: ModelFamily, rows: training.Rows, as_of: datetime, now: datetime
+) -> None:
+    """Make models of members that were never seen before, from rows to learn from."""
+    if family.models is None or not len(rows):
+        return
+    known = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
+    names = rows.table[family.models.by].to_pylist()
+    groups = rows.table[family.models.group_by or family.models.by].to_pylist()
+    told = dict(zip(names, groups if family.models.group_by else [None] * len(names), strict=True))
+    new = {name: group for name, group in told.items() if name not in known}
+    registry.enroll(tx, family, new, as_of, now=now)
