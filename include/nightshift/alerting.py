@@ -271,11 +271,10 @@ def _concluded(
     family: ModelFamily, run: Run, as_of: datetime, cause: Cause, rows: Sequence[Any], of: int
 ) -> Finding:
     if family.models is None:
-        what = cause
         told = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
-    else:
-        what = f"{len(rows)} of {of} challengers {cause}"
-        told = _listed([f"{row.model} ({_against(row)})" for row in rows])
+        return _about(run, cause, cause, told, as_of=as_of)
+    what = f"{len(rows)} of {of} challengers {cause}"
+    told = _listed([f"{row.model} ({_against(row)})" for row in rows])
     return _about(run, cause, what, told, as_of=as_of)
 
 

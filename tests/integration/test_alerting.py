@@ -55,9 +55,9 @@ def raised(
 
 def causes(alerts: list[Alert]) -> dict[str, str]:
     """Messages by cause, each once."""
-    found = {alert.cause: alert.message for alert in alerts}
+    found: dict[str, str] = {alert.cause: alert.message for alert in alerts}
     assert len(found) == len(alerts)
-    return dict(found)
+    return found
 
 
 def breach(world: World) -> datetime:
@@ -174,9 +174,9 @@ def test_silence_of_the_source_is_told_in_its_own_words(world: World) -> None:
 def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
     world.train(9)
     world.score(10)
-    [(batch_id, version_id)] = world.rows(
-        "select batch_id, version_ids[1] from nightshift.published join nightshift.batches"
-        " using (batch_id)"
+    [shown] = world.rows(
+        "select batch_id, version_ids[1] as version_id from nightshift.published"
+        " join nightshift.batches using (batch_id)"
     )
     world.rows("delete from nightshift.signals returning 1")
     for name, feature, value, level in (
@@ -186,7 +186,7 @@ def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
     ):
         world.rows(
             "insert into nightshift.signals select"
-            f" {batch_id}, model_id, {version_id}, '{name}', '{feature}', {value}, '{level}', 30,"
+            f" {shown.batch_id}, model_id, {shown.version_id}, '{name}', '{feature}', {value}, '{level}', 30,"
             " now() from nightshift.models returning 1"
         )
     [told] = raised(world, "score", world.night(10))
@@ -245,7 +245,7 @@ def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world
     for _ in range(2):
         alerting.delivered(database, told.alert_id, "mail", now=as_of)
     [again] = raised(world, "monitor", as_of, failed=["measure"])
-    assert (again.alert_id, again.told) == (told.alert_id, {"mail"})
+    assert (again.alert_id, again.told) == (told.alert_id, frozenset({"mail"}))
 
     later = world.night(11) - RUN
     assert raised(world, "score", later, now=as_of + RUN) == []  # its own run may still try

@@ -273,7 +273,9 @@ def test_the_latest_known_label_wins_and_the_earlier_stays_on_record(world: Worl
     )
     assert [row.value for row in kept] == ["10", "110"]
     world.monitor(13)
-    first, _ = world.rows("select value from performance where model_version is not null order by as_of")
+    first, _ = world.rows(
+        "select value from performance where model_version is not null order by as_of"
+    )
     assert first.value == pytest.approx(0, abs=1e-6)
 
 

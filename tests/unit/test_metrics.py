@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
@@ -50,6 +51,81 @@ def test_the_delong_variance_is_that_of_repeated_samples() -> None:
     values = [draw.value for draw in draws if draw]
     widths = [(draw.high - draw.low) / (2 * 1.96) for draw in draws if draw]
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.15)
+
+
+def shared_luck(nights: int, rows: int, seed: int) -> tuple[Outcomes, np.ndarray]:
+    """Errors of which half the variance is the night's own: a storm delays everybody."""
+    random = np.random.default_rng(seed)
+    night = np.repeat(np.arange(nights), rows)
+    error = random.normal(size=nights)[night] + random.normal(size=nights * rows)
+    return Outcomes(np.zeros(nights * rows), error), night
+
+
+@pytest.mark.parametrize("metric", ["neg_mean_squared_error", "neg_median_absolute_error"])
+def test_intervals_hold_when_the_rows_of_a_night_share_their_luck(metric: str) -> None:
+    long_run = {"neg_mean_squared_error": -2.0, "neg_median_absolute_error": -0.9539}[metric]
+    times = 120
+    held = {"rows": 0, "nights": 0}
+    for seed in range(times):
+        known, night = shared_luck(14, 50, seed)
+        for units, nights in (("rows", None), ("nights", night)):
+            found = metrics.estimate(metric, "regression", known, nights=nights)
+            assert found is not None
+            held[units] += found.low <= long_run <= found.high
+    assert held["rows"] / times < 0.6
+    assert held["nights"] / times > 0.8  # a few nights of a lopsided metric fall short of 95%
+
+
+@pytest.mark.parametrize(
+    ("metric", "task"),
+    [("precision", "binary"), ("recall", "binary"), ("f1", "binary"), ("r2", "regression"),
+     ("neg_root_mean_squared_error", "regression")],
+)  # fmt: skip
+def test_formulas_agree_with_the_bootstrap(
+    metric: str, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, kind = binary(2_000), "binary_classification"
+    if task == "regression":
+        truth = RANDOM.normal(size=2_000)
+        known, kind = Outcomes(truth, truth + RANDOM.normal(size=2_000)), "regression"
+    formula = metrics.estimate(metric, kind, known)  # type: ignore[arg-type]
+    monkeypatch.setattr(metrics, "_influence", lambda *_: None)
+    drawn = metrics.estimate(metric, kind, known)  # type: ignore[arg-type]
+    assert formula is not None
+    assert drawn is not None
+    assert formula.error == pytest.approx(drawn.error, rel=0.2)
+    assert (drawn.method, formula.method) == (
+        "bootstrap of rows, seed 20130101",
+        "rows as units, normal",
+    )
+
+
+def test_performance_is_told_before_any_label_where_scores_are_calibrated() -> None:
+    random = np.random.default_rng(3)
+    share = random.beta(2, 5, size=5_000)
+    truth = (random.random(5_000) < share).astype(float)
+    for metric in ("roc_auc", "accuracy", "f1"):
+        told = metrics.expected(metric, share, share)
+        found = metrics.value(metric, "binary_classification", Outcomes(truth, share))
+        assert told is not None
+        assert told.low <= found <= told.high  # type: ignore[operator]
+
+
+def test_a_reference_tells_how_far_nights_differ_beyond_chance() -> None:
+    known, night = shared_luck(20, 200, 5)
+    days = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(night, unit="D")
+    rows = pd.DataFrame(
+        {"as_of": days, "value": known.truth.astype(str), "score": known.score, "label": None}
+    )
+    shared = metrics.reference("neg_mean_squared_error", "regression", rows)
+    own = rows.assign(score=np.random.default_rng(1).normal(size=len(rows)))
+    alone = metrics.reference("neg_mean_squared_error", "regression", own)
+    assert shared is not None
+    assert alone is not None
+    assert shared.spread > 0.5
+    assert alone.spread == 0
+    assert alone.deviation == pytest.approx(2**0.5, rel=0.1)
+    assert alone.skewness < -2
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "f1"])
