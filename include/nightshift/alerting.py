@@ -100,7 +100,7 @@ def raise_alerts(
         raised in the last day, whose own runs have had time to deliver them.
     """
     with database.transaction() as tx:
-        found = find(tx, family, run, now)
+        found = _findings(tx, family, run, now)
         raised = [_raise(tx, family.family, finding, now) for finding in found]
         rows = tx.rows(
             "alerting.untold",
@@ -118,7 +118,7 @@ def delivered(database: Database, alert_id: int, notifier: str, *, now: datetime
         tx.run("alerting.deliver", alert_id=alert_id, notifier=notifier, delivered_at=now)
 
 
-def find(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
+def _findings(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
     """Every cause that holds at the end of a run."""
     if run.kind == "score":
         return _of_score(tx, family, run)
@@ -143,7 +143,7 @@ def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
 def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
     subject = f"monitor {run.as_of.isoformat()}"
     decided = tx.rows("alerting.decided", family=family.family, subject=subject)
-    breached = sorted((d for d in decided if is_breach(d)), key=_worst_first)
+    breached = sorted((d for d in decided if _is_breach(d)), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
     found = []
     if breached:
@@ -175,7 +175,7 @@ def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]
     return [*found, *_failed(tx, family, run)]
 
 
-def is_breach(decision: Any) -> bool:
+def _is_breach(decision: Any) -> bool:
     """Whether a decision says that a model is below its threshold, or that a rule has fired."""
     inputs = decision.inputs
     if decision.kind == "keep" or not inputs["measurements"]:

@@ -112,7 +112,7 @@ def make(family: ModelFamily, key: str, notifier: Notifier) -> BaseNotifier:
     found = _imported(f"{where}.notifier", notifier.notifier)
     try:
         return found(**notifier.arguments)
-    except (TypeError, ValueError, AirflowException) as error:
+    except Exception as error:  # a notifier may say anything to its arguments
         accepted = ", ".join(name for name in signature(found).parameters if name != "kwargs")
         raise ConfigError(
             f"{where}.arguments: {notifier.notifier} refuses them: {error}; accepted: {accepted}"

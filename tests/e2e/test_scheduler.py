@@ -120,6 +120,11 @@ class Loop:
         assert len(by_key) == len(rows)
         return by_key
 
+    def told(self) -> list[str]:
+        """The titles of the alerts that were sent."""
+        lines = (self.site.models / "told").read_text().splitlines()
+        return [json.loads(line)["text"] for line in lines]
+
 
 def free_port() -> int:
     with socket.socket() as taken:
@@ -140,6 +145,10 @@ def short_family(models: Path) -> ModelFamily:
     model["performance"] |= {"window": "P4D", "min_labels": 100, "threshold": -0.001}
     model["retrain"] = {"when": {"breaches": 1, "of_last": 1}, "training": {"window": "P4D"}}
     model["promotion"] |= {"holdout": "P2D", "min_rows": 100}
+    arguments = {"file": str(models / "told"), "text": "{{ alert.title }}"}
+    causes = ["breach", "retrain_started", "promoted", "rejected"]
+    notifier = {"notifier": "notifiers.LinesNotifier", "arguments": arguments, "on": causes}
+    model["alerts"] = [notifier]
     file.write_text(yaml.safe_dump(model))
     return load_family(folder)
 
@@ -176,6 +185,7 @@ def loop() -> Iterator[Loop]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("NIGHTSHIFT_STATE", str(folder / "state"))
         environment.setenv("NIGHTSHIFT_MODELS", str(folder / "models"))
+        environment.setenv("PYTHONPATH", str(HOME / "tests" / "dags"))  # the notifier
         environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
         environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
         site = local.site()
@@ -234,6 +244,7 @@ def test_a_moment_without_an_offset_fails_once_and_publishes_nothing(
     tasks = loop.airflow.tasks(dag_id, run_id)
     assert tasks["freeze"] == ("failed", 1)
     assert tasks["publish"] == ("upstream_failed", 0)
+    assert tasks["alert"] == ("failed", 1)  # about which moment, it cannot know either
     assert "Add the UTC offset" in loop.airflow.complaints(dag_id, run_id)["freeze"]
 
 
@@ -251,11 +262,15 @@ def test_a_breach_is_retrained_once_however_often_it_is_measured(
     airflow.succeed(f"{FAMILY}.retrain", f"decision-{decision_id}")
     verdicts = "select kind from decisions where family = %s and kind in ('promote', 'reject')"
     assert len(loop.rows(verdicts, FAMILY)) == 2  # the first champion, and this challenger
+    told = loop.told()
+    assert told[:2] == [f"{FAMILY}: breached", f"{FAMILY}: retrain started"]
+    assert told[2:] in ([f"{FAMILY}: promoted"], [f"{FAMILY}: rejected"])
 
     again = airflow.trigger(f"{FAMILY}.monitor", as_of=loop.as_of.isoformat())
     airflow.succeed(f"{FAMILY}.monitor", again)
     assert airflow.tasks(f"{FAMILY}.monitor", again)["retrain"][0] == "skipped"
     assert airflow.get(f"dags/{FAMILY}.retrain/dagRuns")["total_entries"] == 1
+    assert loop.told() == told
 
 
 def test_maintenance_leaves_published_nights_alone(loop: Loop, asked: dict[str, str]) -> None:

@@ -8,15 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from nightshift import alerting, simulation, steps
+from nightshift import alerting, policy, simulation, steps
 from nightshift.alerting import Alert, Run
-from nightshift.database import connect
+from nightshift.database import as_json, connect
+from nightshift.family import Models, Retrain, ShiftRule, Training, When
+from nightshift.records import Decision, Measurement, Shift, Standing
 
 from .conftest import FAMILY, World
 
@@ -185,9 +188,9 @@ def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
         ("drift", "kind", 0.2, "warn"),
     ):
         world.rows(
-            "insert into nightshift.signals select"
-            f" {shown.batch_id}, model_id, {shown.version_id}, '{name}', '{feature}', {value}, '{level}', 30,"
-            " now() from nightshift.models returning 1"
+            f"insert into nightshift.signals select {shown.batch_id}, model_id, {shown.version_id},"
+            f" '{name}', '{feature}', {value}, '{level}', 30, now()"
+            " from nightshift.models returning 1"
         )
     [told] = raised(world, "score", world.night(10))
     assert told.cause == "drift"
@@ -251,6 +254,73 @@ def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world
     assert raised(world, "score", later, now=as_of + RUN) == []  # its own run may still try
     assert [alert.alert_id for alert in raised(world, "score", later)] == [told.alert_id]
     assert raised(world, "score", world.night(12)) == []  # nobody wants yesterday's news
+
+
+AS_OF = datetime(2026, 1, 15, 6, tzinfo=UTC)
+WHEN = When(shift=ShiftRule(), breaches=2, of_last=3)
+
+
+def measured(state: Any, value: float | None) -> Measurement:
+    low, high = (None, None) if value is None else (value - 0.5, value + 0.5)
+    return Measurement(
+        1, "neg_mean_absolute_error", AS_OF, AS_OF, AS_OF, state, value, low, high, 30, 30, -1.0
+    )
+
+
+GOOD, BAD = measured("measured", -0.5), measured("breached", -3.0)
+FALLING = Shift(evidence=50.0, limit=20.0, since=AS_OF)
+LATELY = {"last_retrain": AS_OF - timedelta(days=1), "fresh_labels": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "breach", "facts"),
+    [
+        ("keep", "measured", False, {"measurements": (GOOD,)}),
+        ("keep", "immature", False, {"measurements": (measured("immature", None),)}),
+        ("alert", "too_few_breaches", True, {"measurements": (BAD, GOOD)}),
+        ("retrain", "breaches", True, {"measurements": (BAD, BAD)}),
+        ("retrain", "shift", True, {"measurements": (GOOD,), "shift": FALLING}),
+        ("alert", "cooldown", True, {"measurements": (BAD, BAD), **LATELY}),
+        ("alert", "cooldown", True, {"measurements": (GOOD,), "shift": FALLING, **LATELY}),
+        ("retrain", "first_model", False, {"has_champion": False, "trainable": 50}),
+    ],
+)  # fmt: skip
+def test_a_breach_is_a_model_below_its_threshold_or_a_rule_that_fired(
+    kind: str, rule: str, breach: bool, facts: dict[str, Any]
+) -> None:
+    training = Training(window=timedelta(days=5), min_rows=30)
+    section = Retrain(when=WHEN, cooldown=timedelta(days=3), training=training)
+    [decision] = policy.decide(section, [Standing(1, "k1", AS_OF, **facts)])
+    assert (decision.kind, decision.rule) == (kind, rule)
+    assert alerting._is_breach(stored(decision)) == breach
+
+
+def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> None:
+    section = Retrain(when=WHEN, training=Training(window=timedelta(days=5)))
+    by_rule: tuple[tuple[Any, str, str], ...] = (
+        ("any", "retrain", "retrain"), ("all", "keep", "alert"),
+    )  # fmt: skip
+    for rule, of_good, of_bad in by_rule:
+        decisions = policy.decide(
+            section,
+            [
+                Standing(1, "good", AS_OF, "pair", (GOOD,)),
+                Standing(2, "bad", AS_OF, "pair", (BAD, BAD)),
+            ],
+            Models(by="kind", thresholds={"*": -1.0}, retrain_if=rule),
+        )
+        assert [decision.kind for decision in decisions] == [of_good, of_bad]
+        found = [
+            alerting._is_breach(stored(decision, model))
+            for decision, model in zip(decisions, ("good", "bad"), strict=True)
+        ]
+        assert found == [False, True]
+
+
+def stored(decision: Decision, model: str = "k1") -> Any:
+    """A decision as it comes back from the database."""
+    inputs = json.loads(as_json(decision.inputs))
+    return SimpleNamespace(model=model, kind=decision.kind, rule=decision.rule, inputs=inputs)
 
 
 @dataclass

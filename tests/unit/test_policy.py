@@ -1,29 +1,36 @@
-"""Measurements to decisions, comparisons to verdicts: tables of cases."""
+"""Standings to decisions, comparisons to verdicts: tables of cases."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
 
 import pytest
 
 from nightshift import policy
-from nightshift.family import Promotion, Retrain
-from nightshift.records import Comparison, Measurement, State
+from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
+from nightshift.records import Comparison, Decision, Measurement, Shift, Standing, State, Vote
 
 NOW = datetime(2026, 11, 3, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
-RULE = Retrain.model_validate(
-    {
-        "when": {"breaches": 2, "of_last": 3},
-        "cooldown": "P7D",
-        "training": {"window": "P30D"},
-    }
-)
 LETTERS: dict[str, State] = {"B": "breached", "m": "measured", "i": "immature", "u": "undefined"}
+LOUD = Shift(9.0, 6.0, NOW - 4 * DAY)
+QUIET = Shift(2.0, 6.0, NOW - 4 * DAY)
 
 
-def measurement(state: State, as_of: datetime) -> Measurement:
-    value = {"breached": -9.0, "measured": -7.0}.get(state)
+def rule(when: Any, **changes: Any) -> Retrain:
+    training = {"window": "P30D", "min_rows": 100}
+    return Retrain.model_validate({"when": when, "cooldown": "P7D", "training": training} | changes)
+
+
+COUNTED = rule({"breaches": 2, "of_last": 3})
+ONCE = rule({"breaches": 1, "of_last": 1})
+SHIFT = rule({"shift": {}})
+
+
+def measurement(state: State, as_of: datetime, value: float | None = None) -> Measurement:
+    value = {"breached": -9.0, "measured": -7.0}.get(state) if value is None else value
     return Measurement(
         model_id=1,
         metric="neg_mean_absolute_error",
@@ -40,12 +47,19 @@ def measurement(state: State, as_of: datetime) -> Measurement:
     )
 
 
-def history(letters: str) -> list[Measurement]:
+def standing(letters: str, **changes: Any) -> Standing:
     """``mBB``: the latest last, as one reads a calendar."""
-    return [
+    measured = tuple(
         measurement(LETTERS[letter], NOW - age * DAY)
         for age, letter in enumerate(reversed(letters))
-    ]
+    )
+    common: dict[str, Any] = {"model_id": 1, "name": "horn", "fresh_labels": 900}
+    return Standing(as_of=NOW, measurements=measured, **(common | changes))
+
+
+def decide(rule: Retrain, standing: Standing) -> Decision:
+    [decision] = policy.decide(rule, [standing])
+    return decision
 
 
 @pytest.mark.parametrize(
@@ -54,6 +68,7 @@ def history(letters: str) -> list[Measurement]:
         ("m", None, "keep", "measured"),
         ("i", None, "keep", "immature"),
         ("u", None, "keep", "undefined"),
+        ("", None, "keep", "unmeasured"),
         ("B", None, "alert", "too_few_breaches"),
         ("BB", None, "retrain", "breaches"),
         ("BmB", None, "retrain", "breaches"),
@@ -65,22 +80,182 @@ def history(letters: str) -> list[Measurement]:
         ("BBB", 7, "retrain", "breaches"),
     ],
 )
-def test_decisions(letters: str, days_since_retrain: int | None, kind: str, rule: str) -> None:
+def test_breaches_are_counted(
+    letters: str, days_since_retrain: int | None, kind: str, rule: str
+) -> None:
     last = None if days_since_retrain is None else NOW - days_since_retrain * DAY
-    decision = policy.decide(RULE, history(letters), last)
+    decision = decide(COUNTED, standing(letters, last_retrain=last))
     assert (decision.kind, decision.rule, decision.as_of) == (kind, rule, NOW)
 
 
+@pytest.mark.parametrize(
+    ("letters", "shift", "kind", "rule"),
+    [
+        ("m", LOUD, "retrain", "shift"),  # the window as a whole may still look well
+        ("B", LOUD, "retrain", "shift"),
+        ("B", QUIET, "alert", "too_few_breaches"),
+        ("m", QUIET, "keep", "measured"),
+        ("m", None, "keep", "measured"),  # no threshold, so nothing to be below
+        ("i", LOUD, "keep", "immature"),
+        ("u", LOUD, "keep", "undefined"),
+    ],
+)
+def test_the_detector_speaks_only_of_what_can_be_judged(
+    letters: str, shift: Shift | None, kind: str, rule: str
+) -> None:
+    decision = decide(SHIFT, standing(letters, shift=shift))
+    assert (decision.kind, decision.rule) == (kind, rule)
+
+
+@pytest.mark.parametrize(
+    ("levels", "kind"),
+    [
+        (("alert", "ok", "alert"), "retrain"),
+        (("ok", "alert", "alert"), "keep"),  # the latest must be among them
+        (("alert", "warn", "warn", "alert"), "keep"),  # the fourth is too long ago
+        ((), "keep"),
+    ],
+)
+def test_a_signal_retrains_only_where_the_rule_names_it(levels: tuple[str, ...], kind: str) -> None:
+    named = rule({"signals": {"drift": {"nights": 2, "of_last": 3}}})
+    watched = standing("i", signals={"drift": levels, "unseen": ("alert",) * 3})
+    assert decide(named, watched).kind == kind
+    assert decide(COUNTED, watched).kind == "keep"
+
+
 def test_a_family_without_a_rule_only_alerts() -> None:
-    silent = RULE.model_copy(update={"when": None})
-    assert policy.decide(silent, history("BBB"), None).kind == "alert"
+    decision = decide(rule(None), standing("BBB", shift=LOUD))
+    assert (decision.kind, decision.rule) == ("alert", "no_retrain_rule")
+
+
+@pytest.mark.parametrize(("fresh", "kind"), [(0, "alert"), (None, "alert"), (1, "retrain")])
+def test_no_second_retrain_on_the_same_labels(fresh: int | None, kind: str) -> None:
+    decision = decide(COUNTED, standing("BB", last_retrain=NOW - 9 * DAY, fresh_labels=fresh))
+    assert decision.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("trainable", "kind", "rule"),
+    [(99, "keep", "too_few_labels"), (100, "retrain", "first_model")],
+)
+def test_a_new_model_is_trained_when_it_has_labels_enough(
+    trainable: int, kind: str, rule: str
+) -> None:
+    decision = decide(COUNTED, standing("", has_champion=False, trainable=trainable))
+    assert (decision.kind, decision.rule) == (kind, rule)
+
+
+def test_a_calendar_minds_the_cooldown_and_a_person_is_obeyed() -> None:
+    lately = standing("m", last_retrain=NOW - 2 * DAY)
+    asked = {kind: policy.request(COUNTED, lately, kind, "monthly", "ann").kind
+             for kind in (policy.CALENDAR, policy.ON_DEMAND)}  # fmt: skip
+    assert asked == {"calendar": "alert", "on_demand": "retrain"}
+    same = standing("m", last_retrain=NOW - 9 * DAY, fresh_labels=0)
+    assert policy.request(COUNTED, same, policy.CALENDAR, "monthly", "ann").rule == "no_new_labels"
+    assert policy.request(COUNTED, standing("m"), policy.CALENDAR, "monthly", "a").kind == "retrain"
+
+
+def test_the_budget_goes_to_the_worst_and_the_rest_is_deferred() -> None:
+    asked = [
+        Decision(number, "retrain", "shift", "", NOW, {}, severity)
+        for number, severity in enumerate([1.0, 3.0, 2.0])
+    ]
+    by_hand = Decision(9, "retrain", "on_demand", "", NOW, {})
+    given = policy.within_budget([*asked, by_hand], budget=3, spent=1)
+    assert [decision.kind for decision in given] == ["defer", "retrain", "retrain", "retrain"]
+    assert given[0].reason.endswith(
+        "deferred: number 3 of 3 by severity, and 1 of the night's 3 retrains are spent already"
+    )
+    assert given[0].inputs["asked_by"] == "shift"
+    assert {d.kind for d in policy.within_budget(asked, budget=2, spent=5)} == {"defer"}
 
 
 def test_a_decision_explains_itself_with_figures() -> None:
-    assert policy.decide(RULE, history("mBB"), None).reason == (
+    assert decide(COUNTED, standing("mBB")).reason == (
         "neg_mean_absolute_error over 2026-10-25 to 2026-11-01 is -9 (-9.5 to -8.5), below the"
         " threshold -8; 900 of 1000 labels known (90%); 2 of the last 3 measurements are breaches"
     )
+    assert decide(SHIFT, standing("m", shift=LOUD)).reason.endswith(
+        "since the night of 2026-10-30 the nights speak for a level below the threshold:"
+        " evidence 9, limit 6"
+    )
+
+
+# Groups -------------------------------------------------------------------------------------------
+
+LETTER_OF: dict[Vote, str] = {"fail": "B", "pass": "m", "unknown": "i"}
+
+
+def oracle(rule: GroupRule, votes: tuple[Vote, ...]) -> str:
+    """What the words say, by trying what every unknown vote could turn out to be."""
+
+    def fulfilled(failing: list[bool]) -> bool:
+        if rule == "any":
+            return any(failing)
+        if rule == "all":
+            return all(failing)
+        assert isinstance(rule, AtLeast)
+        return sum(failing) >= rule.at_least
+
+    choices = [{"fail": [True], "pass": [False], "unknown": [True, False]}[vote] for vote in votes]
+    outcomes = {fulfilled(list(completed)) for completed in product(*choices)}
+    if outcomes == {True}:
+        return "retrain"
+    return "keep" if outcomes == {False} else "hold"
+
+
+def every_group(largest: int) -> list[tuple[GroupRule, tuple[Vote, ...]]]:
+    cases: list[tuple[GroupRule, tuple[Vote, ...]]] = []
+    for size in range(1, largest + 1):
+        rules: list[GroupRule] = ["any", "all"]
+        rules += [AtLeast(at_least=count) for count in range(1, size + 1)]
+        cases += product(rules, product(LETTER_OF, repeat=size))
+    return cases
+
+
+def test_every_combination_of_votes_decides_as_the_words_say() -> None:
+    cases = every_group(6)
+    assert len(cases) == sum((size + 2) * 3**size for size in range(1, 7))
+    for group_rule, votes in cases:
+        assert policy.group_verdict(group_rule, votes) == oracle(group_rule, votes), (
+            group_rule,
+            votes,
+        )
+
+
+def test_the_votes_of_models_reach_the_rule_of_their_group() -> None:
+    for group_rule, votes in every_group(3):
+        models = Models(
+            by="kind", group_by="region", thresholds={"*": -8.0}, retrain_if=group_rule,
+            retrains="failing",
+        )  # fmt: skip
+        standings = [
+            standing(LETTER_OF[vote], model_id=number, name=f"m{number}", group="east")
+            for number, vote in enumerate(votes)
+        ]
+        decided = policy.decide(ONCE, standings, models)
+        verdict = oracle(group_rule, votes)
+        expected = {
+            "fail": {"retrain": "retrain", "hold": "hold", "keep": "alert"}[verdict],
+            "pass": "keep",
+            "unknown": "keep",
+        }
+        assert [decision.kind for decision in decided] == [expected[vote] for vote in votes]
+
+
+def test_groups_do_not_vote_for_each_other_and_new_models_do_not_vote() -> None:
+    models = Models(by="kind", group_by="region", thresholds={"*": -8.0}, retrain_if="all")
+    decided = policy.decide(
+        ONCE,
+        [
+            standing("B", model_id=1, group="east"),
+            standing("m", model_id=2, group="west"),
+            standing("", model_id=3, group="east", has_champion=False, trainable=5),
+        ],
+        models,
+    )
+    assert [decision.kind for decision in decided] == ["retrain", "keep", "keep"]
+    assert [decision.model_id for decision in decided] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
