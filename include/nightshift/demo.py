@@ -1,8 +1,9 @@
 """The demonstration: a past that really happened, then one cycle by Airflow's own scheduler.
 
-Two families live through 190 nights as their ``model.yaml`` says. For the last seven weeks of it
-retraining is held, as by somebody who waits for a release; the measurements go on and begin to
-breach. Then Airflow takes over, and its first monitoring finds the breach and retrains.
+Two families of one model live through 190 nights as their ``model.yaml`` says, and a factory of one
+model for each destination through 42. For the last seven weeks of the 190 retraining is held, as by
+somebody who waits for a release; the measurements go on and begin to breach. Then Airflow takes
+over, and its first monitoring finds the breach and retrains.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ from nightshift.database import connect
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.records import NightshiftError, SetupError
 
-FAMILIES = ("air_time", "late_arrival")
-PAST = timedelta(days=190)
+PAST = {
+    "air_time": timedelta(days=190),
+    "late_arrival": timedelta(days=190),
+    "air_time_by_destination": timedelta(days=42),
+}
+FAMILIES = tuple(PAST)
 HELD = timedelta(weeks=7)
 PATIENCE = timedelta(minutes=6)
 """How long one cycle of both families may take on a small machine before it counts as stuck."""
@@ -95,7 +100,7 @@ def _unlived(site: Site, family: ModelFamily, now: datetime) -> tuple[datetime, 
     end = min(family.previous_tick(now), monitor) - timedelta(seconds=1)
     with connect(site.database_url).transaction() as tx:
         latest: datetime | None = tx.one("demo.latest_night", family=family.family).as_of
-    return latest or end - PAST, end
+    return latest or end - PAST[family.family], end
 
 
 def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> None:
@@ -109,10 +114,10 @@ def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> 
 
     with connect(site.database_url).transaction() as tx:
         fresh = tx.one("demo.latest_night", family=name).as_of is None
-    hold = end - HELD if fresh else end
+    hold = max(start, end - HELD) if fresh and PAST[name] > HELD else end
     first = start + timedelta(seconds=1)
     simulation.live_through(site, name, first, hold, progress=tell)
-    if fresh:
+    if hold < end:
         models = simulation.models_for(site, name, "never", site.state / "demo")
         held = replace(site, models=models)
         simulation.live_through(held, name, hold + timedelta(seconds=1), end, progress=tell)
@@ -215,8 +220,10 @@ def _retrain_once(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
     """A family whose measurements called for no retrain gets one on demand, to show the DAG."""
     dag_id = f"{family.family}.retrain"
     if not airflow.runs(dag_id):
-        reason = "the demonstration shows a retrain on demand"
-        airflow.trigger(dag_id, f"demo-{now:%Y-%m-%d}", {"reason": reason})
+        asked: dict[str, Any] = {"reason": "the demonstration shows a retrain on demand"}
+        if family.models is not None:
+            asked["members"] = [family.family]
+        airflow.trigger(dag_id, f"demo-{now:%Y-%m-%d}", asked)
 
 
 def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[str], None]) -> None:
@@ -248,16 +255,21 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(1)
 
 
-def _champions(site: Site) -> dict[str, int]:
+def _champions(site: Site) -> dict[str, dict[str, int]]:
+    """For each family its models, and the version number that serves each."""
+    found: dict[str, dict[str, int]] = {name: {} for name in FAMILIES}
     with connect(site.database_url).transaction() as tx:
-        return {row.family: row.number for row in tx.rows("demo.champions")}
+        for row in tx.rows("demo.champions"):
+            found.setdefault(row.family, {})[row.model] = row.number
+    return found
 
 
-def _tell(site: Site, before: dict[str, int], console: Console) -> None:
+def _tell(site: Site, before: dict[str, dict[str, int]], console: Console) -> None:
+    after = _champions(site)
     table = Table(title="What happened", show_lines=True)
     for heading in ("", *FAMILIES):
         table.add_column(heading)
-    columns = [_figures(site, name, before[name]) for name in FAMILIES]
+    columns = [_figures(site, name, before[name], after[name]) for name in FAMILIES]
     for heading in columns[0]:
         table.add_row(heading, *(column[heading] for column in columns))
     console.print(table)
@@ -271,20 +283,27 @@ def _tell(site: Site, before: dict[str, int], console: Console) -> None:
     console.print("Stop      nightshift down (the data stays; make demo goes on from there)")
 
 
-def _figures(site: Site, name: str, before: int) -> dict[str, str]:
+def _figures(
+    site: Site, name: str, before: dict[str, int], after: dict[str, int]
+) -> dict[str, str]:
+    if not after:
+        raise NightshiftError(f"{name} has no champion after the demonstration")
     with connect(site.database_url).transaction() as tx:
         row = tx.one("demo.figures", family=name)
         proof = tx.maybe("demo.last_comparison", family=name)
-    if row.champion is None:
-        raise NightshiftError(f"{name} has no champion after the demonstration")
-    metric = site.family(name).performance.metric
+    replaced = sum(before.get(model) != number for model, number in after.items())
+    served = (
+        f"version {before.get(name)}, version {after[name]}"
+        if set(after) == {name}
+        else f"{len(after)} models, {replaced} with a new one"
+    )
     return {
         "nights published": f"{row.nights}",
         "rows published": f"{row.rows:,}",
-        "measurements, breaches": f"{row.measurements}, {row.breaches}",
+        "measurements, breaches": f"{row.measurements:,}, {row.breaches:,}",
         "retrains decided by measurements": f"{row.retrains}",
-        "champion before, after this cycle": f"version {before}, version {row.champion}",
-        "metric": metric,
+        "champions before, after this cycle": served,
+        "metric": site.family(name).performance.metric,
         "last measurement": row.last_measurement,
         "last comparison, before and after": proof.sentence if proof else "none",
     }
