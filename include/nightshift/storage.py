@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -23,15 +24,15 @@ ROW_GROUP = 65_536
 _REFUSAL: dict[Kind, type[NightshiftError]] = {"parquet": SnapshotError, "joblib": ArtifactRefused}
 
 
+@dataclass(frozen=True)
 class Store:
     """A folder of immutable files, ``<root>/<first two digits>/<hash>.<kind>``."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    root: Path
 
     def path(self, content_hash: str, kind: Kind) -> Path:
         """Where the file of this hash is, or would be."""
-        return self._root / content_hash[:2] / f"{content_hash}.{kind}"
+        return self.root / content_hash[:2] / f"{content_hash}.{kind}"
 
     def write_table(self, table: pa.Table) -> str:
         """Store a table as Parquet; the hash of its bytes."""
@@ -59,8 +60,8 @@ class Store:
         return data
 
     def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
-        self._root.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._root, prefix=".writing-")
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self.root, prefix=".writing-")
         unfinished = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -74,7 +75,7 @@ class Store:
         finally:
             unfinished.unlink(missing_ok=True)
         _fsync_folder(target.parent)
-        _fsync_folder(self._root)
+        _fsync_folder(self.root)
         return content_hash
 
     def _verified(self, content_hash: str, kind: Kind) -> BufferedReader:

@@ -2,65 +2,64 @@
 -- When the newest label that was known by as_of became known.
 select max(known_at) as known_at
 from nightshift.labels
-where family = :family and known_at <= :as_of;
+where family = :family and known_at <= cast(:as_of as timestamptz);
 
 -- name: lock
--- One collection of a family at a time.
+-- Wait until no other collection of the family is under way, and keep others waiting.
 select pg_advisory_xact_lock(hashtext('nightshift.labels ' || cast(:family as text)));
 
 -- name: append_incoming
--- Move what was copied into the temporary table to the labels; what is there already is skipped.
-with fresh as materialized (
-    select distinct i.entity_id, i.answers, i.value, i.stated_at,
-           min(i.event_at) over (partition by i.entity_id, i.answers, i.value, i.stated_at) as event_at
+-- Move what was copied into the temporary table to the labels, each with the moment we could know it; tell what it was.
+with asked as (
+    select range_agg(tstzrange(since, as_of, '(]')) as stretches, max(as_of) as latest
+    from nightshift.label_collections
+    where family = cast(:family as text) and since < as_of
+),
+fresh as (
+    select i.entity_id, i.answers, i.value, i.stated_at, min(i.event_at) as event_at
     from incoming_labels i
     where not exists (
         select from nightshift.labels l
         where l.family = cast(:family as text) and l.entity_id = i.entity_id
           and l.answers is not distinct from i.answers
           and l.stated_at = i.stated_at and l.value = i.value)
+    group by i.entity_id, i.answers, i.value, i.stated_at
 ),
 placed as materialized (
-    -- Stated inside a stretch that was asked about before: known only after the last such asking.
-    select f.*, c.as_of as missed_at
-    from fresh f
-    left join lateral (
-        select as_of
-        from nightshift.label_collections
-        where family = cast(:family as text) and as_of >= f.stated_at and since < f.stated_at
-        order by as_of desc
-        limit 1
-    ) c on true
+    -- What was not there when its moment was asked about is known after every moment asked about so far.
+    select f.*, coalesce(f.stated_at <@ a.stretches, false) as late,
+           case when f.stated_at <@ a.stretches
+                then greatest(cast(:as_of as timestamptz), a.latest + interval '1 microsecond')
+                else f.stated_at end as known_at
+    from fresh f cross join asked a
 ),
 added as (
     insert into nightshift.labels
         (family, entity_id, answers, value, event_at, known_at, stated_at, collected_at)
-    select cast(:family as text), entity_id, answers, value, event_at,
-           case when missed_at is null then stated_at
-                else greatest(cast(:as_of as timestamptz), missed_at + interval '1 microsecond') end,
-           stated_at, cast(:collected_at as timestamptz)
+    select cast(:family as text), entity_id, answers, value, event_at, known_at, stated_at,
+           cast(:collected_at as timestamptz)
     from placed
-    returning 1
 ),
-others as (
-    select p.entity_id, p.answers, p.stated_at, p.value,
-           bool_or(o.stated_at < p.stated_at) as corrects,
-           bool_or(o.stated_at = p.stated_at) as contradicts
-    from placed p
-    join (
-        select l.entity_id, l.answers, l.stated_at, l.value
+ordered as (
+    -- All labels of these entities in the order in which the later wins.
+    select is_new, value, stated_at, lag(value) over o as earlier_value, lag(stated_at) over o as earlier_stated_at,
+           count(*) over (partition by entity_id, answers, stated_at) as at_this_moment
+    from (
+        select entity_id, answers, value, stated_at, known_at, true as is_new
+        from placed
+        union all
+        select l.entity_id, l.answers, l.value, l.stated_at, l.known_at, false
         from nightshift.labels l
         where l.family = cast(:family as text) and l.entity_id in (select entity_id from placed)
-        union all
-        select entity_id, answers, stated_at, value from placed
-    ) o on o.entity_id = p.entity_id and o.answers is not distinct from p.answers
-       and o.value <> p.value
-    group by p.entity_id, p.answers, p.stated_at, p.value
+    ) labels
+    window o as (partition by entity_id, answers order by known_at, stated_at, value collate "C")
 )
-select (select count(*) from added) as added,
-       (select count(*) from others where corrects) as corrections,
-       (select count(*) from others where contradicts) as contradictions,
-       (select count(*) from placed where missed_at is not null) as late;
+select (select count(*) from placed) as added,
+       (select count(*) from placed where late) as late,
+       count(*) filter (where earlier_value <> value and earlier_stated_at <> stated_at) as corrections,
+       count(*) filter (where at_this_moment > 1) as contradictions
+from ordered
+where is_new;
 
 -- name: record_collection
 -- Remember what the source was asked, and what it gave.
@@ -81,13 +80,12 @@ select (select max(known_at) from nightshift.labels
           and p.as_of <= cast(:end as timestamptz)) as predictions;
 
 -- name: arrivals
--- By night and by days until the first label was known (null: none yet): how many published predictions.
-select b.as_of,
-       cast(ceil(greatest(extract(epoch from l.known_at - b.as_of), 0) / 86400) as int) as days,
+-- By night, by days until the first label was known (null: none yet) and by latest label: how many published predictions.
+select p.as_of,
+       cast(ceil(greatest(extract(epoch from l.known_at - p.as_of), 0) / 86400) as int) as days,
        case when cast(:by_class as boolean) then l.value end as value,
        count(*) as predictions
 from nightshift.published p
-join nightshift.batches b using (batch_id)
 join nightshift.prediction_rows r using (batch_id)
 left join lateral (
     select min(l.known_at) as known_at,
@@ -95,7 +93,7 @@ left join lateral (
     from nightshift.labels l
     where l.family = p.family
       and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = b.as_of)
+      and (l.answers is null or l.answers = p.as_of)
       and l.known_at <= cast(:as_of as timestamptz)
 ) l on true
 where p.family = :family
