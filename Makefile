@@ -10,10 +10,10 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format bench compile clean
+.PHONY: help demo up down test check format bench bench-policy compile clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## Everything on real flights: databases, history, Airflow, one whole cycle
 	$(VENV)/bin/nightshift demo
@@ -40,6 +40,9 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 
 bench: $(INSTALLED)  ## Measure how many rows a second each step makes
 	$(PY) -m bench
+
+bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, and how often it is wrong
+	$(PY) -m bench.policy
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))

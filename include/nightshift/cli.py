@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -20,12 +23,18 @@ from nightshift import local
 from nightshift.config import Site
 from nightshift.records import NightshiftError
 
+if TYPE_CHECKING:
+    from nightshift.database import Database
+    from nightshift.reports import Line
+
 app = typer.Typer(
     help="Scores every row, every night; measures when the truth arrives; replaces on proof.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+audit_app = typer.Typer(help="The audit trail of decisions.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 demo_app = typer.Typer(help="Load the flights, live through 190 nights, run one cycle in Airflow.")
 app.add_typer(demo_app, name="demo")
 console = Console()
@@ -35,6 +44,7 @@ AsOf = Annotated[
     str | None,
     typer.Option(help="A moment with its offset, 2026-11-03T02:00Z; the latest tick by default."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")]
 
 
 def main() -> None:
@@ -180,6 +190,132 @@ def simulate(
     _tell_simulation(site, family, outcomes, out)
 
 
+@app.command()
+def status(
+    family: Annotated[str | None, typer.Argument(help="One family; all by default.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only models in this state.")] = None,
+    rows: Annotated[int, typer.Option(help="How many models to show, the worst first.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """The fleet at a glance: each model, its champion, its last metric, its last decision."""
+    from nightshift import reports
+
+    if state is not None and state not in reports.HEALTHS:
+        raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(reports.HEALTHS)}")
+    found = reports.status(_reading(), family)
+    lines = [line for line in found.lines if state in (None, line.health)]
+    if as_json:
+        _print_json(reports.as_data(replace(found, lines=tuple(lines))))
+        return
+    for sentence in found.sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "state", "version", "metric", "value", "threshold", "last decision"):
+        right = heading in ("version", "threshold")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for line in lines[:rows]:
+        table.add_row(*map(escape, _cells(line)))
+    console.print(table)
+    if len(lines) > rows:
+        left = len(lines) - rows
+        console.print(f"and {left:,} more; --rows {len(lines)} shows all", highlight=False)
+
+
+@app.command()
+def why(
+    model: Annotated[str, typer.Argument(help="A model, or family/model.")],
+    on: Annotated[
+        str | None, typer.Option(help="A day (2026-11-03) or a moment; now by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the last decision about a model came about, from labels to what followed."""
+    from nightshift import reports
+
+    found = reports.why(_reading(), model, _until(on))
+    if as_json:
+        _print_json(reports.as_data(found))
+        return
+    console.print(
+        f"{found.family}/{found.model} at {found.as_of:%Y-%m-%d %H:%M}Z: {found.decision}",
+        style="bold", highlight=False, markup=False,
+    )  # fmt: skip
+    for sentence in found.sentences:
+        console.print(f"- {sentence}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def history(
+    model: Annotated[str, typer.Argument(help="A model, or family/model.")], as_json: AsJson = False
+) -> None:
+    """Everything that was decided about a model since its beginning."""
+    from nightshift import reports
+
+    found = reports.history(_reading(), model)
+    if as_json:
+        _print_json(reports.as_data(found))
+        return
+    for event in found.events:
+        console.print(
+            f"{event.as_of:%Y-%m-%d %H:%M}Z  {event.kind:<8} {event.sentence}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+
+
+@app.command("labels")
+def label_arrivals(
+    family: Family,
+    as_of: AsOf = None,
+    out: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("build/labels"),
+    as_json: AsJson = False,
+) -> None:
+    """How fast labels arrive after a night, and the maturity that follows."""
+    from nightshift import labels, reports
+
+    told, moment = local.site().family(family), _moment(as_of) or datetime.now(UTC)
+    found = labels.arrivals(_reading(), told, moment)
+    file = out / f"{family}.png"
+    labels.plot(found, told, file)
+    if as_json:
+        _print_json(reports.as_data(found))
+        return
+    console.print(f"{family}: the share of predictions whose label is known", highlight=False)
+    table = Table()
+    for heading in ("days after", "known", "nights", "predictions"):
+        table.add_column(heading, justify="right")
+    for row in found.rows:
+        share = "-" if row.share is None else f"{row.share:.1%}"
+        table.add_row(str(row.days), share, str(row.nights), f"{row.predictions:,}")
+    console.print(table)
+    console.print(found.sentence, highlight=False, soft_wrap=True)
+    console.print(f"plot: {file}", highlight=False)
+
+
+@audit_app.command()
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="A hash that this command printed before.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the chain of decisions: nothing was changed, left out or cut off."""
+    from nightshift import reports
+
+    found = reports.audit(_reading(), head)
+    if as_json:
+        _print_json(reports.as_data(found))
+    else:
+        for fault in found.faults:
+            console.print(fault, highlight=False, soft_wrap=True)
+        verdict = "the chain is broken" if found.faults else "the chain is whole"
+        console.print(
+            f"{found.decisions:,} decisions: {verdict}; its head is {found.head or 'empty'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if found.faults:
+        raise typer.Exit(1)
+
+
 @demo_app.command("load")
 def demo_load() -> None:
     """Fill the warehouse with the flights of 2013, moved to end last night."""
@@ -198,6 +334,42 @@ def demo_all(context: typer.Context) -> None:
         from nightshift import demo
 
         demo.run(local.site(), now=datetime.now(UTC), console=console)
+
+
+def _reading() -> Database:
+    """The database of this installation, which reports read."""
+    from nightshift.database import connect
+
+    return connect(local.site().database_url)
+
+
+def _print_json(data: object) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    name = line.family if line.model == line.family else f"{line.family}/{line.model}"
+    value = "-" if line.value is None else f"{line.value:.4g}"
+    if line.low is not None and line.high is not None:
+        value += f" ({line.low:.4g} to {line.high:.4g})"
+    decided = (
+        f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
+    )
+    return (
+        name, line.health, "-" if line.version is None else str(line.version), line.metric or "-",
+        value, "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
+    )  # fmt: skip
+
+
+def _until(on: str | None) -> datetime:
+    """The end of a day, or a moment; now where nothing is said."""
+    if on is None:
+        return datetime.now(UTC)
+    if len(on) == len("2026-11-03"):
+        return _day(on, "--on") + timedelta(days=1) - timedelta(microseconds=1)
+    moment = _moment(on)
+    assert moment is not None
+    return moment
 
 
 def _today() -> date:

@@ -214,7 +214,7 @@ class _Scope:
         counted = Measurement(
             **self.common, metric=metric, state="immature", value=None, low=None, high=None,
             predictions=len(rows), labels=len(known), **scope,
-            threshold=self.threshold if decisive else None,
+            threshold=self.threshold if decisive else None, decisive=decisive,
             reference=worth.value if worth else None,
         )  # fmt: skip
         enough = len(rows) and counted.coverage >= family.labels.min_coverage

@@ -253,6 +253,7 @@ class Measurement:
     ``version_id`` is None where rows of every version count, ``slice`` is ``column=value`` or empty
     for all rows. ``basis`` is ``estimated`` where no label was used. ``threshold`` is None where
     nothing is asked of the value, ``reference`` is what the champion was worth when promoted.
+    Decisions look at the ``decisive`` metric only.
     """
 
     model_id: int
@@ -272,6 +273,7 @@ class Measurement:
     basis: Literal["realized", "estimated"] = "realized"
     method: str = ""
     reference: float | None = None
+    decisive: bool = True
     nights: tuple[Night, ...] = ()
 
     @property

@@ -36,10 +36,10 @@ order by p.as_of;
 -- Store a measurement; the first one of a moment stays.
 insert into nightshift.measurements
     (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, version_id, slice, basis, method, reference, nights, measured_at)
+     threshold, version_id, slice, basis, method, reference, decisive, nights, measured_at)
 values
     (:model_id, :metric, :as_of, :window_start, :window_end, :state, :value, :low, :high, :predictions,
-     :labels, :threshold, :version_id, :slice, :basis, :method, :reference, cast(:nights as jsonb),
+     :labels, :threshold, :version_id, :slice, :basis, :method, :reference, :decisive, cast(:nights as jsonb),
      :measured_at)
 on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
@@ -53,7 +53,7 @@ where model_id = :model_id and metric = :metric and as_of = :as_of and basis = '
 -- name: recent
 -- The latest decisive measurements of every model of a family up to a moment, latest first.
 select x.model_id, x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high,
-       x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.nights
+       x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.decisive, x.nights
 from nightshift.models m
 join lateral (
     select *

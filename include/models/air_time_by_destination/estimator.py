@@ -1,4 +1,4 @@
-"""A line for each destination: some have one flight a day, and more than a line they cannot tell."""
+"""A line for each destination: some have one flight a day, which tell no more than a line."""
 
 from __future__ import annotations
 

@@ -138,6 +138,7 @@ alter table nightshift.measurements
     add column method text not null default '',
     add column reference double precision,
     add column nights jsonb not null default '[]',
+    add column decisive boolean not null default true,
     alter column threshold drop not null,
     drop constraint measurements_model_id_metric_as_of_key,
     add unique nulls not distinct (model_id, as_of, metric, basis, version_id, slice);
@@ -146,6 +147,7 @@ comment on column nightshift.measurements.slice is 'Only rows with this value of
 comment on column nightshift.measurements.basis is 'realized: from labels; estimated: from calibrated scores, before any label.';
 comment on column nightshift.measurements.method is 'How the interval was made: a formula, or a bootstrap with its seed.';
 comment on column nightshift.measurements.reference is 'What the champion was worth when it was promoted.';
+comment on column nightshift.measurements.decisive is 'Whether decisions look at this metric; the others are measured beside it.';
 comment on column nightshift.measurements.nights is 'Night by night: as_of, predictions, labels, value, error. What the sequential detector reads.';
 
 create table nightshift.signals (
@@ -219,12 +221,13 @@ create or replace view public.performance as
 select m.family, m.name as model, x.metric, x.as_of, x.window_start, x.window_end,
        x.state, x.value, x.low, x.high, x.threshold,
        x.predictions, x.labels,
-       x.basis, v.number as model_version, x.slice, x.reference, x.method
+       x.basis, v.number as model_version, x.slice, x.reference, x.method, x.decisive
 from nightshift.measurements x
 join nightshift.models m using (model_id)
 left join nightshift.versions v using (version_id);
 comment on column public.performance.basis is 'realized: from labels; estimated: from calibrated scores, before any label';
 comment on column public.performance.model_version is 'Only rows that this version scored; null: of every version that served in the window';
+comment on column public.performance.decisive is 'Whether decisions look at this metric; the others are measured beside it';
 comment on column public.performance.slice is 'Only rows with this value of a column, as column=value; empty: all rows';
 
 create view public.signals as

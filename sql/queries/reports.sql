@@ -1,0 +1,143 @@
+-- name: fleet
+-- Every active model of every family: who serves, the last decisive measurement, the last decision, the signals of its last night.
+select m.model_id, m.family, m.name as model, n.group_name as group,
+       c.number as version, c.effective_from as since,
+       x.metric, x.state as measured, x.value, x.low, x.high, x.threshold, x.reference,
+       x.labels, x.predictions, x.as_of as measured_as_of,
+       d.kind as decision, d.rule, d.reason, d.as_of as decided_as_of,
+       coalesce(w.alerts, 0) as alerts
+from nightshift.models m
+join lateral (
+    select state, group_name from nightshift.memberships
+    where model_id = m.model_id order by as_of desc limit 1
+) n on n.state = 'active'
+left join lateral (
+    select v.number, p.effective_from
+    from nightshift.promotions p join nightshift.versions v using (version_id)
+    where p.model_id = m.model_id order by p.seq desc limit 1
+) c on true
+left join lateral (
+    select * from nightshift.measurements
+    where model_id = m.model_id and decisive and basis = 'realized' and slice = ''
+    order by as_of desc, version_id nulls last limit 1
+) x on true
+left join lateral (
+    select * from nightshift.decisions
+    where model_id = m.model_id order by as_of desc, decision_id desc limit 1
+) d on true
+left join (
+    select s.model_id, count(*) as alerts
+    from nightshift.signals s
+    join (select distinct on (family) family, batch_id from nightshift.published order by family, as_of desc) p
+        using (batch_id)
+    where s.level = 'alert'
+    group by s.model_id
+) w on w.model_id = m.model_id
+where cast(:family as text) is null or m.family = :family
+order by m.family, m.name;
+
+-- name: last_nights
+-- The last published night of each family.
+select distinct on (p.family) p.family, p.as_of, b.row_count as rows, p.published_at
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+order by p.family, p.as_of desc;
+
+-- name: find_models
+-- The models of this name, in any family or in one.
+select model_id, family, name as model
+from nightshift.models
+where name = :model and (cast(:family as text) is null or family = :family)
+order by family;
+
+-- name: names
+-- Every model there ever was.
+select family, name as model from nightshift.models order by family, name;
+
+-- name: decision
+-- What was last decided about a model by a moment, promotions and rejections aside.
+select decision_id, kind, rule, reason, as_of, inputs, subject, decided_at
+from nightshift.decisions
+where model_id = :model_id and as_of <= cast(:until as timestamptz) and kind not in ('promote', 'reject')
+order by as_of desc, decision_id desc
+limit 1;
+
+-- name: collection
+-- What the source gave when labels were last collected by a moment.
+select as_of, found, added, duplicates, corrections, contradictions, late
+from nightshift.label_collections
+where family = :family and as_of <= cast(:as_of as timestamptz)
+order by as_of desc, collection_id desc
+limit 1;
+
+-- name: measurements
+-- The measurements of a model at a moment, the decisive one of the serving version first.
+select x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high, x.predictions,
+       x.labels, x.threshold, x.version_id, v.number as version, x.slice, x.basis, x.method, x.reference,
+       x.decisive, x.nights
+from nightshift.measurements x
+left join nightshift.versions v using (version_id)
+where x.model_id = :model_id and x.as_of = cast(:as_of as timestamptz) and x.basis = 'realized'
+order by x.decisive desc, x.slice, x.version_id nulls last, x.metric;
+
+-- name: estimate
+-- The latest estimate without labels by a moment.
+select metric, as_of, value, low, high, predictions
+from nightshift.measurements
+where model_id = :model_id and as_of <= cast(:as_of as timestamptz) and basis = 'estimated' and value is not null
+order by as_of desc
+limit 1;
+
+-- name: signals
+-- What stood out in the latest watched night by a moment, the worst first.
+select b.as_of, s.signal, s.feature, s.value, s.level
+from nightshift.signals s
+join nightshift.batches b using (batch_id)
+where s.model_id = :model_id
+  and b.as_of = (
+      select max(b.as_of)
+      from nightshift.published p join nightshift.batches b using (batch_id)
+      join nightshift.signals s using (batch_id)
+      where p.family = :family and s.model_id = :model_id and b.as_of <= cast(:as_of as timestamptz))
+order by s.level = 'alert' desc, s.level = 'warn' desc, s.value desc, s.signal, s.feature;
+
+-- name: followed
+-- What came of a decision to retrain: the version, its comparison, the verdict, the promotion.
+select v.number as version, v.trained_at, v.manifest -> 'training' as training,
+       c.comparison_id, d.kind as verdict, d.reason as verdict_reason, p.effective_from
+from nightshift.versions v
+left join nightshift.comparisons c on c.challenger_version = v.version_id
+left join nightshift.decisions d on d.model_id = v.model_id and d.subject = 'comparison ' || c.comparison_id
+left join nightshift.promotions p on p.version_id = v.version_id and p.decision_id = d.decision_id
+where v.decision_id = :decision_id;
+
+-- name: history
+-- Everything that was ever decided about a model, and what serves since, oldest first.
+select d.as_of, d.decision_id, d.kind, d.rule, d.reason, d.decided_at,
+       v.number as version, p.effective_from
+from nightshift.decisions d
+left join nightshift.promotions p using (decision_id)
+left join nightshift.versions v on v.version_id = p.version_id
+where d.model_id = :model_id
+order by d.as_of, d.decision_id;
+
+-- name: measured
+-- A model's decisive measurements of the versions that served, oldest first.
+select x.as_of, x.metric, x.state, x.value, x.low, x.high, x.threshold, x.reference, x.labels, x.predictions,
+       v.number as version
+from nightshift.measurements x
+join nightshift.versions v using (version_id)
+where x.model_id = :model_id and x.decisive and x.basis = 'realized' and x.slice = ''
+order by x.as_of;
+
+-- name: chain
+-- A stretch of the chain of decisions, as it is hashed.
+select seq, decision_id, model_id, kind, rule, reason,
+       to_char(as_of at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as as_of,
+       cast(inputs as text) as inputs, subject,
+       to_char(decided_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as decided_at,
+       prev_hash, hash
+from nightshift.decisions
+where seq > :after
+order by seq
+limit :count;
