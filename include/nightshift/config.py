@@ -16,12 +16,26 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from nightshift.family import FAMILY_NAME, ModelFamily, Section
+from nightshift.family import FAMILY_NAME, PATTERNS, ModelFamily, Section
 from nightshift.records import ConfigError
 
 
 class _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """libyaml where it is there. Only true and false are booleans: ``on`` is a key, NO a name."""
+    """libyaml where it is there. Only true and false are booleans: ``on`` is a key, NO a name.
+
+    A key that is written twice is refused: YAML would let the last one win.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is written twice", key.start_mark
+                )
+            seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
@@ -204,62 +218,95 @@ def _folder_problems(family: ModelFamily, file: Path) -> Iterable[Problem]:
     module = family.estimator.build.split(".")[0]
     if not (folder / f"{module}.py").is_file():
         yield Problem(file, "estimator.build", f"names {module}.py, which is not in {folder}")
-    for name, parameter in (("features.sql", ":as_of"), ("labels.sql", ":as_of")):
-        if (folder / name).is_file() and parameter not in (folder / name).read_text():
+    for query in (folder / "features.sql", folder / "labels.sql"):
+        if query.is_file() and b":as_of" not in query.read_bytes():
             yield Problem(
-                folder / name,
-                "",
-                f"never uses {parameter}: a query must know the moment it is asked about",
+                query, "", "never uses :as_of: a query must know the moment it is asked about"
             )
 
 
 def _read_yaml(file: Path) -> dict[str, Any] | Problem:
+    """What a file says; an empty one, or one of comments only, says nothing."""
     try:
         raw = yaml.load(file.read_text(), _Yaml)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01, no UTF-8
         return Problem(file, "", f"is not readable YAML: {_one_line(error)}")
-    if not isinstance(raw, dict):
-        return Problem(file, "", f"holds {type(raw).__name__}, not keys and values")
-    return raw
+    if not isinstance(raw, dict | None):
+        return Problem(file, "", "holds a list or a single value, not keys and values")
+    return raw or {}
 
 
 def _problems(
     file: Path, section: type[BaseModel], raw: dict[str, Any], error: ValidationError
 ) -> list[Problem]:
-    """One problem for each place; where a value may have several forms, their messages joined."""
-    messages: dict[str, list[str]] = {}
+    """One problem for each place.
+
+    Where a value may have several forms, pydantic tells why it is none of them: of keys and values
+    what is wrong inside is told, of another value what each form asks for, joined.
+    """
+    told: dict[tuple[int | str, ...], list[Any]] = {}
     for item in error.errors():
-        place = _place(raw, item["loc"])
-        key = ".".join(map(str, place))
-        told = messages.setdefault(key, [])
-        message = _message(section, place, item)
-        if message not in told:
-            told.append(message)
-    return [Problem(file, key, "; or ".join(told)) for key, told in messages.items()]
+        told.setdefault(_place(raw, item), []).append(item)
+    return [
+        Problem(file, ".".join(map(str, place)), _told(section, place, items))
+        for place, items in told.items()
+        if not any(other[: len(place)] == place for other in told if len(other) > len(place))
+    ]
 
 
-def _place(raw: Any, location: tuple[int | str, ...]) -> list[int | str]:
+def _place(raw: Any, error: Any) -> tuple[int | str, ...]:
     """Where in the file an error is; pydantic also names the forms that a value may have."""
     place: list[int | str] = []
-    for position, part in enumerate(location):
-        inside = (isinstance(raw, dict) and part in raw) or isinstance(raw, list)
+    for part in error["loc"]:
+        if isinstance(raw, dict):
+            inside = part in raw
+        else:
+            inside = isinstance(raw, list) and isinstance(part, int)
         if inside:
             raw = raw[part]
-        if inside or (position == len(location) - 1 and isinstance(raw, dict)):
             place.append(part)
-    return place
+    if error["type"] == "missing":
+        place.append(error["loc"][-1])
+    return tuple(place)
 
 
-def _message(section: type[BaseModel], place: list[int | str], error: Any) -> str:
-    if error["type"] == "extra_forbidden":
+def _told(section: type[BaseModel], place: tuple[int | str, ...], errors: list[Any]) -> str:
+    said = "; or ".join(dict.fromkeys(_message(section, place, error) for error in errors))
+    found, kind = errors[0]["input"], errors[0]["type"]
+    if not place or kind in ("missing", "extra_forbidden") or isinstance(found, dict):
+        return said
+    return f"found {_found(found)}: {said}"
+
+
+def _message(section: type[BaseModel], place: tuple[int | str, ...], error: Any) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
         accepted = _accepted_keys(section, place[:-1])
         return f"unknown key{_nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
-    if error["type"] == "missing":
-        return "is missing"
-    message: str = error["msg"].removeprefix("Value error, ")
-    if not place or isinstance(error["input"], dict):
-        return message
-    return f"found {error['input']!r}: {message}"
+    if kind == "model_type":
+        return f"write keys and values (accepted: {', '.join(_accepted_keys(section, place))})"
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[error["ctx"]["pattern"]]
+    message: str = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ")
+    return message.replace("Input should be", "must be")
+
+
+_WORDS = {
+    "missing": "is missing",
+    "model_attributes_type": "write keys and values",
+    "dict_type": "write keys and values",
+    "list_type": "write a list, even of one: [a]",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "string_type": "write text; a number that is meant as text stands in quotes",
+    "time_delta_parsing": "write an ISO 8601 duration such as P7D or PT6H",
+}
+"""pydantic's errors in the words of a file's author."""
 
 
 def _accepted_keys(section: type[BaseModel], place: Iterable[int | str]) -> list[str]:
@@ -273,10 +320,17 @@ def _accepted_keys(section: type[BaseModel], place: Iterable[int | str]) -> list
     return list(section.model_fields)
 
 
+def _found(value: object) -> str:
+    """A value as its author wrote it."""
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def _nearest(name: str, accepted: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(accepted), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())

@@ -77,11 +77,12 @@ def shift(
     errors = _errors([night[1:] for night in told], reference)
     typical = math.sqrt(sum(error**2 for error in errors) / len(errors))
     gap = reference.value - CAUTION * reference.error - threshold if reference is not None else 0.0
-    scale = max(typical, abs(threshold) * 1e-9, 1e-12, gap / LARGEST_GAP)
+    scale = max(typical, abs(threshold) * 1e-9, 1e-100, gap / LARGEST_GAP)
     gap = max(gap, LEAST_GAP * scale)
     evidence, since, total = 0.0, None, 0.0
+    level = threshold + (reference.single if reference is not None else 0.0)
     for (as_of, value, _, _), error in zip(reversed(told), reversed(errors), strict=True):
-        total += 2 * gap / max(error, scale / 4) ** 2 * (threshold - value)
+        total += 2 * gap / max(error, scale / 4) ** 2 * (level - value)
         if total > evidence:
             evidence, since = total, as_of
     skewness = reference.skewness if reference is not None else 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +26,25 @@ from pydantic import (
 
 FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 """Family names are folder names, DAG ids and parts of SQL names: short, lower case, plain."""
+
+RESERVED = frozenset({"entity_id", "known_at"})
+"""Columns of features.sql that have a meaning of their own."""
+
+_NAME = f"^{FAMILY_NAME.pattern}$"
+_COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+_FUNCTION = r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$"
+_CLASS = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
+_EXPECTATION = r"^expect_[a-z0-9_]+$"
+
+PATTERNS = {
+    _NAME: "write a-z, 0-9 and _, at most 40 characters that begin with a letter",
+    _COLUMN: "write a column name: letters, digits and _, at most 63 characters",
+    _FUNCTION: "write <module>.<function> in lower case, such as estimator.build",
+    _CLASS: "write the whole path of a class, such as my_package.alerts.PagerNotifier",
+    _EXPECTATION: "write the name of a Great Expectations expectation, such as"
+    " expect_column_values_to_not_be_null",
+}
+"""What is said of text that does not match."""
 
 
 def _iso_duration(value: object) -> object:
@@ -49,6 +69,12 @@ def _cron(value: str) -> str:
     return value
 
 
+def _own_column(value: str) -> str:
+    if value in RESERVED:
+        raise ValueError(f"name a column of features.sql other than {', '.join(sorted(RESERVED))}")
+    return value
+
+
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -61,13 +87,14 @@ Duration = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_
 WaitingTime = Annotated[timedelta, BeforeValidator(_iso_duration)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Column = Annotated[str, Field(pattern=_COLUMN)]
+Key = Annotated[Column, AfterValidator(_own_column)]
 
 
 class Section(BaseModel):
     """A part of a configuration file: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Section):
@@ -94,7 +121,7 @@ class Features(Section):
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise ValueError(f"listed twice: {', '.join(twice)}")
-        reserved = {"entity_id", "known_at"} & set(self.names)
+        reserved = RESERVED & set(self.names)
         if reserved:
             raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
         return self
@@ -103,9 +130,7 @@ class Features(Section):
 class Estimator(Section):
     """``build`` is ``<module>.<function>`` in the family's folder and returns a Pipeline."""
 
-    build: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")] = (
-        "estimator.build"
-    )
+    build: Annotated[str, Field(pattern=_FUNCTION)] = "estimator.build"
     params: dict[str, Any] = {}
     seed: int = 0
 
@@ -128,7 +153,7 @@ class Expectation(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    type: Annotated[str, Field(pattern=_EXPECTATION)]
     severity: Literal["critical", "warning", "info"] = "critical"
 
     @property
@@ -173,7 +198,7 @@ class Performance(Section):
     min_labels: Annotated[int, Field(ge=2)] = 500
     threshold: float | None = None
     max_drop: Annotated[float, Field(gt=0)] | Fall | None = None
-    slices: list[Column] = []
+    slices: list[Key] = []
 
     @property
     def metrics(self) -> list[str]:
@@ -183,7 +208,9 @@ class Performance(Section):
     @model_validator(mode="after")
     def _distinct_metrics(self) -> Performance:
         if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError("also repeats a metric; list each once")
+            raise ValueError("metric and also name a metric twice; list each once")
+        if len(set(self.slices)) < len(self.slices):
+            raise ValueError("slices names a column twice; list each once")
         if self.threshold is not None and self.max_drop is not None:
             raise ValueError("give threshold (a level) or max_drop (below the reference), not both")
         return self
@@ -198,8 +225,15 @@ class Levels(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Levels:
         if self.alert < self.warn:
-            raise ValueError("alert must not lie below warn")
+            raise ValueError(f"alert ({self.alert:g}) lies below warn ({self.warn:g})")
         return self
+
+
+class Shares(Levels):
+    """The same for a signal that is a fraction, 0 to 1."""
+
+    warn: Fraction
+    alert: Fraction
 
 
 Signal = Literal["missing", "unseen", "out_of_range", "drift", "score_drift", "estimated"]
@@ -217,11 +251,11 @@ class Watch(Section):
 
     window: Duration = timedelta(days=7)
     min_rows: Annotated[int, Field(ge=1)] = 500
-    missing: Levels | None = Levels(warn=0.05, alert=0.2)
-    unseen: Levels | None = Levels(warn=0.01, alert=0.1)
-    out_of_range: Levels | None = Levels(warn=0.01, alert=0.1)
-    drift: Levels | None = Levels(warn=0.1, alert=0.3)
-    score_drift: Levels | None = Levels(warn=0.1, alert=0.3)
+    missing: Shares | None = Shares(warn=0.05, alert=0.2)
+    unseen: Shares | None = Shares(warn=0.01, alert=0.1)
+    out_of_range: Shares | None = Shares(warn=0.01, alert=0.1)
+    drift: Shares | None = Shares(warn=0.1, alert=0.3)
+    score_drift: Shares | None = Shares(warn=0.1, alert=0.3)
     estimated: Levels | None = None
 
     def levels(self, signal: Signal) -> Levels | None:
@@ -245,7 +279,7 @@ class Alerts(Section):
     @model_validator(mode="after")
     def _possible(self) -> Alerts:
         if self.nights > self.of_last:
-            raise ValueError("nights cannot exceed of_last")
+            raise ValueError(f"nights ({self.nights}) cannot exceed of_last ({self.of_last})")
         return self
 
 
@@ -264,11 +298,14 @@ class When(Section):
     @model_validator(mode="after")
     def _possible(self) -> When:
         if (self.breaches is None) != (self.of_last is None):
-            raise ValueError("breaches and of_last belong together")
+            raise ValueError("breaches and of_last belong together: give both, or neither")
         if self.breaches and self.of_last and self.breaches > self.of_last:
-            raise ValueError("breaches cannot exceed of_last")
+            raise ValueError(f"breaches ({self.breaches}) cannot exceed of_last ({self.of_last})")
         if self.shift is None and self.breaches is None and not self.signals:
-            raise ValueError("give shift, breaches and of_last, or signals; null only alerts")
+            raise ValueError(
+                "holds no rule: give shift, breaches and of_last, or signals;"
+                " or write when: null, which only alerts"
+            )
         return self
 
 
@@ -313,7 +350,10 @@ class Group(Section):
         if isinstance(self.retrain_if, AtLeast) and "*" not in self.thresholds:
             count = len(self.thresholds)
             if self.retrain_if.at_least > count:
-                raise ValueError(f"at_least {self.retrain_if.at_least} of {count} models")
+                raise ValueError(
+                    f"at_least {self.retrain_if.at_least} is never reached: thresholds lists"
+                    f" only {count}"
+                )
         return self
 
 
@@ -327,8 +367,8 @@ class Models(Section):
     without rows for ``retire_after`` is retired.
     """
 
-    by: Column
-    group_by: Column | None = None
+    by: Key
+    group_by: Key | None = None
     groups: dict[str, Group] = {}
     thresholds: dict[str, float] = {}
     retrain_if: GroupRule = "any"
@@ -341,10 +381,10 @@ class Models(Section):
         listed = [name for group in self.groups.values() for name in group.thresholds]
         twice = sorted({name for name in listed if listed.count(name) > 1})
         if twice:
-            raise ValueError(f"in two groups: {', '.join(twice)}")
+            raise ValueError(f"in two groups: {', '.join(twice)}; a member belongs to one")
         if self.groups and (self.group_by or self.thresholds):
             raise ValueError(
-                "groups are listed, or discovered with group_by and thresholds, not both"
+                "list groups, or discover members with thresholds and group_by, not both"
             )
         return self
 
@@ -393,7 +433,7 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 class Notifier(Section):
     """An Airflow notifier by its class path, and its arguments (Airflow templates work in them)."""
 
-    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    notifier: Annotated[str, Field(pattern=_CLASS)]
     arguments: dict[str, Any] = {}
     on: list[Cause] = list(CAUSES)
 
@@ -411,7 +451,7 @@ class Promotion(Section):
 class ModelFamily(Section):
     """A folder in ``include/models``: an estimator, a features query, a labels query."""
 
-    family: Annotated[str, Field(pattern=f"^{FAMILY_NAME.pattern}$")]
+    family: Annotated[str, Field(pattern=_NAME)]
     description: str
     task: Literal["regression", "binary_classification", "multiclass_classification"]
     owner: str
@@ -444,7 +484,34 @@ class ModelFamily(Section):
             raise ValueError("performance.threshold: a factory's thresholds are under models")
         listed = self.models.thresholds or self.models.groups
         if not listed and not relative:
-            raise ValueError('models: give thresholds, such as {"*": 0.75}, or max_drop')
+            raise ValueError(
+                'models: give thresholds, such as {"*": 0.75}, or performance.max_drop'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_text(self) -> ModelFamily:
+        for key in ("by", "group_by") if self.models else ():
+            if getattr(self.models, key) in self.features.numeric:
+                raise ValueError(
+                    f"models.{key}: {getattr(self.models, key)!r} is a numeric feature;"
+                    " name a column of text"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _signals_are_watched(self) -> ModelFamily:
+        if self.watch.estimated and self.task != "binary_classification":
+            raise ValueError(
+                f"watch.estimated: only binary_classification can be estimated, not {self.task}"
+            )
+        when = self.retrain.when
+        for signal in when.signals if when else ():
+            if self.watch.levels(signal) is None:
+                raise ValueError(
+                    f"retrain.when.signals.{signal}: never at alert, for watch.{signal} is null;"
+                    " give it levels, such as {warn: 0.1, alert: 0.3}"
+                )
         return self
 
     @property
@@ -519,6 +586,16 @@ def next_tick(cron: str, timezone: str, moment: datetime) -> datetime:
     if iterator.expanded[1] == ["*"]:
         return moment.astimezone(UTC) + (tick - wall)
     return _in_utc(tick, zone)
+
+
+@cache
+def ticks_per_year(cron: str, timezone: str) -> float:
+    """How often ``cron`` ticks in a year, from its next thousand ticks or its next year."""
+    start = tick = datetime(2026, 1, 1, tzinfo=UTC)
+    count, year = 0, timedelta(days=365)
+    while count < 1000 and tick - start < year:
+        tick, count = next_tick(cron, timezone, tick), count + 1
+    return count * (year / (tick - start))
 
 
 def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:

@@ -174,14 +174,15 @@ def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     pulls = _influence(metric, known)
     skewness = float(skew(pulls)) if pulls is not None and pulls.std() > 0 else 0.0
     told = [(n.value, n.labels) for n in by_night(metric, task, rows) if n.value is not None]
-    spread = 0.0
+    spread = single = 0.0
     if len(told) >= FEWEST_NIGHTS:
         values, labels = np.array(told).T
+        single = float(np.average(values, weights=labels)) - found.value
         between, chance = float(values.var(ddof=1)), float((deviation**2 / labels).mean())
         # Nights differ by chance as well: only what it does not explain at the 5% level counts.
         if between > chance * float(chi2.ppf(0.95, len(told) - 1)) / (len(told) - 1):
             spread = math.sqrt(between - chance)
-    return Reference(found.value, found.error, spread, deviation, skewness)
+    return Reference(found.value, found.error, spread, deviation, skewness, single)
 
 
 def expected(

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from nightshift import detection, features, metrics
 from nightshift.database import Database, Transaction, as_json, queries
-from nightshift.family import SIGNALS, Fall, ModelFamily
+from nightshift.family import SIGNALS, Fall, ModelFamily, ticks_per_year
 from nightshift.records import Level, Measurement, Model, Night, Reference, Shift
 from nightshift.registry import Champion
 from nightshift.storage import Store
@@ -112,6 +112,7 @@ def shift(family: ModelFamily, champion: Champion, latest: Measurement) -> Shift
         latest.threshold,
         champion.worth(latest.metric),
         false_alarms=rule.shift.false_alarms,
+        nights_per_year=ticks_per_year(family.schedule.score, family.schedule.timezone),
     )
 
 

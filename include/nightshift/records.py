@@ -216,7 +216,8 @@ class Reference:
     ``value`` is the metric, ``error`` its standard error, ``spread`` the standard deviation of a
     night's true level around it (0 where nights differ by chance only). ``deviation`` is that of
     one row's pull on the metric (over the root of a night's labels: its standard error), and
-    ``skewness`` is how lopsided the pulls are, below zero where bad ones reach further.
+    ``skewness`` is how lopsided the pulls are, below zero where bad ones reach further. ``single``
+    is how far the metric of single nights lies above that of all together: 0 for means.
     """
 
     value: float
@@ -224,6 +225,7 @@ class Reference:
     spread: float = 0.0
     deviation: float = 0.0
     skewness: float = 0.0
+    single: float = 0.0
 
 
 @dataclass(frozen=True)
