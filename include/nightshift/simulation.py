@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -25,7 +26,7 @@ from nightshift import metrics, monitoring, registry, steps
 from nightshift.config import Site
 from nightshift.database import connect
 from nightshift.family import ModelFamily, next_tick
-from nightshift.records import ConfigError, SnapshotRejected
+from nightshift.records import ConfigError, SnapshotRejected, TrainingError
 
 Policy = Literal["never", "as-configured", "weekly", "always"]
 POLICIES: tuple[Policy, ...] = ("never", "as-configured", "weekly", "always")
@@ -98,13 +99,17 @@ def simulate(
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
         queue: Any = manager.Queue()
+        stop: Any = manager.Event()
         # The longest first: they refit the most.
         ordered = sorted(policies, key=POLICIES.index, reverse=True)
         running = {
-            policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue)
+            policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue, stop)
             for policy in ordered
         }
-        _relay(queue, list(running.values()), progress)
+        try:
+            _relay(queue, list(running.values()), progress)
+        finally:
+            stop.set()
         return [running[policy].result() for policy in policies]
 
 
@@ -136,7 +141,9 @@ def live_through(
         steps.measure(site, family_name, tick, now=now)
         decisions = steps.decide(site, family_name, tick, now=now)
         if decisions:
-            retrain(site, decisions, now=now)
+            # A retrain that fails is in the audit trail, and does not end the nights.
+            with suppress(TrainingError):
+                retrain(site, decisions, now=now)
         if refit_every is not None and tick - refitted >= refit_every:
             _refit(site, family_name, tick, "refitted by the calendar", now=now)
             refitted = tick
@@ -231,14 +238,25 @@ def one_thread() -> None:
 
 
 def _live(
-    site: Site, family_name: str, start: datetime, end: datetime, policy: Policy, queue: Any
+    site: Site,
+    family_name: str,
+    start: datetime,
+    end: datetime,
+    policy: Policy,
+    queue: Any,
+    stop: Any,
 ) -> Outcome:
+    def progress(night: datetime) -> None:
+        if stop.is_set():
+            raise CancelledError
+        queue.put((policy, night))
+
     live_through(
         site,
         family_name,
         start,
         end,
-        progress=lambda night: queue.put((policy, night)),
+        progress=progress,
         refit_every=REFITS.get(policy),
     )
     return _outcome(site, site.family(family_name), start, end, policy)
@@ -249,8 +267,9 @@ def _relay(
 ) -> None:
     """Pass progress on until every policy is through; the first failure ends the waiting."""
     while not all(future.done() for future in running):
-        if any(future.done() and future.exception() for future in running):
-            return
+        for future in running:
+            if future.done():
+                future.result()
         try:
             progress(*queue.get(timeout=0.5))
         except Empty:

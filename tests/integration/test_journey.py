@@ -125,6 +125,16 @@ def test_a_simulation_tells_the_policies_apart(
     assert won[1] == "always"
 
 
+def test_a_retrain_that_fails_does_not_end_the_nights(world: World) -> None:
+    world.configure(retrain={"training": {"window": "P5D", "min_rows": 60}})
+    world.source("delete from items where night > '2026-01-19Z' and size > 11")
+    world.configure(performance={"min_labels": 5})
+    simulation.live_through(world.site, FAMILY, world.night(12), world.night(30))
+    assert "training" in world.codes()
+    [nights] = world.rows("select count(*) as published from nightshift.published")
+    assert nights.published == 19
+
+
 def test_an_unreachable_database_is_an_outage_and_not_an_empty_night(
     world: World, make_site: Callable[..., Site]
 ) -> None:
