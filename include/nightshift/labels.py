@@ -1,8 +1,8 @@
 """Fresh labels in, append-only, with two times. The only room that reads labels from sources.
 
 ``event_at`` is when the truth came about, ``known_at`` when we could know it. Of several labels of
-an entity the latest known wins; of those known at the same moment, the one stated last, then the
-greater text: never the one that happened to arrive last.
+an entity that are known, the one wins that the source says became known last, however late it
+reached us. Where it says so of several, the one that reached us last wins, then the greater text.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def collect(
 def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | None:
     """A sentence where labels have stopped arriving; None where they have not.
 
-    They have when no label became known for ``labels.silent_after``, although predictions are there
-    that should have got theirs in that time.
+    They have when no label became known for ``labels.silent_after``, although predictions matured
+    in that time and have none.
     """
     quiet_since = as_of - family.labels.silent_after
     with database.transaction() as tx:
@@ -157,8 +157,8 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
     last = f"since {row.known_at:%Y-%m-%d %H:%M}Z" if row.known_at else "ever"
     return (
         f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
-        f" have returned some of {row.predictions} predictions that are older than"
-        f" labels.maturity. Look at the source {family.source.connection!r}"
+        f" have returned labels for {row.predictions} predictions that are older than"
+        f" labels.maturity and have none. Look at the source {family.source.connection!r}"
     )
 
 
@@ -199,10 +199,10 @@ def plot(found: Arrivals, family: ModelFamily, file: Path) -> None:
         of_class = [arrival.by_class.get(name, math.nan) for arrival in told]
         axes.plot(days, of_class, style, color="#555555", label=f"of class {name}, if it came")
     configured = family.labels.maturity / timedelta(days=1)
-    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {configured:g} days")
+    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {_days(configured)}")
     if found.proposed is not None:
         proposed = found.proposed / timedelta(days=1)
-        label = f"proposed, {proposed:g} days"
+        label = f"proposed, {_days(proposed)}"
         axes.axvline(proposed, color="#999999", linestyle="--", label=label)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("days after the night")
@@ -240,7 +240,7 @@ def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | Non
     if ever is None or proposed is None:
         return (
             f"no published night is {max(HORIZONS)} days old yet, or none has labels, so no"
-            f" maturity can be proposed; labels.maturity is {configured:g} days"
+            f" maturity can be proposed; labels.maturity is {_days(configured)}"
         )
     days = proposed.days
     advice = (
@@ -252,8 +252,12 @@ def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | Non
     )
     return (
         f"{ever:.1%} of predictions get a label, and {NEARLY_ALL:.0%} of those have it after"
-        f" {days} days: {advice}"
+        f" {_days(days)}: {advice}"
     )
+
+
+def _days(number: float) -> str:
+    return "1 day" if number == 1 else f"{number:g} days"
 
 
 def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime:
@@ -286,22 +290,31 @@ def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     wanted = ["entity_id", "value", "event_at", "known_at"]
     if family.labels.per == "entity_and_as_of":
         wanted.append("as_of")
-    missing = [name for name in wanted if name not in table.schema.names]
-    if missing:
+    wrong = [name for name in wanted if table.schema.names.count(name) != 1]
+    if wrong:
         raise SourceError(
-            f"{family.family}: {file} does not return {', '.join(missing)};"
-            f" it returns {', '.join(table.schema.names)}, and must return {', '.join(wanted)}"
+            f"{family.family}: {file} returns {', '.join(table.schema.names)}; it must return"
+            f" {', '.join(wanted)}, each once (missing or repeated: {', '.join(wrong)})"
         )
-    for name in ("event_at", "known_at"):
+    for name in (name for name in wanted if name != "value"):
         kind = table.schema.field(name).type
-        if not pa.types.is_timestamp(kind) or kind.tz is None:
-            raise SourceError(f"{family.family}: {file}: {name} is {kind}, not timestamptz")
-    for name in ("entity_id", "event_at", "known_at"):
+        accepted = _is_text(kind) if name == "entity_id" else _is_moment(kind)
+        if not accepted:
+            needed = "text" if name == "entity_id" else "timestamptz"
+            raise SourceError(f"{family.family}: {file}: {name} is {kind}, not {needed}; cast it")
         if table[name].null_count:
             raise LabelsError(
                 f"{family.family}: {file}: {table[name].null_count} labels have no {name};"
                 " leave such rows out in the query"
             )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
 def _answers(found: pa.Table, family: ModelFamily) -> pa.ChunkedArray | pa.Array:
@@ -314,15 +327,23 @@ def _values(values: pa.ChunkedArray, family: ModelFamily) -> pa.ChunkedArray:
     """Labels as text: a number, ``0`` or ``1``, or the class."""
     try:
         if family.task == "regression":
-            return values.cast(pa.float64()).cast(pa.string())
+            return _finite(values).cast(pa.string())
         if family.task == "binary_classification":
             return _zero_or_one(values).cast(pa.string())
         return values.cast(pa.string())
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise LabelsError(
             f"{family.family}: {family.folder / 'labels.sql'}: value does not fit"
             f" {family.task}: {error}"
         ) from error
+
+
+def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    numbers = values.cast(pa.float64())
+    other = numbers.filter(pc.invert(pc.is_finite(numbers)))
+    if len(other):
+        raise pa.ArrowInvalid(f"labels are finite numbers, found {other[0]}")
+    return numbers
 
 
 def _zero_or_one(values: pa.ChunkedArray) -> pa.ChunkedArray:

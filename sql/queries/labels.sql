@@ -52,7 +52,7 @@ ordered as (
         from nightshift.labels l
         where l.family = cast(:family as text) and l.entity_id in (select entity_id from placed)
     ) labels
-    window o as (partition by entity_id, answers order by known_at, stated_at, value collate "C")
+    window o as (partition by entity_id, answers order by stated_at, known_at, value collate "C")
 )
 select (select count(*) from placed) as added,
        (select count(*) from placed where late) as late,
@@ -71,25 +71,31 @@ values
      cast(:contradictions as bigint), cast(:late as bigint), cast(:collected_at as timestamptz));
 
 -- name: silence
--- When the newest label known by as_of became known, and how many published predictions of the nights in (start, end] wait.
+-- When the newest label known by as_of became known, and how many published predictions of the nights in (start, end] have none.
 select (select max(known_at) from nightshift.labels
         where family = :family and known_at <= cast(:as_of as timestamptz)) as known_at,
-       (select coalesce(sum(b.row_count), 0)::bigint
-        from nightshift.published p join nightshift.batches b using (batch_id)
+       (select count(*)
+        from nightshift.published p join nightshift.prediction_rows r using (batch_id)
         where p.family = :family and p.as_of > cast(:start as timestamptz)
-          and p.as_of <= cast(:end as timestamptz)) as predictions;
+          and p.as_of <= cast(:end as timestamptz)
+          and not exists (
+            select from nightshift.labels l
+            where l.family = p.family and l.entity_id = r.entity_id
+              and (l.answers is null or l.answers = p.as_of)
+              and l.known_at <= cast(:as_of as timestamptz))) as predictions;
 
 -- name: arrivals
 -- By night, by days until the first label was known (null: none yet) and by latest label: how many published predictions.
 select p.as_of,
-       cast(ceil(greatest(extract(epoch from l.known_at - p.as_of), 0) / 86400) as int) as days,
+       case when l.known_at is not null  -- greatest would take null for 0
+            then cast(ceil(greatest(extract(epoch from l.known_at - p.as_of), 0) / 86400) as int) end as days,
        case when cast(:by_class as boolean) then l.value end as value,
        count(*) as predictions
 from nightshift.published p
 join nightshift.prediction_rows r using (batch_id)
 left join lateral (
     select min(l.known_at) as known_at,
-           (array_agg(l.value order by l.known_at desc, l.stated_at desc, l.value collate "C" desc))[1] as value
+           (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1] as value
     from nightshift.labels l
     where l.family = p.family
       and l.entity_id = r.entity_id

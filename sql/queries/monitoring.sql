@@ -13,7 +13,7 @@ left join lateral (
       and l.entity_id = r.entity_id
       and (l.answers is null or l.answers = b.as_of)
       and l.known_at <= cast(:known_by as timestamptz)
-    order by l.known_at desc, l.stated_at desc, l.value collate "C" desc
+    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
     limit 1
 ) l on true
 where p.family = :family

@@ -16,7 +16,7 @@ from nightshift.labels
 where family = :family
   and known_at > cast(:start as timestamptz)
   and known_at <= cast(:known_by as timestamptz)
-order by entity_id, answers, known_at desc, stated_at desc, value collate "C" desc;
+order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
 
 -- name: append_comparison
 -- Store a comparison; the first one of a challenger stays.
