@@ -127,12 +127,33 @@ class Features(Section):
         return self
 
 
+class Search(Section):
+    """scikit-learn's own search over the parameters of ``build``, which may choose anything.
+
+    ``space`` lists the values of each parameter. ``tries`` bounds a random search. Folds are
+    ordered by time; what is not tried within ``budget`` is left untried.
+    """
+
+    method: Literal["grid", "random", "halving"] = "grid"
+    space: dict[str, Annotated[list[Any], Field(min_length=1)]]
+    tries: Annotated[int, Field(ge=1)] = 20
+    folds: Annotated[int, Field(ge=2)] = 4
+    budget: Duration = timedelta(minutes=30)
+
+    @model_validator(mode="after")
+    def _something_to_choose(self) -> Search:
+        if all(len(values) < 2 for values in self.space.values()):
+            raise ValueError("space leaves nothing to choose; list two values of a parameter")
+        return self
+
+
 class Estimator(Section):
     """``build`` is ``<module>.<function>`` in the family's folder and returns a Pipeline."""
 
     build: Annotated[str, Field(pattern=_FUNCTION)] = "estimator.build"
     params: dict[str, Any] = {}
     seed: int = 0
+    search: Search | None = None
 
 
 class Schedule(Section):
@@ -310,14 +331,33 @@ class When(Section):
 
 
 class Training(Section):
-    """Which nights a challenger learns from: ``window`` before the holdout.
+    """Which nights a challenger learns from: ``window`` before the holdout, and by ``policy`` more.
 
-    With fewer labelled rows than ``min_rows`` nothing is trained; by default as many as
-    ``performance.min_labels``.
+    ``mix`` adds a seeded sample of the nights of ``past`` before the window, so that it makes up
+    ``share`` of the rows. ``same_season`` adds the matching weeks of ``years`` earlier years: the
+    window itself and as long again after it. ``incremental`` goes on from the champion with
+    ``partial_fit`` on the nights it has not learnt from. With fewer labelled rows than ``min_rows``
+    nothing is trained; by default as many as ``performance.min_labels``.
     """
 
+    policy: Literal["window", "mix", "same_season", "incremental"] = "window"
     window: Duration
+    past: Duration | None = None
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    years: Annotated[int, Field(ge=1)] | None = None
     min_rows: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _what_the_policy_needs(self) -> Training:
+        needs = {"mix": ("past", "share"), "same_season": ("years",)}.get(self.policy, ())
+        given = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
+        missing = [name for name in needs if name not in given]
+        if missing:
+            raise ValueError(f"policy {self.policy} needs {' and '.join(missing)}")
+        idle = [name for name in given if name not in needs]
+        if idle:
+            raise ValueError(f"{', '.join(idle)} means nothing to the policy {self.policy}")
+        return self
 
 
 class Retrain(Section):
@@ -439,13 +479,28 @@ class Notifier(Section):
 
 
 class Promotion(Section):
-    """The proof a challenger owes: a paired test on nights neither model was trained on."""
+    """The proof a challenger owes: a paired test on nights neither model was trained on.
+
+    The lower bound of the difference, at ``confidence``, must lie above ``margin``, on at least
+    ``min_rows`` rows, with no slice significantly worse by more than ``max_slice_drop``. Winning
+    more than the share ``too_good`` of what the champion falls short of perfection is held for a
+    person: it looks like a leak. With ``shadow`` the challenger then scores beside the champion for
+    so long, with ``approval: human`` a person answers within ``response_timeout``. For the time of
+    ``probation`` a new champion that proves worse than its predecessor is rolled back. The last
+    ``keep_versions`` champions of a model stay loadable.
+    """
 
     holdout: Duration
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    margin: float = 0.0
+    margin: Annotated[float, Field(ge=0)] = 0.0
     min_rows: Annotated[int, Field(ge=2)] = 500
-    approval: Literal["automatic"] = "automatic"
+    max_slice_drop: Annotated[float, Field(ge=0)] | None = None
+    too_good: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    shadow: Duration | None = None
+    approval: Literal["automatic", "human"] = "automatic"
+    response_timeout: Duration = timedelta(days=1)
+    probation: Duration | None = timedelta(days=14)
+    keep_versions: Annotated[int, Field(ge=1)] = 10
 
 
 class ModelFamily(Section):

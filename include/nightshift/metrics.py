@@ -22,7 +22,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -87,6 +87,13 @@ def outcomes(rows: pd.DataFrame, task: Task) -> Outcomes:
             rows["value"].to_numpy(dtype=object), score, rows["label"].to_numpy(dtype=object)
         )
     return Outcomes(rows["value"].to_numpy(dtype=np.float64), score)
+
+
+def perfect(metric: str, task: Task, known: Outcomes) -> float | None:
+    """A metric on the same rows if every prediction were the truth; None where it is undefined."""
+    if task == "multiclass_classification":
+        return value(metric, task, Outcomes(known.truth, np.ones(len(known)), known.truth))
+    return value(metric, task, replace(known, score=known.truth))
 
 
 def estimate(

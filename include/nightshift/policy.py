@@ -8,7 +8,7 @@ a retrain then passes the cooldown, the labels learnt from already, and the budg
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
@@ -286,16 +286,45 @@ def _words(rule: GroupRule, members: int) -> str:
 
 
 def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_id: int) -> Decision:
-    """Whether a challenger replaces the champion: only on proof, never on a draw."""
+    """Whether a challenger replaces the champion: only on proof, never on a draw.
+
+    Returns
+    -------
+    Decision
+        ``reject`` without proof; ``hold`` where a person must look, or is to be asked; ``shadow``
+        where the challenger must go on proving itself; else ``promote``.
+    """
     kind, rule, reason = _verdict(comparison, promotion)
-    inputs = {
-        "challenger_version": comparison.challenger_version,
-        "champion_version": comparison.champion_version,
-        "rows": comparison.row_count,
-        "difference": comparison.difference,
-        "low": comparison.low,
-    }
-    return Decision(model_id, kind, rule, reason, as_of, inputs)
+    return Decision(model_id, kind, rule, reason, as_of, _evidence(comparison))
+
+
+def evidence(comparison: Comparison, verdict: Decision) -> str:
+    """What a person sees who is asked whether a challenger may serve, in Markdown."""
+    lines = [f"**{verdict.rule}**: {verdict.reason}", ""]
+    lines += ["| candidate | value | difference | at least |", "|---|---|---|---|"]
+    lines += [
+        f"| version {c.number} ({c.kind}) | {_figure(c.value)} | {_figure(c.difference)}"
+        f" | {_figure(c.low)} |"
+        for c in comparison.candidates
+    ]
+    if comparison.slices:
+        lines += ["", "| slice | rows | difference | at most |", "|---|---|---|---|"]
+        lines += [
+            f"| {s.slice} | {s.rows} | {_figure(s.difference)} | {_figure(s.high)} |"
+            for s in comparison.slices
+        ]
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _evidence(comparison: Comparison) -> dict[str, Any]:
+    """The figures of a comparison, as they are stored with the decision."""
+    figures = asdict(comparison)
+    del figures["reference"], figures["decision_id"]
+    return figures
 
 
 def describe(measurement: Measurement) -> str:
@@ -320,20 +349,110 @@ def describe(measurement: Measurement) -> str:
 def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
     if comparison.champion_version is None:
         return "promote", "unopposed", "the first version of this model has nobody to beat"
+    if comparison.unscorable is not None:
+        return "hold", "unscorable", f"the champion cannot score: {comparison.unscorable}"
+    objection = (
+        _no_proof(comparison, promotion)
+        or _border_objection(comparison)
+        or _slice_objection(comparison, promotion)
+    )
+    if objection is not None:
+        return "reject", *objection
+    told, suspicion = compared(comparison), _suspicion(comparison, promotion)
+    if suspicion is not None:
+        return "hold", "too_good", f"{told}, but {suspicion}"
+    if promotion.shadow is not None:
+        days = promotion.shadow.total_seconds() / 86400
+        return "shadow", "proof", f"{told}; it scores beside the champion for {days:g} days"
+    return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
+
+
+def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:
+    """What becomes of a challenger that has proved itself: it serves, or a person is asked."""
+    if promotion.approval == "human":
+        return "hold", "approval", f"{told}; a person is asked"
+    return "promote", "proof", told
+
+
+def _no_proof(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
     if comparison.row_count < promotion.min_rows:
         found = f"the holdout has {comparison.row_count} labelled rows"
-        return "reject", "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
+        return "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
     if comparison.difference is None or comparison.low is None:
-        return "reject", "undefined", f"{comparison.metric} is undefined on the holdout"
-    figures = (
-        f"on {comparison.row_count} later rows the challenger's {comparison.metric} is"
-        f" {comparison.challenger_value:.4g} against {comparison.champion_value:.4g}:"
-        f" better by {comparison.difference:.3g}, at least {comparison.low:.3g}"
-        f" with {promotion.confidence:.0%} confidence"
+        return "undefined", f"{comparison.metric} is undefined on the holdout"
+    if comparison.low <= promotion.margin:
+        return "no_proof", f"{compared(comparison)}, not above the margin {promotion.margin:g}"
+    return None
+
+
+def compared(comparison: Comparison) -> str:
+    """What a comparison found, in one sentence with its figures."""
+    winner = next(
+        (c for c in comparison.candidates if c.version_id == comparison.challenger_version), None
     )
-    if comparison.low > promotion.margin:
-        return "promote", "proof", f"{figures}, above the margin {promotion.margin:g}"
-    return "reject", "no_proof", f"{figures}, not above the margin {promotion.margin:g}"
+    who = (
+        f"the earlier champion, version {winner.number}, has a"
+        if winner is not None and winner.kind == "earlier"
+        else "the challenger's"
+    )
+    said = (
+        f"on {comparison.row_count} later rows {who} {comparison.metric}"
+        f"{' of' if winner is not None and winner.kind == 'earlier' else ' is'}"
+        f" {comparison.challenger_value:.4g} against {comparison.champion_value:.4g}"
+    )
+    if comparison.difference is None or comparison.low is None or comparison.confidence is None:
+        return said
+    return (
+        f"{said}: better by {comparison.difference:.3g}, at least {comparison.low:.3g} with"
+        f" {comparison.confidence:.3g} confidence"
+    )
+
+
+def _border_objection(comparison: Comparison) -> tuple[str, str] | None:
+    cases = comparison.border_cases
+    if cases is None or cases.champion_value is None:
+        return None
+    if cases.challenger_value is not None and cases.challenger_value >= cases.champion_value:
+        return None
+    worth = "nothing" if cases.challenger_value is None else f"{cases.challenger_value:.4g}"
+    told = (
+        f"on the {cases.rows} border cases it is worth {worth} against {cases.champion_value:.4g}"
+    )
+    return "border_cases", told
+
+
+def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
+    if promotion.max_slice_drop is None:
+        return None
+    worse = [
+        (part.high, part.difference, part.slice)
+        for part in comparison.slices
+        if part.high is not None
+        and part.difference is not None
+        and part.high < -promotion.max_slice_drop
+    ]
+    if not worse:
+        return None
+    high, difference, name = min(worse)
+    return "slice", (
+        f"{compared(comparison)}, but on {name} it is worse by {-difference:.3g}, at least"
+        f" {-high:.3g}, which is more than max_slice_drop {promotion.max_slice_drop:g}"
+    )
+
+
+def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
+    """A leap towards perfection: either luck, or something that should not have been known."""
+    assert comparison.difference is not None
+    assert comparison.champion_value is not None
+    if promotion.too_good is None or comparison.perfect is None:
+        return None
+    room = comparison.perfect - comparison.champion_value
+    if room <= 0 or comparison.difference <= promotion.too_good * room:
+        return None
+    return (
+        f"that is {comparison.difference / room:.0%} of what the champion falls short of"
+        " perfection: look for a leak (promotion.too_good)"
+    )
 
 
 def _decision(

@@ -30,7 +30,9 @@ from typing import Any, ClassVar, Literal
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
-DecisionKind = Literal["keep", "alert", "hold", "defer", "retrain", "promote", "reject"]
+DecisionKind = Literal[
+    "keep", "alert", "hold", "defer", "retrain", "promote", "reject", "shadow", "rollback"
+]
 Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]
 
@@ -335,15 +337,56 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A version that could replace the champion, on the rows of the comparison.
+
+    ``difference`` is candidate minus champion in the metric, greater is better; ``low`` is its
+    one-sided lower bound. ``kind`` is ``trained`` or ``earlier`` (a champion of the past).
+    """
+
+    version_id: int
+    number: int
+    kind: Literal["trained", "earlier"]
+    value: float | None
+    difference: float | None = None
+    low: float | None = None
+
+
+@dataclass(frozen=True)
+class SliceDifference:
+    """The paired difference on the rows with one value of a column, as ``column=value``.
+
+    ``high`` is its one-sided upper bound; None where it cannot be told.
+    """
+
+    slice: str
+    rows: int
+    difference: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class BorderCases:
+    """The family's frozen border cases: what champion and challenger are worth on them."""
+
+    rows: int
+    champion_value: float | None
+    challenger_value: float | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Champion and challenger on the same later rows that neither was trained on.
 
     ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
-    one-sided lower bound at the family's ``confidence``. ``champion_version`` is None for a first
-    model, which is unopposed. ``reference`` is what the challenger is worth on these rows, by
-    metric, with the distribution of its scores.
+    one-sided lower bound at ``confidence``, the family's, shared among the ``candidates`` of which
+    the challenger is the best. ``champion_version`` is None for a first model, which is unopposed.
+    ``unscorable`` says why the champion could not score the rows, ``perfect`` what the metric would
+    be if every prediction were the truth. ``reference`` is what the
+    challenger is worth on these rows, by metric, with the distribution of its scores.
     """
 
+    decision_id: int
     champion_version: int | None
     challenger_version: int
     metric: str
@@ -354,4 +397,10 @@ class Comparison:
     challenger_value: float | None
     difference: float | None
     low: float | None
+    confidence: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    slices: tuple[SliceDifference, ...] = ()
+    border_cases: BorderCases | None = None
+    unscorable: str | None = None
+    perfect: float | None = None
     reference: dict[str, Any] | None = None

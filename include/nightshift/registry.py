@@ -352,6 +352,12 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
     return _version(row) if row else None
 
 
+def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:
+    """The last versions of a model that have been champions and can still be loaded."""
+    rows = tx.rows("registry.earlier_champions", model_id=model_id, count=count)
+    return [_version(row) for row in rows]
+
+
 def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
     """The error that nobody serves at ``as_of``, with since when somebody does."""
     first = tx.one("registry.first_promotion", family=family.family).effective_from

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from nightshift import (
     alerting,
+    comparison,
     fleet,
     labels,
     monitoring,
@@ -23,12 +24,14 @@ from nightshift import (
     scoring,
     snapshots,
     training,
+    trials,
     validation,
 )
 from nightshift.config import Problem, Site, load_families
-from nightshift.database import Database, connect
+from nightshift.database import Database, Transaction, connect
 from nightshift.family import ModelFamily
 from nightshift.records import (
+    ArtifactRefused,
     Comparison,
     ConfigError,
     DatabaseError,
@@ -37,7 +40,7 @@ from nightshift.records import (
     SnapshotRejected,
     Version,
 )
-from nightshift.registry import Registry
+from nightshift.registry import LoadedVersion, Registry
 from nightshift.storage import Store
 
 BUDGET_NIGHT = timedelta(days=1)
@@ -326,15 +329,17 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
             )
         with database.transaction() as tx:
             serving = registry.champion(tx, version.model.model_id, now)
+            earlier = registry.earlier_champions(tx, version.model.model_id, comparison.EARLIER)
         versions = _registry(site)
-        comparison = training.compare(
+        compared = comparison.compare(
             family,
             rows[span],
             versions.load(version),
             versions.load(serving) if serving else None,
+            list(_loaded(versions, (one for one in earlier if one != serving))),
         )
         with database.transaction() as tx:
-            return training.register_comparison(tx, comparison, now=now)
+            return comparison.register(tx, compared, now=now)
 
     return _each(
         (_audited(site, v.model.family, _cutoff(v), now), partial(against_champion, v))
@@ -343,49 +348,73 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
 
 
 def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> list[int]:
-    """Promote the challengers of comparisons, or reject them; the decisions' ids.
+    """Promote the challengers of comparisons, reject them, try them longer, or ask a person.
 
-    What cannot be concluded is recorded and left out; where nothing can, the first error is raised.
+    Returns the decisions' ids. What cannot be concluded is recorded and left out; where nothing
+    can, the first error is raised.
     """
     database = connect(site.database_url)
     with database.transaction() as tx:
-        compared = [(i, training.comparison(tx, i)) for i in comparison_ids]
-        versions = {i: registry.version(tx, c.challenger_version) for i, c in compared}
+        compared = [(i, comparison.get(tx, i)) for i in comparison_ids]
+        asked = {i: registry.decision(tx, c.decision_id) for i, c in compared}
+        families = {i: registry.model_of(tx, asked[i].model_id).family for i, _ in compared}
     return _each(
         (
-            _audited(site, versions[i].model.family, _cutoff(versions[i]), now),
-            partial(_conclude, site, i, comparison, versions[i], now),
+            _audited(site, families[i], asked[i].as_of, now),
+            partial(_conclude, site, families[i], i, found, asked[i].as_of, now),
         )
-        for i, comparison in compared
+        for i, found in compared
     )
 
 
 def _conclude(
-    site: Site, comparison_id: int, comparison: Comparison, version: Version, now: datetime
+    site: Site,
+    family_name: str,
+    comparison_id: int,
+    compared: Comparison,
+    cutoff: datetime,
+    now: datetime,
 ) -> int:
-    cutoff, model_id = _cutoff(version), version.model.model_id
+    family = site.family(family_name)
     with connect(site.database_url).transaction() as tx:
-        family = site.family(version.model.family)
+        challenger = registry.version(tx, compared.challenger_version)
+        model_id = challenger.model.model_id
         subject = f"comparison {comparison_id}"
         done = registry.decided(tx, model_id, subject)
         if done is not None:
             return done
-        verdict = policy.judge(comparison, family.promotion, cutoff, model_id)
+        verdict = policy.judge(compared, family.promotion, cutoff, model_id)
         decision_id = registry.decide(tx, verdict, subject=subject, now=now)
         if verdict.kind == "promote":
-            first = comparison.champion_version is None
-            _registry(site).promote(
-                tx,
-                version,
-                instead_of=comparison.champion_version,
-                decision_id=decision_id,
-                # Later champions serve from now on, so that a night scored already is scored
-                # again by the same version; before the first there was none to disagree with.
-                effective_from=cutoff if first else now,
-                now=now,
-                reference=comparison.reference,
-            )
+            _promote(site, tx, compared, decision_id, cutoff, now)
+        elif verdict.kind == "shadow":
+            trials.begin_shadow(tx, family, compared, model_id, decision_id, now)
+        elif verdict.kind == "hold":
+            trials.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
         return decision_id
+
+
+def _promote(
+    site: Site,
+    tx: Transaction,
+    compared: Comparison,
+    decision_id: int,
+    cutoff: datetime,
+    now: datetime,
+) -> None:
+    """Make a challenger the champion, if the champion is still the one it has beaten."""
+    first = compared.champion_version is None
+    _registry(site).promote(
+        tx,
+        registry.version(tx, compared.challenger_version),
+        instead_of=compared.champion_version,
+        decision_id=decision_id,
+        # Later champions serve from now on, so that a night scored already is scored again by the
+        # same version; before the first there was none to disagree with.
+        effective_from=cutoff if first else now,
+        now=now,
+        reference=compared.reference,
+    )
 
 
 def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime) -> int:
@@ -499,6 +528,15 @@ def _training_rows(
     labels.collect(database, source, family, cutoff, now=now, since=learn.start)
     rows = training.labelled_rows(database, _store(site), family, learn, cutoff)
     return rows, learn, later
+
+
+def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:
+    """The versions that can be loaded: an earlier champion that cannot is no candidate."""
+    for version in wanted:
+        try:
+            yield versions.load(version)
+        except ArtifactRefused:
+            continue
 
 
 def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:

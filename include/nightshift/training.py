@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -13,24 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 import nightshift
 from nightshift import features, metrics, registry
 from nightshift.config import Problem
-from nightshift.database import Database, Transaction, as_json, queries
+from nightshift.database import Database, queries
 from nightshift.family import ModelFamily
 from nightshift.records import (
-    Comparison,
     ConfigError,
     Model,
     NightshiftError,
-    ScoringError,
     TrainingError,
 )
-from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
 
 LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
@@ -131,33 +127,6 @@ def fit(
                 f" rows of {learn}: {type(error).__name__}: {error}"
             ) from error
     return pipeline, _manifest(family, model, cutoff, learn, later, own)
-
-
-def compare(
-    family: ModelFamily, rows: Rows, challenger: LoadedVersion, champion: LoadedVersion | None
-) -> Comparison:
-    """Champion and challenger on the holdout that the challenger's manifest names.
-
-    Parameters
-    ----------
-    rows
-        Those of the family in the holdout, with labels known by the challenger's cutoff. Rows that
-        the champion was trained on are left out.
-    """
-    start, end = (datetime.fromisoformat(m) for m in challenger.version.manifest["holdout"])
-    own = rows.of(family, challenger.version.model)
-    if champion is not None:
-        start = max(start, datetime.fromisoformat(champion.version.manifest["training"][1]))
-        own = own.after(start)
-    return Comparison(
-        champion_version=champion.version.version_id if champion else None,
-        challenger_version=challenger.version.version_id,
-        metric=family.performance.metric,
-        holdout_start=start,
-        holdout_end=end,
-        row_count=len(own),
-        **_difference(family, own, challenger, champion),
-    )
 
 
 def labelled_rows(
@@ -299,84 +268,3 @@ def _manifest(
         "libraries": {name: installed_version(name) for name in LIBRARIES},
         "nightshift": nightshift.__version__,
     }
-
-
-def _difference(
-    family: ModelFamily, rows: Rows, challenger: LoadedVersion, champion: LoadedVersion | None
-) -> dict[str, Any]:
-    """Both values, their paired difference, and what the challenger is worth; None where untold."""
-    nothing = dict.fromkeys(("champion_value", "challenger_value", "difference", "low"))
-    if not len(rows):
-        return nothing
-    metric, task = family.performance.metric, family.task
-    told = _told(rows, challenger)
-    after = metrics.outcomes(told, task)
-    nothing |= {"challenger_value": metrics.value(metric, task, after)}
-    found = {**nothing, "reference": _reference(family, told)}
-    if champion is None or found["challenger_value"] is None:
-        return found
-    before = metrics.outcomes(_told(rows, champion), task)
-    paired = metrics.paired_difference(
-        metric, task, before, after,
-        confidence=family.promotion.confidence, nights=told["as_of"].to_numpy(),
-    )  # fmt: skip
-    if paired is None:
-        return found
-    old = metrics.value(metric, task, before)
-    return {**found, "champion_value": old, "difference": paired.value, "low": paired.low}
-
-
-def _reference(family: ModelFamily, told: pd.DataFrame) -> dict[str, Any]:
-    """What a version is worth on rows it was not trained on, and how its scores lie there."""
-    worth = {
-        metric: metrics.reference(metric, family.task, told)
-        for metric in family.performance.metrics
-    }
-    found: dict[str, Any] = {
-        "rows": len(told),
-        "metrics": {name: asdict(value) for name, value in worth.items() if value is not None},
-        "scores": features.histogram(told["score"].to_numpy()),
-    }
-    if family.task == "binary_classification":
-        found["calibration"] = _calibration(told)
-    return found
-
-
-def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:
-    """The share of ones by score, rising: the corners of an isotonic regression."""
-    truth = told["value"].to_numpy(dtype=np.float64)
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(told["score"], truth)
-    return {"score": fitted.X_thresholds_.tolist(), "share": fitted.y_thresholds_.tolist()}
-
-
-def _told(rows: Rows, model: LoadedVersion) -> pd.DataFrame:
-    """Columns ``as_of``, ``value``, ``score``, ``label`` of rows that a version has scored."""
-    try:
-        predicted = model.predict(rows.table)
-    except ScoringError as error:
-        raise TrainingError(f"{model}: the comparison failed: {error}") from error
-    return pd.DataFrame(
-        {
-            "as_of": rows.table["as_of"].to_pandas(),
-            "value": rows.value,
-            "score": predicted.score,
-            "label": predicted.label,
-        }
-    )
-
-
-def register_comparison(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
-    """Store a comparison; comparing a challenger again returns the first one's id."""
-    reference = None if comparison.reference is None else as_json(comparison.reference)
-    stored = {**asdict(comparison), "reference": reference}
-    tx.run("training.append_comparison", **stored, compared_at=now)
-    found: int = tx.one(
-        "training.find_comparison", challenger_version=comparison.challenger_version
-    ).comparison_id
-    return found
-
-
-def comparison(tx: Transaction, comparison_id: int) -> Comparison:
-    """The comparison of this id."""
-    row = tx.one("training.get_comparison", comparison_id=comparison_id)
-    return Comparison(**{name: getattr(row, name) for name in Comparison.__dataclass_fields__})

@@ -76,8 +76,8 @@ select (select max(known_at) from nightshift.labels
         where family = :family and known_at <= cast(:as_of as timestamptz)) as known_at,
        (select count(*)
         from nightshift.published p join nightshift.prediction_rows r using (batch_id)
-        where p.family = :family and p.as_of > cast(:start as timestamptz)
-          and p.as_of <= cast(:end as timestamptz)
+        where p.family = :family and r.role = 0
+          and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
           and not exists (
             select from nightshift.labels l
             where l.family = p.family and l.entity_id = r.entity_id
@@ -103,6 +103,7 @@ left join lateral (
       and l.known_at <= cast(:as_of as timestamptz)
 ) l on true
 where p.family = :family
+  and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:as_of as timestamptz)
 group by 1, 2, 3

@@ -17,6 +17,7 @@ left join lateral (
     limit 1
 ) l on true
 where p.family = :family
+  and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:end as timestamptz)
 order by b.as_of, r.entity_id;

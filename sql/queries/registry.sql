@@ -171,3 +171,16 @@ insert into nightshift.promotions
 values
     (:model_id, :seq, :version_id, :decision_id, :effective_from, :promoted_at, cast(:reference as jsonb))
 on conflict (model_id, seq) do nothing;
+
+-- name: earlier_champions
+-- Versions of a model that were champions once, the latest first.
+select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at
+from (
+    select version_id, max(seq) as seq from nightshift.promotions where model_id = :model_id group by version_id
+) once
+join nightshift.versions v using (version_id)
+join nightshift.models m on m.model_id = v.model_id
+where not exists (select from nightshift.collected_artifacts c where c.artifact_hash = v.artifact_hash)
+order by once.seq desc
+limit :count;

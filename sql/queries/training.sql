@@ -17,24 +17,3 @@ where family = :family
   and known_at > cast(:start as timestamptz)
   and known_at <= cast(:known_by as timestamptz)
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
-
--- name: append_comparison
--- Store a comparison; the first one of a challenger stays.
-insert into nightshift.comparisons
-    (challenger_version, champion_version, metric, holdout_start, holdout_end, row_count,
-     champion_value, challenger_value, difference, low, reference, compared_at)
-values
-    (:challenger_version, :champion_version, :metric, :holdout_start, :holdout_end, :row_count,
-     :champion_value, :challenger_value, :difference, :low, cast(:reference as jsonb), :compared_at)
-on conflict (challenger_version) do nothing;
-
--- name: find_comparison
--- The comparison of a challenger.
-select comparison_id from nightshift.comparisons where challenger_version = :challenger_version;
-
--- name: get_comparison
--- One comparison by its id.
-select challenger_version, champion_version, metric, holdout_start, holdout_end, row_count,
-       champion_value, challenger_value, difference, low, reference
-from nightshift.comparisons
-where comparison_id = :comparison_id;

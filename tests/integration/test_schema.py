@@ -13,7 +13,8 @@ VIEWS = ("predictions", "champions", "performance", "decisions", "signals", "mod
 APPEND_ONLY = (
     "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
     "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
-    "alerts", "alert_deliveries",
+    "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
+    "approvals", "answers",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (

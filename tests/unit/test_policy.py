@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -10,7 +11,18 @@ import pytest
 
 from nightshift import policy
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
-from nightshift.records import Comparison, Decision, Measurement, Shift, Standing, State, Vote
+from nightshift.records import (
+    BorderCases,
+    Candidate,
+    Comparison,
+    Decision,
+    Measurement,
+    Shift,
+    SliceDifference,
+    Standing,
+    State,
+    Vote,
+)
 
 NOW = datetime(2026, 11, 3, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -280,8 +292,66 @@ def test_verdicts(
 ) -> None:
     promotion = Promotion.model_validate({"holdout": "P7D", "margin": 0.5, "min_rows": 500})
     value = None if difference is None else -8.0
-    comparison = Comparison(
-        champion, 2, "r2", NOW - 9 * DAY, NOW - 2 * DAY, rows, value, value, difference, low
-    )
+    comparison = against(
+        champion_version=champion, row_count=rows, champion_value=value, challenger_value=value,
+        difference=difference, low=low,
+    )  # fmt: skip
     decision = policy.judge(comparison, promotion, NOW, model_id=1)
     assert (decision.kind, decision.rule) == (kind, rule)
+
+
+def against(**changes: Any) -> Comparison:
+    """A challenger that has proved itself against version 1, but for what ``changes`` say."""
+    proven = Comparison(
+        decision_id=7, champion_version=1, challenger_version=2, metric="neg_mean_absolute_error",
+        holdout_start=NOW - 9 * DAY, holdout_end=NOW - 2 * DAY, row_count=900,
+        champion_value=-8.0, challenger_value=-6.0, difference=2.0, low=1.0, confidence=0.95,
+        perfect=0.0,
+    )  # fmt: skip
+    return replace(proven, **changes)
+
+
+@pytest.mark.parametrize(
+    ("promotion", "found", "kind", "rule", "said"),
+    [
+        ({}, {}, "promote", "proof", "above the margin 0"),
+        ({}, {"unscorable": "no column x"}, "hold", "unscorable", "no column x"),
+        ({}, {"unscorable": "no column x", "row_count": 1}, "hold", "unscorable", "cannot score"),
+        (
+            {}, {"border_cases": BorderCases(12, -1.0, -1.5)},
+            "reject", "border_cases", "on the 12 border cases it is worth -1.5 against -1",
+        ),
+        ({}, {"border_cases": BorderCases(12, -1.0, -1.0)}, "promote", "proof", ""),
+        ({}, {"border_cases": BorderCases(12, -1.0, None)}, "reject", "border_cases", "nothing"),
+        (
+            {"max_slice_drop": 0.5}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)},
+            "reject", "slice", "on origin=JFK it is worse by 1, at least 0.6, which is more than",
+        ),
+        (
+            {"max_slice_drop": 0.5}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.4),)},
+            "promote", "proof", "",
+        ),
+        ({}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)}, "promote", "proof", ""),
+        ({}, {"difference": 4.1}, "hold", "too_good", "51% of what the champion falls short"),
+        ({"too_good": None}, {"difference": 4.1}, "promote", "proof", ""),
+        ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
+        ({"approval": "human"}, {}, "hold", "approval", "a person is asked"),
+        ({"approval": "human"}, {"low": 0.0}, "reject", "no_proof", ""),
+        ({"approval": "human"}, {"champion_version": None}, "promote", "unopposed", ""),
+    ],
+)  # fmt: skip
+def test_what_stands_between_proof_and_promotion(
+    promotion: dict[str, Any], found: dict[str, Any], kind: str, rule: str, said: str
+) -> None:
+    gate = Promotion.model_validate({"holdout": "P7D", "min_rows": 500, **promotion})
+    decision = policy.judge(against(**found), gate, NOW, model_id=1)
+    assert (decision.kind, decision.rule) == (kind, rule)
+    assert said in decision.reason
+
+
+def test_an_earlier_champion_is_told_as_one() -> None:
+    won = against(candidates=(Candidate(2, 4, "earlier", -6.0, 2.0, 1.0),))
+    assert policy.compared(won) == (
+        "on 900 later rows the earlier champion, version 4, has a neg_mean_absolute_error of -6"
+        " against -8: better by 2, at least 1 with 0.95 confidence"
+    )
