@@ -41,7 +41,7 @@ MODEL: dict[str, Any] = {
         "cooldown": "P3D",
         "training": {"window": "P5D"},
     },
-    # A line without noise: whoever has learnt the new one is perfect, which elsewhere is suspicious.
+    # A line without noise: who has learnt the new one is perfect, which elsewhere is suspicious.
     "promotion": {"holdout": "P2D", "min_rows": 20, "too_good": None},
 }
 FEATURES = """
