@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format bench bench-policy compile clean
+.PHONY: help demo up down test check format bench bench-policy bench-gate compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(INSTALLED)  ## Measure how many rows a second each step makes
 
 bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, and how often it is wrong
 	$(PY) -m bench.policy
+
+bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
+	$(PY) -m bench.gate
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))

@@ -88,11 +88,13 @@ def compare(
     if not len(own):
         return empty
     trained = _told(family, own, challenger)
+    truth = metrics.outcomes(trained.rows, family.task)
     unopposed = replace(
         empty,
         challenger_value=trained.value,
         candidates=(_candidate(trained, "trained"),),
-        perfect=metrics.perfect(metric, family.task, metrics.outcomes(trained.rows, family.task)),
+        perfect=metrics.perfect(metric, family.task, truth),
+        baseline=metrics.baseline(metric, family.task, truth),
         reference=reference(family, trained.rows),
     )
     if champion is None:

@@ -14,6 +14,8 @@ and the bootstrap draws nights.
    receiver operating characteristic curves", Biometrics 44.
 .. [2] Cameron, Miller (2015), "A practitioner's guide to cluster-robust inference", Journal of
    Human Resources 50.
+.. [3] Imbens, Kolesár (2016), "Robust standard errors in small samples: some practical advice",
+   Review of Economics and Statistics 98.
 """
 
 from __future__ import annotations
@@ -94,6 +96,20 @@ def perfect(metric: str, task: Task, known: Outcomes) -> float | None:
     if task == "multiclass_classification":
         return value(metric, task, Outcomes(known.truth, np.ones(len(known)), known.truth))
     return value(metric, task, replace(known, score=known.truth))
+
+
+def baseline(metric: str, task: Task, known: Outcomes) -> float | None:
+    """A metric on the same rows if every prediction were the same; None where it is undefined.
+
+    The same is the mean of the truth, or its commonest class.
+    """
+    if task != "multiclass_classification":
+        same = np.full(len(known), known.truth.mean())
+        return value(metric, task, replace(known, score=same))
+    classes, counts = np.unique(known.truth, return_counts=True)
+    common = np.full(len(known), classes[counts.argmax()])
+    share = np.full(len(known), counts.max() / len(known))
+    return value(metric, task, Outcomes(known.truth, share, common))
 
 
 def estimate(
@@ -434,7 +450,9 @@ def _reach(
         return error, float(norm.ppf(tail)) * error
     pulls = np.bincount(units, weights=influence)
     error = math.sqrt(len(pulls) / (len(pulls) - 1) * float((pulls**2).sum())) / size
-    return error, float(t.ppf(tail, len(pulls) - 1)) * error
+    # A degree of freedom fewer than nights have: they differ in size and skew, and a bound that is a
+    # little too near would promote equals more often than the confidence says, see [3].
+    return error, float(t.ppf(tail, len(pulls) - 2)) * error
 
 
 def _bootstrap(size: int, units: Array | None, statistic: Callable[[Array], float | None]) -> Array:

@@ -17,6 +17,9 @@ from nightshift.records import Comparison, Decision, DecisionKind, Measurement, 
 
 CALENDAR, ON_DEMAND, FIRST_MODEL = "calendar", "on_demand", "first_model"
 
+ALL_BUT_PERFECT = 0.98
+"""Who wins more than this of what a constant guess falls short of perfection has seen the truth."""
+
 
 @dataclass(frozen=True)
 class Ballot:
@@ -348,7 +351,7 @@ def describe(measurement: Measurement) -> str:
 
 def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
     if comparison.champion_version is None:
-        return "promote", "unopposed", "the first version of this model has nobody to beat"
+        return _unopposed(comparison, promotion)
     if comparison.unscorable is not None:
         return "hold", "unscorable", f"the champion cannot score: {comparison.unscorable}"
     objection = (
@@ -365,6 +368,15 @@ def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind
         days = promotion.shadow.total_seconds() / 86400
         return "shadow", "proof", f"{told}; it scores beside the champion for {days:g} days"
     return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
+
+
+def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
+    told = "the first version of this model has nobody to beat"
+    suspicion = _suspicion(comparison, promotion)
+    if suspicion is None:
+        return "promote", "unopposed", told
+    worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
+    return "hold", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
 
 
 def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:
@@ -442,17 +454,26 @@ def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str,
 
 def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
     """A leap towards perfection: either luck, or something that should not have been known."""
-    assert comparison.difference is not None
-    assert comparison.champion_value is not None
     if promotion.too_good is None or comparison.perfect is None:
         return None
-    room = comparison.perfect - comparison.champion_value
-    if room <= 0 or comparison.difference <= promotion.too_good * room:
-        return None
-    return (
-        f"that is {comparison.difference / room:.0%} of what the champion falls short of"
-        " perfection: look for a leak (promotion.too_good)"
+    leaps = (
+        ("the champion", comparison.champion_value, promotion.too_good),
+        ("guessing the same for all", comparison.baseline, ALL_BUT_PERFECT),
     )
+    for whom, before, most in leaps:
+        share = _share_won(before, comparison.challenger_value, comparison.perfect)
+        if share is not None and share > most:
+            return (
+                f"that wins {share:.0%} of what {whom} falls short of perfection: look for a leak"
+                " (promotion.too_good)"
+            )
+    return None
+
+
+def _share_won(before: float | None, after: float | None, perfect: float) -> float | None:
+    if before is None or after is None or perfect <= before:
+        return None
+    return (after - before) / (perfect - before)
 
 
 def _decision(

@@ -382,8 +382,8 @@ class Comparison:
     one-sided lower bound at ``confidence``, the family's, shared among the ``candidates`` of which
     the challenger is the best. ``champion_version`` is None for a first model, which is unopposed.
     ``unscorable`` says why the champion could not score the rows, ``perfect`` what the metric would
-    be if every prediction were the truth. ``reference`` is what the
-    challenger is worth on these rows, by metric, with the distribution of its scores.
+    be if every prediction were the truth, ``baseline`` if all were the same. ``reference`` is what
+    the challenger is worth on these rows, by metric, with the distribution of its scores.
     """
 
     decision_id: int
@@ -403,4 +403,5 @@ class Comparison:
     border_cases: BorderCases | None = None
     unscorable: str | None = None
     perfect: float | None = None
+    baseline: float | None = None
     reference: dict[str, Any] | None = None

@@ -311,6 +311,9 @@ def against(**changes: Any) -> Comparison:
     return replace(proven, **changes)
 
 
+FIRST = {"champion_version": None, "champion_value": None, "difference": None, "low": None}
+
+
 @pytest.mark.parametrize(
     ("promotion", "found", "kind", "rule", "said"),
     [
@@ -332,12 +335,27 @@ def against(**changes: Any) -> Comparison:
             "promote", "proof", "",
         ),
         ({}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)}, "promote", "proof", ""),
-        ({}, {"difference": 4.1}, "hold", "too_good", "51% of what the champion falls short"),
-        ({"too_good": None}, {"difference": 4.1}, "promote", "proof", ""),
+        (
+            {}, {"challenger_value": -3.9, "difference": 4.1},
+            "hold", "too_good", "that wins 51% of what the champion falls short of perfection",
+        ),
+        ({"too_good": None}, {"challenger_value": -3.9}, "promote", "proof", ""),
+        (
+            {}, {"champion_value": -0.03, "challenger_value": -0.02, "baseline": -8.0},
+            "hold", "too_good", "100% of what guessing the same for all falls short",
+        ),
+        (
+            {}, {**FIRST, "challenger_value": -0.1, "baseline": -8.0},
+            "hold", "too_good", "-0.1 is suspicious: that wins 99%",
+        ),
+        (
+            {}, {**FIRST, "challenger_value": -1.0, "baseline": -8.0},
+            "promote", "unopposed", "nobody to beat",
+        ),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
         ({"approval": "human"}, {}, "hold", "approval", "a person is asked"),
         ({"approval": "human"}, {"low": 0.0}, "reject", "no_proof", ""),
-        ({"approval": "human"}, {"champion_version": None}, "promote", "unopposed", ""),
+        ({"approval": "human"}, FIRST, "promote", "unopposed", ""),
     ],
 )  # fmt: skip
 def test_what_stands_between_proof_and_promotion(
