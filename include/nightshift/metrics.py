@@ -450,7 +450,7 @@ def _reach(
         return error, float(norm.ppf(tail)) * error
     pulls = np.bincount(units, weights=influence)
     error = math.sqrt(len(pulls) / (len(pulls) - 1) * float((pulls**2).sum())) / size
-    # A degree of freedom fewer than nights have: they differ in size and skew, and a bound that is a
+    # One degree of freedom fewer than nights have: they differ in size and skew, and a bound a
     # little too near would promote equals more often than the confidence says, see [3].
     return error, float(t.ppf(tail, len(pulls) - 2)) * error
 
