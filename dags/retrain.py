@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from nightshift.family import ModelFamily
-from nightshift_airflow import runtime, wiring
+from nightshift_airflow import approvals, runtime, wiring
 from nightshift_airflow.runtime import now, site
 from nightshift_airflow.wiring import Pool, step
 
@@ -41,8 +41,10 @@ def retrain_dag(family: ModelFamily) -> None:
             return steps.conclude(site(family), comparison_ids, now=now())
 
         decision_ids = request()
-        concluded = conclude(compare(fit(decision_ids)))
-        wiring.alert_after(family, "retrain", concluded, decision_ids)
+        asked = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
+        told = wiring.alert_after(family, "retrain", asked, decision_ids, name="alert_asked")
+        answered = approvals.answer_after(family, asked)
+        wiring.alert_after(family, "retrain", [answered, *told], decision_ids)
 
 
 for loaded in wiring.families():

@@ -11,12 +11,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any, Literal
 
 from nightshift.database import Database, Transaction
 from nightshift.family import Cause, ModelFamily
 
-RunKind = Literal["score", "monitor", "retrain"]
+RunKind = Literal["score", "monitor", "retrain", "rollback"]
 
 NAMED = 10
 """How many models a message names; the others are counted."""
@@ -62,7 +63,7 @@ class Run:
     failed
         The names of its tasks that failed.
     decision_ids
-        In a retrain: the decisions that it carries out.
+        In a retrain, or a rollback: the decisions that it carries out.
     silence
         In a monitoring: a sentence if labels have been missing for too long.
     """
@@ -124,6 +125,9 @@ def _findings(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> 
         return _of_score(tx, family, run)
     if run.kind == "monitor":
         return _of_monitor(tx, family, run, now)
+    if run.kind == "rollback":
+        said = tx.rows("alerting.said", decision_ids=list(run.decision_ids))
+        return [*_turns(family, run, said), *_failed(tx, family, run)]
     return _of_retrain(tx, family, run)
 
 
@@ -145,7 +149,8 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
     decided = tx.rows("alerting.decided", family=family.family, subject=subject)
     breached = sorted((d for d in decided if _is_breach(d)), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
-    found = []
+    tried = tx.rows("alerting.tried", family=family.family, as_of=run.as_of)
+    found = _turns(family, run, tried)
     if breached:
         found.append(_breach(family, run, breached, len(decided)))
     if retrained:
@@ -164,15 +169,44 @@ def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]
     asked = [row for row in carried_out if row.subject.startswith("request ")]
     if asked:  # what a monitoring decided, its own run has told
         found.append(_retrain_started(family, run, as_of, asked, len(carried_out)))
+    waiting = [row for row in carried_out if row.approval_id and row.answer is None]
+    if waiting:
+        found.append(_waiting(family, run, as_of, waiting, len(carried_out)))
     kinds: tuple[tuple[Cause, str], ...] = (("promoted", "promote"), ("rejected", "reject"))
-    for cause, verdict in kinds:
-        concluded = [row for row in carried_out if row.verdict == verdict]
+    for (cause, verdict), by_a_person in product(kinds, (False, True)):
+        concluded = [
+            row
+            for row in carried_out
+            if row.verdict == verdict and (row.answer is not None) == by_a_person
+        ]
         if concluded:
-            found.append(_concluded(family, run, as_of, cause, concluded, len(carried_out)))
+            of = "answered" if by_a_person else ""
+            found.append(_concluded(family, run, as_of, cause, concluded, len(carried_out), of=of))
     unfinished = [row for row in carried_out if row.verdict is None]
     if unfinished:
         return [*found, _unfinished(tx, family, run, as_of, unfinished, len(carried_out))]
     return [*found, *_failed(tx, family, run)]
+
+
+def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Finding]:
+    """Versions that began to serve, or must not: after a shadow, on probation, by hand."""
+    kinds: tuple[tuple[str, Cause, str], ...] = (
+        ("promote", "promoted", "promoted"),
+        ("reject", "rejected", "rejected"),
+        ("hold", "approval", "approval wanted"),
+        ("rollback", "rolled_back", "rolled back"),
+    )
+    found = []
+    for kind, cause, what in kinds:
+        rows = [row for row in decided if row.kind == kind]
+        if not rows:
+            continue
+        named = _listed([row.model for row in rows])
+        told = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
+        if family.models is not None and len(rows) == 1:
+            told = f"{named}: {told}"
+        found.append(_about(run, cause, what, told, as_of=rows[0].as_of))
+    return found
 
 
 def _is_breach(decision: Any) -> bool:
@@ -267,15 +301,38 @@ def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> li
     return [Finding("missed_night", missed[-1].isoformat(), what, told)]
 
 
+def _waiting(
+    family: ModelFamily, run: Run, as_of: datetime, rows: Sequence[Any], of: int
+) -> Finding:
+    """Challengers that a person must approve, by the numbers of their approvals."""
+    what = "approval wanted"
+    if family.models is None:
+        told = "; ".join(
+            f"version {row.number} (approval {row.approval_id}): {row.verdict_reason}"
+            for row in rows
+        )
+    else:
+        what = f"approval of {len(rows)} of {of} challengers wanted"
+        told = _listed([f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows])
+    return _about(run, "approval", what, told, as_of=as_of)
+
+
 def _concluded(
-    family: ModelFamily, run: Run, as_of: datetime, cause: Cause, rows: Sequence[Any], of: int
+    family: ModelFamily,
+    run: Run,
+    as_of: datetime,
+    cause: Cause,
+    rows: Sequence[Any],
+    count: int,
+    *,
+    of: str = "",
 ) -> Finding:
     if family.models is None:
         told = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
-        return _about(run, cause, cause, told, as_of=as_of)
-    what = f"{len(rows)} of {of} challengers {cause}"
+        return _about(run, cause, cause, told, as_of=as_of, of=of)
+    what = f"{len(rows)} of {count} challengers {cause}"
     told = _listed([f"{row.model} ({_against(row)})" for row in rows])
-    return _about(run, cause, what, told, as_of=as_of)
+    return _about(run, cause, what, told, as_of=as_of, of=of)
 
 
 def _against(row: Any) -> str:
@@ -335,7 +392,7 @@ def _about(
 
 def _scope(cause: Cause, run: Run) -> str:
     """What sets runs about the same moment apart, where each has something of its own to tell."""
-    if run.kind == "retrain" and run.decision_ids:
+    if run.kind in ("retrain", "rollback") and run.decision_ids:
         listed = ",".join(map(str, sorted(run.decision_ids)))
         return f"decisions {hashlib.sha256(listed.encode()).hexdigest()[:12]}"
     return run.kind if cause == "failed" else ""

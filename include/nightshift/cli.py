@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +27,7 @@ from nightshift.records import NightshiftError
 if TYPE_CHECKING:
     from nightshift.database import Database
     from nightshift.reports import Line
+    from nightshift.training import Exclusion
 
 app = typer.Typer(
     help="Scores every row, every night; measures when the truth arrives; replaces on proof.",
@@ -45,6 +47,9 @@ AsOf = Annotated[
     typer.Option(help="A moment with its offset, 2026-11-03T02:00Z; the latest tick by default."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")]
+Approval = Annotated[int, typer.Argument(help="Its number: nightshift approvals lists them.")]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded with your name.")]
+By = Annotated[str | None, typer.Option(help="Who says so; you, as logged in, by default.")]
 
 
 def main() -> None:
@@ -262,6 +267,138 @@ def history(
         )  # fmt: skip
 
 
+@app.command()
+def reproduce(
+    model: Annotated[str, typer.Argument(help="A model, or family/model.")],
+    version: Annotated[int | None, typer.Option(help="Its number; the latest by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a version again from its manifest; exit code 1 where its bytes are not the same."""
+    from nightshift import reports, steps
+
+    with _reading().transaction() as tx:
+        model_id = reports.find_model(tx, model).model_id
+    found = steps.reproduce(local.site(), model_id, version)
+    if as_json:
+        _print_json(reports.as_data(found))
+    else:
+        console.print(found.sentence, highlight=False, soft_wrap=True, markup=False)
+    if not found.same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model, or family/model.")],
+    onnx: Annotated[Path, typer.Option(help="The file to write.")],
+    version: Annotated[int | None, typer.Option(help="Its number; the latest by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version as ONNX and compare it on its holdout; exit code 1 where they disagree."""
+    from nightshift import reports, steps
+
+    with _reading().transaction() as tx:
+        model_id = reports.find_model(tx, model).model_id
+    now = datetime.now(UTC)
+    found = steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
+    if as_json:
+        _print_json(reports.as_data(found))
+    else:
+        console.print(found.sentence, highlight=False, soft_wrap=True, markup=False)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def exclude(
+    family: Family,
+    entity: Annotated[str, typer.Argument(help="Its entity_id.")],
+    reason: Reason,
+    erase: Annotated[bool, typer.Option("--erase", help="For good.")] = False,
+    release: Annotated[bool, typer.Option("--release", help="Learn from it again.")] = False,
+    by: By = None,
+) -> None:
+    """Let nothing learn from an entity any more; by default until it is released."""
+    from nightshift import steps
+
+    if erase and release:
+        raise typer.BadParameter("--erase and --release contradict each other; write one of them")
+    state: Exclusion = "erased" if erase else "released" if release else "quarantined"
+    site, who = local.site(), by or getpass.getuser()
+    count = steps.exclude(site, family, entity, state, reason=reason, by=who, now=datetime.now(UTC))
+    console.print(
+        f"{family}: {entity} is {state}; {count} labels of it are known",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+
+
+@app.command()
+def approvals(as_json: AsJson = False) -> None:
+    """The challengers that wait for somebody's approval, the oldest first."""
+    from nightshift import reports, trials
+
+    with _reading().transaction() as tx:
+        found = trials.pending(tx)
+    if as_json:
+        _print_json([reports.as_data(one) for one in found])
+        return
+    for one in found:
+        console.print(
+            f"{one.approval_id}  {one.subject}  since {one.asked_at:%Y-%m-%d %H:%M}Z",
+            style="bold", highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+        console.print(f"   {one.headline}", highlight=False, soft_wrap=True, markup=False)
+    if not found:
+        console.print("nothing waits for approval")
+
+
+@app.command()
+def approve(approval: Approval, reason: Reason, by: By = None) -> None:
+    """Let a challenger serve, if the champion is still the one it was compared with."""
+    _answer(approval, "approved", reason, by)
+
+
+@app.command()
+def decline(approval: Approval, reason: Reason, by: By = None) -> None:
+    """Refuse a challenger; the champion serves on."""
+    _answer(approval, "declined", reason, by)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="A model, or family/model.")],
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option(help="A version's number; the champion before by default.")
+    ] = None,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Score and publish anew what the bad version scored.")
+    ] = False,
+    by: By = None,
+) -> None:
+    """Let an earlier champion serve again from now on, without training."""
+    from nightshift import registry, reports, steps
+
+    site, now = local.site(), datetime.now(UTC)
+    with _reading().transaction() as tx:
+        found = reports.find_model(tx, model)
+    decision_id = steps.rollback(
+        site, found.family, model=found.model, to=to, reason=reason, rescore=rescore,
+        by=by or getpass.getuser(), as_of=now, now=now,
+    )  # fmt: skip
+    with _reading().transaction() as tx:
+        latest = registry.promotions(tx, found.model_id)[-1]
+    console.print(
+        f"{found.family}/{found.model}: version {latest.number} serves from"
+        f" {latest.effective_from:%Y-%m-%d %H:%M}Z on (decision {decision_id})",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+    if rescore:
+        with console.status(f"{found.family}: scoring nights anew"):
+            nights = steps.rescore(site, decision_id, now=datetime.now(UTC))
+        console.print(f"{len(nights)} nights were scored anew", highlight=False)
+
+
 @app.command("labels")
 def label_arrivals(
     family: Family,
@@ -336,6 +473,22 @@ def demo_all(context: typer.Context) -> None:
         demo.run(local.site(), now=datetime.now(UTC), console=console)
 
 
+def _answer(
+    approval_id: int, said: Literal["approved", "declined"], reason: str, by: str | None
+) -> None:
+    from nightshift import registry, steps
+    from nightshift.database import connect
+
+    site, who = local.site(), by or getpass.getuser()
+    decision_id = steps.answer(site, approval_id, said, who, reason=reason, now=datetime.now(UTC))
+    with connect(site.database_url).transaction() as tx:
+        decision = registry.decision(tx, decision_id)
+    told = f"{decision.kind}: {decision.reason}"
+    console.print(told, highlight=False, soft_wrap=True, markup=False)
+    if decision.rule != said:  # somebody, or something, was faster
+        raise typer.Exit(1)
+
+
 def _reading() -> Database:
     """The database of this installation, which reports read."""
     from nightshift.database import connect
@@ -356,9 +509,14 @@ def _cells(line: Line) -> tuple[str, ...]:
         f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
     )
     return (
-        name, line.health, "-" if line.version is None else str(line.version), line.metric or "-",
+        name, line.health, _versions(line), line.metric or "-",
         value, "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
     )  # fmt: skip
+
+
+def _versions(line: Line) -> str:
+    serving = "-" if line.version is None else str(line.version)
+    return f"{serving}, {line.shadow} in shadow" if line.shadow else serving
 
 
 def _until(on: str | None) -> datetime:

@@ -128,8 +128,15 @@ def register(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
     for name in ("reference", "border_cases", "candidates", "slices"):
         stored[name] = None if stored[name] is None else as_json(stored[name])
     tx.run("comparison.append", **stored, compared_at=now)
-    found: int = tx.one("comparison.find", decision_id=comparison.decision_id).comparison_id
+    found = registered(tx, comparison.decision_id)
+    assert found is not None
     return found
+
+
+def registered(tx: Transaction, decision_id: int) -> int | None:
+    """The comparison that a decision to retrain has led to already; None if it has not."""
+    row = tx.maybe("comparison.find", decision_id=decision_id)
+    return row.comparison_id if row else None
 
 
 def get(tx: Transaction, comparison_id: int) -> Comparison:

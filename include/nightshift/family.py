@@ -463,8 +463,10 @@ Cause = Literal[
     "missing_labels",
     "missed_night",
     "retrain_started",
+    "approval",
     "promoted",
     "rejected",
+    "rolled_back",
     "failed",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)

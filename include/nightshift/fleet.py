@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from nightshift import monitoring, registry, scoring, training
+from nightshift import monitoring, registry, scoring, training, trials
 from nightshift.database import Database, Transaction
 from nightshift.family import ModelFamily, Retrain
 from nightshift.records import (
@@ -43,14 +43,16 @@ def serving(
     """Who scores the members found in a snapshot; new ones become models."""
     champions = registry.champions(tx, family.family, as_of)
     whole = _whole(tx, family, as_of, now)
+    shadows = trials.beside(tx, family.family, as_of)
     if family.models is None:
         assert whole is not None
-        return scoring.Serving({None: (whole, _version(champions, whole))})
+        return scoring.Serving({None: (whole, _version(champions, whole))}, shadows=shadows)
     told = {name: seen.group for name, seen in found.items() if name is not None}
     enrolled = registry.enroll(tx, family, told, as_of, now=now)
     return scoring.Serving(
         {name: (model, _version(champions, model)) for name, model in enrolled.items()},
         fallback=_version(champions, whole) if whole else None,
+        shadows=shadows,
     )
 
 
@@ -89,8 +91,8 @@ def standings(
         signals = monitoring.signals(tx, family, as_of)
         retrains = registry.last_retrains(tx, family.family, as_of)
     if rows is None and any(model.model_id not in champions for model in active):
-        learn, _ = training.spans(family, as_of)
-        rows = training.labelled_rows(database, store, family, learn, as_of)
+        learn = training.plan(family, as_of, now=now).learn
+        rows = training.labelled_rows(database, store, family, learn, as_of, now=now)
     return [
         _standing(
             family, model, as_of,

@@ -16,6 +16,10 @@ and the bootstrap draws nights.
    Human Resources 50.
 .. [3] Imbens, Kolesár (2016), "Robust standard errors in small samples: some practical advice",
    Review of Economics and Statistics 98.
+.. [4] Lai (1976), "On confidence sequences", Annals of Statistics 4,
+   https://doi.org/10.1214/aos/1176343406; Wang, Ramdas (2025), "Anytime-valid t-tests and
+   confidence sequences for Gaussian means with unknown variance", Sequential Analysis 44,
+   https://doi.org/10.48550/arXiv.2310.03722.
 """
 
 from __future__ import annotations
@@ -45,6 +49,9 @@ SEED = 20130101
 FEWEST_NIGHTS = 5
 """With fewer nights than this a variance between them cannot be told."""
 
+_MOST = 300.0
+"""The logarithm of the largest e-value that is told apart."""
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -65,6 +72,19 @@ class Outcomes:
     def take(self, rows: Array) -> Outcomes:
         label = None if self.label is None else self.label[rows]
         return Outcomes(self.truth[rows], self.score[rows], label)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An e-value for a gain; once it reaches ``needed`` the gain is proven."""
+
+    value: float
+    needed: float
+
+    @property
+    def proven(self) -> bool:
+        """Whether there is as much as is needed, however often that was asked."""
+        return self.value >= self.needed
 
 
 @dataclass(frozen=True)
@@ -276,6 +296,58 @@ def paired_difference(
         return None
     low, high = np.quantile(draws, [1 - confidence, confidence])
     return Estimate(gain, float(low), float(high), float(draws.std(ddof=1)))
+
+
+def nightly_differences(
+    metric: str, task: Task, older: Outcomes, newer: Outcomes, nights: Array
+) -> Array:
+    """Newer minus older on the same rows, night by night, oldest first.
+
+    A night's difference is the mean of how its rows pull the two apart; where a metric has no
+    influence function it is that of the night's own metric, and nights on which that is undefined
+    are left out.
+    """
+    before, after = value(metric, task, older), value(metric, task, newer)
+    if before is None or after is None:
+        return np.array([])
+    _, unit = np.unique(nights, return_inverse=True)
+    pulls = _influence(metric, older), _influence(metric, newer)
+    if pulls[0] is not None and pulls[1] is not None:
+        return after - before + np.bincount(unit, pulls[1] - pulls[0]) / np.bincount(unit)
+    pairs = (
+        [value(metric, task, side.take(np.flatnonzero(unit == night))) for side in (older, newer)]
+        for night in range(unit.max() + 1)
+    )
+    return np.array([new - old for old, new in pairs if old is not None and new is not None])
+
+
+def anytime(differences: Array, *, confidence: float) -> Evidence:
+    """Whether differences are above zero on average; it may be asked after every one of them.
+
+    A test that is made once and asked every night finds a difference where there is none sooner or
+    later. Here the chance of ever finding one is about 1 - ``confidence``, however often it is
+    asked: see :func:`e_values`. Both signs are bet on and only the good one counts, which is why
+    half of 1 / (1 - ``confidence``) is needed.
+    """
+    found = e_values(np.asarray(differences, dtype=np.float64))
+    return Evidence(float(found[-1]) if len(found) else 0.0, 1 / (2 * (1 - confidence)))
+
+
+def e_values(differences: Array) -> Array:
+    """The evidence for a mean above zero after each of the differences, along the last axis.
+
+    The t-test's likelihood ratio, mixed over effect sizes with a standard normal: a martingale for
+    normal differences around zero of whatever variance, to whoever sees their ratios only [4]_. It
+    is 0 where the sum is not above zero, and after the first difference, which says nothing of the
+    variance.
+    """
+    count = np.arange(1, differences.shape[-1] + 1)
+    total, squares = np.cumsum(differences, axis=-1), np.cumsum(differences**2, axis=-1)
+    told = (total > 0) & (squares > 0) & (count > 1)
+    spread = np.where(told, (count + 1) * squares, 2.0)
+    left = np.where(told, spread - total**2, 1.0)
+    log = (count * np.log(spread / left) - np.log(count + 1)) / 2
+    return np.where(told, np.exp(np.minimum(log, _MOST)), 0.0)
 
 
 def metric_problem(metric: str, task: Task) -> str | None:

@@ -303,24 +303,38 @@ def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_i
 
 def evidence(comparison: Comparison, verdict: Decision) -> str:
     """What a person sees who is asked whether a challenger may serve, in Markdown."""
-    lines = [f"**{verdict.rule}**: {verdict.reason}", ""]
-    lines += ["| candidate | value | difference | at least |", "|---|---|---|---|"]
-    lines += [
-        f"| version {c.number} ({c.kind}) | {_figure(c.value)} | {_figure(c.difference)}"
-        f" | {_figure(c.low)} |"
+    start, end = comparison.holdout_start, comparison.holdout_end
+    versions = [("the champion", comparison.champion_value, None, None)] + [
+        (f"version {c.number} ({c.kind})", c.value, c.difference, c.low)
         for c in comparison.candidates
     ]
-    if comparison.slices:
-        lines += ["", "| slice | rows | difference | at most |", "|---|---|---|---|"]
-        lines += [
-            f"| {s.slice} | {s.rows} | {_figure(s.difference)} | {_figure(s.high)} |"
-            for s in comparison.slices
-        ]
-    return "\n".join(lines)
+    slices = [(s.slice, s.rows, s.difference, s.high) for s in comparison.slices]
+    cases = comparison.border_cases
+    border = [(cases.rows, cases.champion_value, cases.challenger_value)] if cases else []
+    tables = (
+        (("version", comparison.metric, "better by", "at least"), versions),
+        (("slice", "rows", "better by", "at most"), slices),
+        (("border cases", "champion", "challenger"), border),
+    )
+    told = [
+        f"**{verdict.rule}**: {verdict.reason}",
+        f"Compared on {comparison.row_count:,} rows that nobody has learnt from: the nights after"
+        f" {start:%Y-%m-%d %H:%M}Z until {end:%Y-%m-%d %H:%M}Z.",
+        *(_table(heading, rows) for heading, rows in tables if rows),
+    ]
+    return "\n\n".join(told)
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heading, ["---"] * len(heading), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # A slice is what the data say.
+    return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())
 
 
 def _evidence(comparison: Comparison) -> dict[str, Any]:
@@ -453,19 +467,26 @@ def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str,
 
 
 def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
-    """A leap towards perfection: either luck, or something that should not have been known."""
+    """A leap towards perfection: something in the rows has told the truth, it seems."""
     if promotion.too_good is None or comparison.perfect is None:
         return None
-    leaps = (
-        ("the champion", comparison.champion_value, promotion.too_good),
-        ("guessing the same for all", comparison.baseline, ALL_BUT_PERFECT),
+    # Of a gain only what is sure counts: on a few rows luck leaps far.
+    sure = (
+        None
+        if comparison.champion_value is None or comparison.low is None
+        else comparison.champion_value + comparison.low
     )
-    for whom, before, most in leaps:
-        share = _share_won(before, comparison.challenger_value, comparison.perfect)
+    leaps = (
+        ("at least", "the champion", comparison.champion_value, sure, promotion.too_good),
+        ("", "guessing the same for all", comparison.baseline, comparison.challenger_value,
+         ALL_BUT_PERFECT),
+    )  # fmt: skip
+    for least, whom, before, after, most in leaps:
+        share = _share_won(before, after, comparison.perfect)
         if share is not None and share > most:
             return (
-                f"that wins {share:.0%} of what {whom} falls short of perfection: look for a leak"
-                " (promotion.too_good)"
+                f"that wins {f'{least} ' if least else ''}{share:.0%} of what {whom} falls short of"
+                " perfection: look for a leak (promotion.too_good)"
             )
     return None
 

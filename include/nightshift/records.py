@@ -37,6 +37,10 @@ Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]
 
 
+READERS, SHADOW = 0, 1
+"""The role of prediction rows: what readers see; what a challenger tells beside the champion."""
+
+
 class NightshiftError(Exception):
     """What went wrong, where, and what to do. ``code`` is stable and stored in the audit trail."""
 
@@ -184,7 +188,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Version:
-    """A trained, signed artifact of a model, with the manifest that can make it again."""
+    """A trained, signed artifact of a model, with the manifest that can make it again.
+
+    ``collected_at`` is when its file was deleted, because nothing needed it any more.
+    """
 
     version_id: int
     model: Model
@@ -194,6 +201,23 @@ class Version:
     manifest: dict[str, Any]
     decision_id: int
     trained_at: datetime
+    collected_at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A version became the champion: by a ``promote``, or by a ``rollback`` to where it had been.
+
+    ``number`` is the version's, ``reference`` what it was worth on rows it was not trained on.
+    """
+
+    seq: int
+    version_id: int
+    number: int
+    kind: DecisionKind
+    effective_from: datetime
+    promoted_at: datetime
+    reference: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

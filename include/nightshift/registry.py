@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sklearn.pipeline import Pipeline
 
-from nightshift import features
-from nightshift.database import Transaction, as_json
+from nightshift import artifacts, features
+from nightshift.database import Database, Transaction, as_json
 from nightshift.family import Features, ModelFamily
 from nightshift.records import (
     ArtifactRefused,
@@ -42,8 +42,10 @@ from nightshift.records import (
     Decision,
     Model,
     NoChampion,
+    Promotion,
     PromotionLost,
     Reference,
+    RegistryError,
     ScoringError,
     SetupError,
     Version,
@@ -95,9 +97,9 @@ class LoadedVersion:
         """
         declared = self.version.manifest["features"]
         wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
-        frame = features.frame(table, wanted)
         try:
-            score, label = _predict(self.pipeline, frame, self.version.manifest["task"])
+            frame = features.frame(table, wanted)
+            score, label = predict(self.pipeline, frame, self.version.manifest["task"])
         except (ValueError, TypeError, KeyError) as error:
             raise ScoringError(f"{self} cannot score these rows: {error}") from error
         unusable = int((~np.isfinite(score)).sum())
@@ -113,6 +115,16 @@ def model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:
     """The model of this name, made at its first mention."""
     tx.run("registry.ensure_model", family=family, name=name, created_at=now)
     row = tx.one("registry.find_model", family=family, name=name)
+    return Model(row.model_id, row.family, row.name)
+
+
+def known_model(tx: Transaction, family: str, name: str) -> Model:
+    """The model of this name, which must be there already."""
+    row = tx.maybe("registry.find_model", family=family, name=name)
+    if row is None:
+        raise RegistryError(
+            f"{family} has no model {name!r}; `nightshift status {family}` lists its models"
+        )
     return Model(row.model_id, row.family, row.name)
 
 
@@ -248,9 +260,8 @@ class Registry:
         now: datetime,
     ) -> int:
         """Store, sign and register a fitted pipeline; its version id."""
-        buffer = io.BytesIO()
-        joblib.dump(pipeline, buffer)
-        artifact_hash = self._store.write_bytes(buffer.getvalue(), "joblib")
+        tx.rows("registry.lock_artifacts", shared=True)
+        artifact_hash = self._store.write_bytes(artifacts.to_bytes(pipeline), "joblib")
         saved: int = tx.one(
             "registry.append_version",
             model_id=model.model_id,
@@ -268,8 +279,11 @@ class Registry:
         Raises
         ------
         ArtifactRefused
-            The file is missing, its bytes were changed, or the signature is not ours.
+            The file is missing or was collected, its bytes were changed, or the signature is not
+            ours.
         """
+        if version.collected_at is not None:
+            _refuse_collected(self._store, version)
         module = version.manifest["estimator"]["build"].split(".")[0]
         # A pipeline may be made of the family's own classes, which are looked up by name.
         family_module(self._models / version.model.family, module)
@@ -297,7 +311,10 @@ class Registry:
         ------
         PromotionLost
             Another promotion of this model came first.
+        ArtifactRefused
+            The version cannot be opened.
         """
+        tx.rows("registry.lock_artifacts", shared=True)
         self.load(version)
         latest = tx.maybe("registry.latest_promotion", model_id=version.model.model_id)
         current = latest.version_id if latest else None
@@ -325,6 +342,40 @@ class Registry:
             version=version.number,
             decision_id=decision_id,
         )
+
+    def collect(
+        self, database: Database, keep: Mapping[str, int], *, before: datetime, now: datetime
+    ) -> int:
+        """Delete the artifacts that nothing needs any more; how many.
+
+        Needed are those of the versions that serve, score in shadow or wait for an approval, and of
+        the last champions of each model; and all that were written or of use after ``before``.
+
+        Parameters
+        ----------
+        keep
+            How many champions of a model stay, by family. Of other families nothing is deleted.
+        """
+        with database.transaction() as tx:
+            found = sorted(self._needless(tx, keep, before))
+            tx.run("registry.collect", artifacts=found, collected_at=now)
+        with database.transaction() as tx:
+            # What was put to use since then is spared: its file is still there.
+            for artifact_hash in self._needless(tx, keep, before).intersection(found):
+                self._store.delete(artifact_hash, "joblib")
+            if found:
+                tx.record("collected", now=now, artifacts=found)
+        return len(found)
+
+    def _needless(self, tx: Transaction, keep: Mapping[str, int], before: datetime) -> set[str]:
+        tx.rows("registry.lock_artifacts", shared=False)
+        needed = {
+            row.artifact_hash
+            for row in tx.rows("registry.artifacts")
+            if row.wanted or row.last_used >= before or _is_kept(row, keep)
+        }
+        written = self._store.files("joblib")
+        return {name for name, at in written.items() if at < before and name not in needed}
 
 
 def version(tx: Transaction, version_id: int) -> Version:
@@ -356,6 +407,70 @@ def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Versio
     """The last versions of a model that have been champions and can still be loaded."""
     rows = tx.rows("registry.earlier_champions", model_id=model_id, count=count)
     return [_version(row) for row in rows]
+
+
+def promotions(tx: Transaction, model_id: int) -> list[Promotion]:
+    """Every promotion of a model, oldest first."""
+    return [Promotion(**row._mapping) for row in tx.rows("registry.promotions", model_id=model_id)]
+
+
+def way_back(
+    model: Model, served: Sequence[Promotion], to: int | None, *, again: bool = False
+) -> tuple[Promotion, Promotion]:
+    """The promotion that a rollback undoes, and the last one of the version it returns to.
+
+    Parameters
+    ----------
+    served
+        Every promotion of the model, oldest first.
+    to
+        The number of a version that was champion once; by default the champion before this one,
+        and after a rollback the one before that.
+    again
+        Whether the version may be serving since the last rollback: that one is then undone once
+        more, from when the version that it replaced began.
+
+    Raises
+    ------
+    RegistryError
+        There is no such champion, or it serves already.
+    """
+    where = f"{model.family}: {model.name}"
+    if not served:
+        raise RegistryError(f"{where} has no champion; there is nothing to roll back")
+    latest = served[-1]
+    target = _undone(served)[-2:-1] if to is None else [one for one in served if one.number == to]
+    if not target:
+        numbers = sorted({one.number for one in served})
+        missing = (
+            f"has no champion before version {latest.number}"
+            if to is None
+            else f"has had no champion with the version number {to}"
+        )
+        raise RegistryError(
+            f"{where} {missing}; its champions so far: {', '.join(map(str, numbers))}"
+        )
+    if target[-1].version_id != latest.version_id:
+        return latest, target[-1]
+    if again and latest.kind == "rollback":
+        replaced = [one for one in served if one.version_id != latest.version_id]
+        return replaced[-1], latest
+    raise RegistryError(
+        f"{where}: version {latest.number} serves already, since"
+        f" {latest.effective_from:%Y-%m-%d %H:%M}Z"
+    )
+
+
+def _undone(served: Sequence[Promotion]) -> list[Promotion]:
+    """The promotions that still stand: a rollback undoes those since the version last began."""
+    standing: list[Promotion] = []
+    for one in served:
+        if one.kind == "rollback":
+            while standing and standing[-1].version_id != one.version_id:
+                standing.pop()
+        if not standing or standing[-1].version_id != one.version_id:
+            standing.append(one)
+    return standing
 
 
 def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
@@ -390,6 +505,19 @@ def family_module(folder: Path, name: str) -> ModuleType:
     return module
 
 
+def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores (the value, or a probability) and, in classification, labels as text."""
+    if task == "regression":
+        return np.asarray(pipeline.predict(frame), dtype=np.float64), None
+    probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if task == "binary_classification":
+        positive = probabilities[:, list(pipeline.classes_).index(1)]
+        return positive, np.where(positive >= 0.5, "1", "0").astype(object)
+    best = probabilities.argmax(axis=1)
+    score = probabilities[np.arange(len(best)), best]
+    return score, np.asarray(pipeline.classes_, dtype=object)[best]
+
+
 def signing_key(keys: Path) -> Ed25519PrivateKey:
     """The installation's key, made at its first use; readable by its owner only."""
     file = keys / "signing.pem"
@@ -418,6 +546,22 @@ def _make_key(file: Path) -> None:
         pass
     finally:
         unfinished.unlink()
+
+
+def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
+    if row.family not in keep:
+        return True
+    return row.later_champions is not None and bool(row.later_champions < keep[row.family])
+
+
+def _refuse_collected(store: Store, found: Version) -> None:
+    if not store.path(found.artifact_hash, "joblib").exists():
+        raise ArtifactRefused(
+            f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
+            f" its artifact was collected at {found.collected_at:%Y-%m-%d %H:%M}Z, since nothing"
+            f" needed it any more; make it again: nightshift reproduce {found.model.family}/"
+            f"{found.model.name} --version {found.number}"
+        )
 
 
 class _Key:
@@ -454,19 +598,13 @@ def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
 
 
 def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
-    return f"{artifact_hash}\n{json.dumps(json.loads(as_json(manifest)), sort_keys=True)}".encode()
+    # Postgres gives 1e16 back as a whole number, and -0.0 as 0.0.
+    told = json.loads(as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0)
+    return f"{artifact_hash}\n{json.dumps(told, sort_keys=True)}".encode()
 
 
-def _predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if task == "regression":
-        return np.asarray(pipeline.predict(frame), dtype=np.float64), None
-    probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
-    if task == "binary_classification":
-        positive = probabilities[:, list(pipeline.classes_).index(1)]
-        return positive, np.where(positive >= 0.5, "1", "0").astype(object)
-    best = probabilities.argmax(axis=1)
-    score = probabilities[np.arange(len(best)), best]
-    return score, np.asarray(pipeline.classes_, dtype=object)[best]
+def _whole(text: str) -> int | float:
+    return float(text) if len(text) > 16 else int(text)
 
 
 def _version(row: Any) -> Version:
@@ -479,4 +617,5 @@ def _version(row: Any) -> Version:
         manifest=row.manifest,
         decision_id=row.decision_id,
         trained_at=row.trained_at,
+        collected_at=row.collected_at,
     )

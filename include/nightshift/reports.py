@@ -36,8 +36,9 @@ CHAIN_STRETCH = 10_000
 class Line:
     """One model at a glance. ``version`` is the champion's number, ``since`` when it began.
 
-    The figures are those of the last decisive measurement; greater is better, and ``low`` and
-    ``high`` bound 95%. ``alerts`` counts the signals at alert in the last night.
+    ``shadow`` is the number of the challenger that scores beside it. The figures are those of the
+    last decisive measurement; greater is better, and ``low`` and ``high`` bound 95%. ``alerts``
+    counts the signals at alert in the last night.
     """
 
     family: str
@@ -46,6 +47,7 @@ class Line:
     health: Health
     version: int | None
     since: datetime | None
+    shadow: int | None
     metric: str | None
     measured: State | None
     value: float | None
@@ -155,7 +157,7 @@ def why(database: Database, name: str, until: datetime) -> Why:
         The model's name, or ``family/model`` where several families have one of that name.
     """
     with database.transaction() as tx:
-        model = _find(tx, name)
+        model = find_model(tx, name)
         decision = tx.maybe("reports.decision", model_id=model.model_id, until=until)
         if decision is None:
             raise RegistryError(
@@ -167,23 +169,29 @@ def why(database: Database, name: str, until: datetime) -> Why:
         collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
         estimate = tx.maybe("reports.estimate", **at)
         signals = tx.rows("reports.signals", family=model.family, **at)
+        tried = tx.rows("reports.tried", **at)
         followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
+        shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
     figures = {
         "decision": dict(decision._mapping),
         "labels": dict(collection._mapping) if collection else None,
         "measurements": measured,
         "estimate": dict(estimate._mapping) if estimate else None,
         "signals": [dict(row._mapping) for row in signals],
+        "tried": [dict(row._mapping) for row in tried],
         "followed": dict(followed._mapping) if followed else None,
+        "shadow": dict(shadow._mapping) if shadow else None,
     }
     sentences = (
         *_about_labels(collection),
-        *_about_measurements(measured),
+        *(_about_measurements(measured) if measured or decision.kind != "rollback" else ()),
         *_about_detection(decision.inputs),
         *_about_signals(signals, estimate),
         *_about_group(decision.inputs),
+        *(f"Tried: {row.kind}: {row.reason}." for row in tried),
         _about_decision(decision),
         *_about_consequences(decision, followed),
+        *_about_shadow(shadow),
     )
     return Why(
         model.family, model.model, decision.as_of, decision.kind, decision.rule, sentences, figures
@@ -193,7 +201,7 @@ def why(database: Database, name: str, until: datetime) -> Why:
 def history(database: Database, name: str) -> History:
     """What was decided about a model since its beginning, and what was measured."""
     with database.transaction() as tx:
-        model = _find(tx, name)
+        model = find_model(tx, name)
         decided = tx.rows("reports.history", model_id=model.model_id)
         measured = tx.rows("reports.measured", model_id=model.model_id)
     return History(
@@ -284,7 +292,7 @@ def _health(row: Any) -> Health:
         return "untrained"
     if row.measured == "breached":
         return "breached"
-    if row.alerts or row.decision in ("alert", "hold", "defer"):
+    if row.alerts or row.rolled_back or row.decision in ("alert", "hold", "defer"):
         return "warning"
     if row.measured in ("undefined", "measured"):
         return "undefined" if row.measured == "undefined" else "healthy"
@@ -311,7 +319,14 @@ def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Ite
         yield f"{family}: {_count(healths.total(), 'model')}: {counted}; {shown}"
 
 
-def _find(tx: Transaction, name: str) -> Any:
+def find_model(tx: Transaction, name: str) -> Any:
+    """The row (``model_id``, ``family``, ``model``) of a model, by ``model`` or ``family/model``.
+
+    Raises
+    ------
+    RegistryError
+        No model is called so, or several are.
+    """
     family, _, model = name.rpartition("/")
     found = tx.rows("reports.find_models", family=family or None, model=model)
     if len(found) == 1:
@@ -445,7 +460,27 @@ def _about_consequences(decision: Any, followed: Any) -> Iterator[str]:
     since = (
         f" It serves from {_moment(followed.effective_from)}." if followed.effective_from else ""
     )
-    yield f"Compared: {followed.verdict}: {followed.verdict_reason}.{since}"
+    if followed.approval_id is None:
+        yield f"Compared: {followed.verdict}: {followed.verdict_reason}.{since}"
+        return
+    yield f"Compared: {followed.verdict}: {followed.verdict_reason}."
+    if followed.answer is None:
+        yield f"Asked: approval {followed.approval_id} waits; `nightshift approvals` shows it."
+    else:
+        yield f"Answered: {followed.answer}: {followed.answer_reason}.{since}"
+
+
+def _about_shadow(shadow: Any) -> Iterator[str]:
+    if shadow is None:
+        return
+    if shadow.kind is not None:
+        yield f"In shadow: {shadow.kind}: {shadow.reason}."
+        return
+    nights = _count(shadow.nights or 0, "night")
+    told = f"In shadow: version {shadow.version} until {_moment(shadow.ends)}, {nights} judged"
+    if shadow.nights:
+        told += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
+    yield f"{told}."
 
 
 def _events(decided: Sequence[Any]) -> Iterator[Event]:

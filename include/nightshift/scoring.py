@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 
-from nightshift.database import Database, Transaction
+from nightshift.database import Database, Transaction, queries
 from nightshift.family import ModelFamily
-from nightshift.records import Batch, Model, ScoringError, Snapshot, Version
+from nightshift.records import (
+    READERS,
+    SHADOW,
+    Batch,
+    Model,
+    ScoringError,
+    Snapshot,
+    Version,
+)
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
 
@@ -24,6 +32,7 @@ ROWS = pa.schema(
         pa.field("label", pa.string()),
         pa.field("flags", pa.int16(), nullable=False),
         pa.field("model_id", pa.int32()),
+        pa.field("role", pa.int16(), nullable=False),
     ]
 )
 
@@ -54,15 +63,22 @@ class Serving:
 
     ``members`` are by the value of ``models.by``, or one under None in a family of one model.
     ``fallback`` scores the rows of every other value, and those of members without a version.
+    ``shadows`` are challengers by the id of the version beside which they score, unseen by readers.
     """
 
     members: Mapping[str | None, tuple[Model, Version | None]]
     fallback: Version | None = None
+    shadows: Mapping[int, Version] = field(default_factory=dict)
 
     def of(self, member: str | None) -> Version | None:
         """The version that scores a member's rows."""
         _, version = self.members.get(member, (None, None))
         return version or self.fallback
+
+    def beside(self, member: str | None) -> Version | None:
+        """The challenger in shadow that scores a member's rows as well."""
+        version = self.of(member)
+        return self.shadows.get(version.version_id) if version else None
 
 
 def score(
@@ -82,6 +98,10 @@ def score(
     the published batch's id is returned. Rows that nobody can score are counted and left out. What
     fails leaves a batch that is never published and whose rows are purged later.
 
+    Challengers in shadow score the same rows once those of the champions are written. One that
+    fails is recorded, and none of its rows are kept. Whether a night is scored again does not
+    depend on them.
+
     Parameters
     ----------
     found
@@ -100,8 +120,11 @@ def score(
         batch_id: int = tx.one(
             "scoring.start", **night, version_ids=versions, started_at=now
         ).batch_id
+    scorers = {member: v for member in found if (v := serving.of(member)) is not None}
+    beside = {member: v for member in found if (v := serving.beside(member)) is not None}
+    batch = _Batch(database, store, family, snapshot, serving, load, batch_id)
     try:
-        written = _write(database, store, family, snapshot, serving, load, batch_id)
+        written = batch.write(scorers)
     except ScoringError:
         with database.transaction() as tx:
             tx.run("scoring.abandon", batch_id=batch_id)
@@ -115,6 +138,7 @@ def score(
             skipped_rows=snapshot.row_count - written,
             written_at=now,
         )
+    batch.write_shadows(beside, now)
     return batch_id
 
 
@@ -198,55 +222,104 @@ def _record_models(
         )
 
 
-def _write(
-    database: Database,
-    store: Store,
-    family: ModelFamily,
-    snapshot: Snapshot,
-    serving: Serving,
-    load: Callable[[Version], LoadedVersion],
-    batch_id: int,
-) -> int:
-    written = 0
-    with database.bulk() as bulk:
-        for group in store.stream_table(snapshot.content_hash):
-            rows = list(
-                _prediction_rows(pa.Table.from_batches([group]), family, serving, load, batch_id)
-            )
-            if rows:
-                written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
-    return written
+@dataclass(frozen=True)
+class _Batch:
+    """A batch that is being written."""
 
+    database: Database
+    store: Store
+    family: ModelFamily
+    snapshot: Snapshot
+    serving: Serving
+    load: Callable[[Version], LoadedVersion]
+    batch_id: int
 
-def _prediction_rows(
-    table: pa.Table,
-    family: ModelFamily,
-    serving: Serving,
-    load: Callable[[Version], LoadedVersion],
-    batch_id: int,
-) -> Iterator[pa.RecordBatch]:
-    for member, numbers in split(table, family).items():
-        version = serving.of(member)
-        if version is None:
-            continue
-        part = table if len(numbers) == table.num_rows else table.take(numbers)
-        model, _ = serving.members.get(member, (None, None))
-        stands_in = model is not None and model.model_id != version.model.model_id
-        predicted = load(version).predict(part)
+    def write(self, scorers: Mapping[str | None, Version]) -> int:
+        """Write what readers will see; how many rows."""
+        written = 0
+        with self.database.bulk() as bulk:
+            for table in self._tables():
+                rows = [
+                    self._rows(part, self.load(scorers[member]), member, READERS)
+                    for member, part in _parts(table, self.family, scorers)
+                ]
+                if rows:
+                    written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+        return written
+
+    def write_shadows(self, scorers: Mapping[str | None, Version], now: datetime) -> None:
+        """Write what challengers in shadow tell; of one that fails nothing is left."""
+        if not scorers:
+            return
+        failed: dict[int, Exception] = {}
+        with self.database.bulk() as bulk:
+            for table in self._tables():
+                rows = []
+                for member, part in _parts(table, self.family, scorers):
+                    version = scorers[member]
+                    if version.version_id in failed:
+                        continue
+                    try:
+                        rows.append(self._rows(part, self.load(version), member, SHADOW))
+                    except Exception as error:  # whatever a challenger does, readers get their rows
+                        failed[version.version_id] = error
+                if rows:
+                    bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+            for version_id in failed:
+                batch = {"batch_id": self.batch_id, "version_id": version_id}
+                bulk.run(queries()["scoring.delete_shadow"], batch)
+        if failed:
+            versions = {version.version_id: version for version in scorers.values()}
+            with self.database.transaction() as tx:
+                for version_id, why in failed.items():
+                    self._record(tx, versions[version_id], why, now)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        for group in self.store.stream_table(self.snapshot.content_hash):
+            yield pa.Table.from_batches([group])
+
+    def _record(self, tx: Transaction, version: Version, error: Exception, now: datetime) -> None:
+        tx.record(
+            "shadow_failed",
+            now=now,
+            family=self.family.family,
+            as_of=self.snapshot.as_of,
+            model=version.model.name,
+            version=version.number,
+            batch_id=self.batch_id,
+            reason=f"{type(error).__name__}: {error}",
+        )
+
+    def _rows(
+        self, part: pa.Table, version: LoadedVersion, member: str | None, role: int
+    ) -> pa.RecordBatch:
+        model, _ = self.serving.members.get(member, (None, None))
+        own = model is None or model.model_id == version.version.model.model_id
+        predicted = version.predict(part)
         rows = part.num_rows
-        yield pa.record_batch(
+        return pa.record_batch(
             {
-                "batch_id": pa.array([batch_id] * rows, pa.int32()),
-                "version_id": pa.array([version.version_id] * rows, pa.int32()),
+                "batch_id": pa.array([self.batch_id] * rows, pa.int32()),
+                "version_id": pa.array([version.version.version_id] * rows, pa.int32()),
                 "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),
                 "score": pa.array(predicted.score),
                 "label": pa.array(predicted.label, pa.string())
                 if predicted.label is not None
                 else pa.nulls(rows, pa.string()),
                 "flags": pa.array(predicted.flags),
-                "model_id": pa.array([model.model_id] * rows, pa.int32())
-                if model is not None and stands_in
-                else pa.nulls(rows, pa.int32()),
+                "model_id": pa.nulls(rows, pa.int32())
+                if model is None or own
+                else pa.array([model.model_id] * rows, pa.int32()),
+                "role": pa.array([role] * rows, pa.int16()),
             },
             schema=ROWS,
         )
+
+
+def _parts(
+    table: pa.Table, family: ModelFamily, scorers: Mapping[str | None, Version]
+) -> Iterator[tuple[str | None, pa.Table]]:
+    """The rows of each member that somebody scores."""
+    for member, numbers in split(table, family).items():
+        if member in scorers:
+            yield member, table if len(numbers) == table.num_rows else table.take(numbers)

@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 from threadpoolctl import threadpool_limits
 
-from nightshift import metrics, monitoring, registry, steps
+from nightshift import metrics, monitoring, registry, steps, training
 from nightshift.config import Site
 from nightshift.database import connect
 from nightshift.family import ModelFamily, next_tick
@@ -139,6 +139,7 @@ def live_through(
             continue
         steps.collect_labels(site, family_name, tick, now=now)
         steps.measure(site, family_name, tick, now=now)
+        steps.judge_trials(site, family_name, tick, now=now)
         decisions = steps.decide(site, family_name, tick, now=now)
         if decisions:
             # A retrain that fails is in the audit trail, and does not end the nights.
@@ -176,6 +177,7 @@ def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Pa
     file = models / family_name / "model.yaml"
     changed = yaml.safe_load(file.read_text())
     changed["retrain"]["when"] = None
+    changed["promotion"]["probation"] = None
     file.write_text(yaml.safe_dump(changed, sort_keys=False))
     return models
 
@@ -280,12 +282,12 @@ def _prepare(
     base: Site, family: ModelFamily, start: datetime, end: datetime, progress: Progress
 ) -> None:
     """Freeze every night once, for training as for scoring; policies then find the snapshots."""
-    earliest = (
-        start - family.retrain.training.window - family.promotion.holdout - family.labels.maturity
-    )
-    for night in steps.missing_nights(base, family, earliest, end):
-        steps.prepare_night(base, family.family, night, now=night + RUN_TIME)
-        progress(night)
+    first = training.plan(family, start, now=start)
+    spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
+    for since, until in (*spans, (first.border, end)):
+        for night in steps.missing_nights(base, family, since, until):
+            steps.prepare_night(base, family.family, night, now=night + RUN_TIME)
+            progress(night)
 
 
 def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:

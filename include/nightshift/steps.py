@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from nightshift import (
@@ -19,10 +20,13 @@ from nightshift import (
     fleet,
     labels,
     monitoring,
+    onnx_export,
     policy,
     registry,
+    reproduction,
     scoring,
     snapshots,
+    tracking,
     training,
     trials,
     validation,
@@ -36,7 +40,10 @@ from nightshift.records import (
     ConfigError,
     DatabaseError,
     Decision,
+    Model,
     NightshiftError,
+    PromotionLost,
+    RegistryError,
     SnapshotRejected,
     Version,
 )
@@ -46,8 +53,14 @@ from nightshift.storage import Store
 BUDGET_NIGHT = timedelta(days=1)
 """How far back retrains count against the budget of a night."""
 
+ARTIFACT_GRACE = timedelta(days=7)
+"""How long an artifact is kept after it was written, or last of use."""
+
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
+
+ANSWER_GRACE = timedelta(days=1)
+"""How long after its time an approval is left to the run that waits for it."""
 
 
 def check(site: Site) -> list[Problem]:
@@ -228,7 +241,7 @@ def request_retrain(
     """
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
-        rows, _, _ = _training_rows(site, family, as_of, None, now=now)
+        rows, _ = _training_rows(site, family, as_of, None, now=now)
         standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
         wanted = fleet.wanted(family, standings, members)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
@@ -263,7 +276,7 @@ def fit(
         wanted = [(decision_id, registry.decision(tx, decision_id)) for decision_id in decision_ids]
         models = {d.model_id: registry.model_of(tx, d.model_id) for _, d in wanted}
         trained = {i: registry.version_of_decision(tx, i) for i, _ in wanted}
-    prepared: dict[datetime, tuple[ModelFamily, training.Rows, training.Span, training.Span]] = {}
+    prepared: dict[datetime, tuple[ModelFamily, training.Rows, training.Plan]] = {}
 
     def train(decision_id: int, decision: Decision) -> int:
         done = trained[decision_id]
@@ -273,8 +286,9 @@ def fit(
         if cutoff not in prepared:
             family = site.family(model.family)
             prepared[cutoff] = (family, *_training_rows(site, family, cutoff, holdout, now=now))
-        family, rows, learn, later = prepared[cutoff]
-        pipeline, manifest = training.fit(family, model, rows, cutoff, learn, later)
+        family, rows, plan = prepared[cutoff]
+        base = _base(site, family, model, now)
+        pipeline, manifest = training.fit(family, model, rows, plan, base=base)
         with database.transaction() as tx:
             return _registry(site).save(
                 tx, model, pipeline, manifest, decision_id=decision_id, now=now
@@ -312,34 +326,44 @@ def prepare_night(site: Site, family_name: str, night: datetime, *, now: datetim
 def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[int]:
     """Compare challengers of one family with their present champions; the comparisons' ids.
 
-    What cannot be compared is recorded and left out; where nothing can, the first error is raised.
+    What was compared for the same decision to retrain is not compared again. What cannot be
+    compared is recorded and left out; where nothing can, the first error is raised.
     """
     database = connect(site.database_url)
     with database.transaction() as tx:
         challengers = [registry.version(tx, version_id) for version_id in version_ids]
     rows: dict[tuple[str, ...], training.Rows] = {}
+    met: dict[str, Any] = {}
 
     def against_champion(version: Version) -> int:
+        with database.transaction() as tx:
+            done = comparison.registered(tx, version.decision_id)
+        if done is not None:
+            _track(site, version, done, now)
+            return done
         family = site.family(version.model.family)
         span = (*version.manifest["holdout"], version.manifest["cutoff"])
         if span not in rows:
             start, end, cutoff = map(datetime.fromisoformat, span)
             rows[span] = training.labelled_rows(
-                database, _store(site), family, training.Span(start, end), cutoff
+                database, _store(site), family, [training.Span(start, end)], cutoff, now=now
             )
         with database.transaction() as tx:
             serving = registry.champion(tx, version.model.model_id, now)
             earlier = registry.earlier_champions(tx, version.model.model_id, comparison.EARLIER)
         versions = _registry(site)
+        taking_part = [one for one in (version, serving, *earlier) if one is not None]
         compared = comparison.compare(
             family,
-            rows[span],
+            training.without_learnt(_store(site), family, rows[span], taking_part, met),
             versions.load(version),
             versions.load(serving) if serving else None,
             list(_loaded(versions, (one for one in earlier if one != serving))),
         )
         with database.transaction() as tx:
-            return comparison.register(tx, compared, now=now)
+            comparison_id = comparison.register(tx, compared, now=now)
+        _track(site, version, comparison_id, now)
+        return comparison_id
 
     return _each(
         (_audited(site, v.model.family, _cutoff(v), now), partial(against_champion, v))
@@ -388,7 +412,7 @@ def _conclude(
         if verdict.kind == "promote":
             _promote(site, tx, compared, decision_id, cutoff, now)
         elif verdict.kind == "shadow":
-            trials.begin_shadow(tx, family, compared, model_id, decision_id, now)
+            trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
         elif verdict.kind == "hold":
             trials.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
         return decision_id
@@ -404,9 +428,11 @@ def _promote(
 ) -> None:
     """Make a challenger the champion, if the champion is still the one it has beaten."""
     first = compared.champion_version is None
+    version = registry.version(tx, compared.challenger_version)
+    _supersede(tx, version, now)
     _registry(site).promote(
         tx,
-        registry.version(tx, compared.challenger_version),
+        version,
         instead_of=compared.champion_version,
         decision_id=decision_id,
         # Later champions serve from now on, so that a night scored already is scored again by the
@@ -425,6 +451,7 @@ def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime)
         serving = registry.champion(tx, model_id, now)
         said = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
         decision_id = registry.decide(tx, said, subject=f"promote {version_id}: {reason}", now=now)
+        _supersede(tx, version, now)
         _registry(site).promote(
             tx,
             version,
@@ -436,10 +463,312 @@ def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime)
         return decision_id
 
 
-def maintain(site: Site, *, now: datetime) -> dict[str, int]:
-    """Nightly housekeeping: delete rows that no reader will ever see; counts by name."""
+def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
+    """End the shadows and probations that the labels known at ``as_of`` decide; the decisions' ids.
+
+    A challenger in shadow is promoted (or a person is asked) as soon as it has proved itself, and
+    rejected when its time is over. A champion on probation makes way for its predecessor as soon as
+    that one has proved better.
+    """
+    family = site.family(family_name)
+    with _audited(site, family_name, as_of, now) as database:
+        ended = trials.judge(database, _store(site), family, _registry(site).load, as_of, now=now)
+    _each(
+        (
+            _audited(site, family_name, as_of, now),
+            partial(_end_trial, site, one, verdict, now),
+        )
+        for one, verdict in ended
+    )
+    with database.transaction() as tx:
+        return trials.decided(tx, family_name, as_of)
+
+
+def _end_trial(
+    site: Site, one: trials.Shadow | trials.Probation, verdict: Decision, now: datetime
+) -> int:
+    with connect(site.database_url).transaction() as tx:
+        decision_id = registry.decide(tx, verdict, subject=one.subject, now=now)
+        if isinstance(one, trials.Probation):
+            _roll_back(
+                site, tx, one.newer, one.older, decision_id,
+                effective_from=now, reference=one.reference, now=now,
+            )  # fmt: skip
+        elif verdict.kind == "promote":
+            compared = comparison.get(tx, one.comparison_id)
+            _promote(site, tx, compared, decision_id, verdict.as_of, now)
+        elif verdict.kind == "hold":
+            compared = comparison.get(tx, one.comparison_id)
+            trials.ask(tx, one.comparison_id, policy.evidence(compared, verdict), now=now)
+        return decision_id
+
+
+def rollback(
+    site: Site,
+    family_name: str,
+    *,
+    reason: str,
+    by: str,
+    as_of: datetime,
+    now: datetime,
+    model: str | None = None,
+    to: int | None = None,
+    rescore: bool = False,
+) -> int:
+    """Let an earlier champion serve again, without training; the decision's id.
+
+    Parameters
+    ----------
+    by
+        Who says so: a name.
+    as_of
+        When it was said. Saying the same of a model twice at the same moment is saying it once.
+    model
+        A member of a factory; by default the model that is named as the family.
+    to
+        The number of a version that was champion once; by default the champion before this one.
+    rescore
+        It serves from when the bad version began, not from ``now``: :func:`rescore` then scores
+        those nights again.
+
+    Raises
+    ------
+    RegistryError
+        There is no such champion, it serves already, its artifact was collected, or another
+        promotion came first.
+    """
+    with (
+        _audited(site, family_name, as_of, now) as database,
+        database.transaction() as tx,
+    ):
+        found = registry.known_model(tx, family_name, model or family_name)
+        subject = f"rollback {as_of.isoformat()} {by}: {reason}"
+        done = registry.decided(tx, found.model_id, subject)
+        if done is not None:
+            return done
+        served = registry.promotions(tx, found.model_id)
+        bad, good = registry.way_back(found, served, to, again=rescore)
+        told = f"{by}: from version {bad.number} back to version {good.number}: {reason}"
+        inputs = {
+            "by": by, "older": good.version_id, "newer": bad.version_id,
+            "since": bad.effective_from, "rescore": rescore,
+        }  # fmt: skip
+        said = Decision(found.model_id, "rollback", "by_hand", told, as_of, inputs)
+        decision_id = registry.decide(tx, said, subject=subject, now=now)
+        _roll_back(
+            site, tx, served[-1].version_id, good.version_id, decision_id,
+            effective_from=bad.effective_from if rescore else now, reference=good.reference,
+            now=now,
+        )  # fmt: skip
+        return decision_id
+
+
+def rescore(site: Site, decision_id: int, *, now: datetime) -> list[datetime]:
+    """Score and publish the nights anew that a rollback takes from the bad version; which nights.
+
+    Without ``rescore`` in the rollback there are none. The old batches stay; readers see the new
+    ones night by night, oldest first. In a factory a night is scored anew for all its models.
+    """
     database = connect(site.database_url)
-    return {"purged_rows": scoring.purge(database, before=now - UNSEEN_GRACE, now=now)}
+    with database.transaction() as tx:
+        said = registry.decision(tx, decision_id)
+        if not said.inputs["rescore"]:
+            return []
+        nights = tx.rows(
+            "scoring.scored_by",
+            family=registry.model_of(tx, said.model_id).family,
+            version_id=said.inputs["newer"],
+            since=datetime.fromisoformat(said.inputs["since"]),
+        )
+    for night in nights:
+        shown = publish(site, score(site, night.snapshot_id, now=now), now=now)
+        watch(site, shown["batch_id"], now=now)
+    return [night.as_of for night in nights]
+
+
+def _roll_back(
+    site: Site,
+    tx: Transaction,
+    instead_of: int,
+    version_id: int,
+    decision_id: int,
+    *,
+    effective_from: datetime,
+    reference: dict[str, Any] | None,
+    now: datetime,
+) -> None:
+    version = registry.version(tx, version_id)
+    why = f"version {version.number} serves again"
+    trials.supersede(tx, version.model.model_id, why, now=now)
+    _registry(site).promote(
+        tx,
+        version,
+        instead_of=instead_of,
+        decision_id=decision_id,
+        effective_from=effective_from,
+        now=now,
+        reference=reference,
+    )
+
+
+def _supersede(tx: Transaction, promoted: Version, now: datetime) -> None:
+    why = f"version {promoted.number} was promoted"
+    trials.supersede(tx, promoted.model.model_id, why, now=now)
+
+
+def held(
+    site: Site, decision_ids: Sequence[int], *, link: str | None = None
+) -> list[dict[str, Any]]:
+    """What people are asked about challengers, as long as nobody has answered.
+
+    Parameters
+    ----------
+    decision_ids
+        Those that :func:`conclude` or :func:`judge_trials` returned.
+    link
+        Where the run that asks can be looked at.
+
+    Returns
+    -------
+    list of dict
+        ``approval_id``, ``subject`` (one line) and ``body`` (the evidence, in Markdown).
+    """
+    with connect(site.database_url).transaction() as tx:
+        return [
+            {"approval_id": one.approval_id, "subject": one.subject, "body": one.body(link)}
+            for one in trials.held(tx, decision_ids)
+        ]
+
+
+def questions(site: Site, decision_ids: Sequence[int]) -> list[int]:
+    """The decisions to retrain whose challengers :func:`held` asks about: their runs can ask."""
+    with connect(site.database_url).transaction() as tx:
+        return [one.decision_id for one in trials.held(tx, decision_ids)]
+
+
+def answer(
+    site: Site,
+    approval_id: int,
+    said: trials.Answer,
+    by: str,
+    *,
+    now: datetime,
+    reason: str = "",
+) -> int:
+    """Promote what a person approves, if the champion is still the one it was compared with.
+
+    Everything else rejects: a refusal, silence, and a champion that has been replaced since.
+    Answering twice is answering once; the id of the one decision.
+    """
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        asked = trials.approval(tx, approval_id)
+    answered = partial(trials.answer, versions=_registry(site), approval_id=approval_id, by=by)
+    with _audited(site, asked.model.family, asked.as_of, now):
+        try:
+            with database.transaction() as tx:
+                return answered(tx, said=said, now=now, reason=reason)
+        except PromotionLost:
+            why = f"{by} {said} it after another version was promoted"
+            with database.transaction() as tx:
+                return answered(tx, said="superseded", now=now, reason=why)
+
+
+def exclude(
+    site: Site,
+    family_name: str,
+    entity_id: str,
+    state: training.Exclusion,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> int:
+    """Say that nothing may learn from an entity, or that it may again; how many labels it has."""
+    family = site.family(family_name)
+    with (
+        _audited(site, family.family, now, now) as database,
+        database.transaction() as tx,
+    ):
+        return training.exclude(tx, family.family, entity_id, state, reason=reason, by=by, now=now)
+
+
+def reproduce(site: Site, model_id: int, number: int | None = None) -> reproduction.Reproduction:
+    """Train a version again from its manifest and hold it against what is stored.
+
+    Parameters
+    ----------
+    number
+        Of the version; the latest by default.
+
+    Raises
+    ------
+    RegistryError
+        There is no such version.
+    """
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        version = _numbered(tx, model_id, number)
+        went_on = version.manifest.get("base")
+        base = registry.version(tx, went_on["version_id"]) if went_on else None
+    versions, family = _registry(site), site.family(version.model.family)
+    loaded, before = versions.load(version), versions.load(base) if base else None
+    return reproduction.reproduce(database, _store(site), family, loaded, before)
+
+
+def export_onnx(
+    site: Site, model_id: int, file: Path, *, now: datetime, number: int | None = None
+) -> onnx_export.Parity:
+    """Write a version as ONNX, and compare it with the pipeline on its holdout."""
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        version = _numbered(tx, model_id, number)
+    family, loaded = site.family(version.model.family), _registry(site).load(version)
+    start, end = map(datetime.fromisoformat, version.manifest["holdout"])
+    later = [training.Span(start, end)]
+    rows = training.labelled_rows(database, _store(site), family, later, _cutoff(version), now=now)
+    return onnx_export.export(loaded, rows.of(family, version.model), file)
+
+
+def _numbered(tx: Transaction, model_id: int, number: int | None) -> Version:
+    found = tx.maybe("training.numbered", model_id=model_id, number=number)
+    if found is None:
+        model = registry.model_of(tx, model_id)
+        which = "version" if number is None else f"version {number}"
+        raise RegistryError(f"{model.family}: there is no {which} of {model.name}")
+    return registry.version(tx, found.version_id)
+
+
+def maintain(site: Site, *, now: datetime) -> dict[str, int]:
+    """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
+    needs, reject what nobody approved.
+
+    Returns counts by name.
+    """
+    database = connect(site.database_url)
+    families, _ = load_families(site.models)
+    # The champion before the one that serves stays in any case: a probation may need it.
+    keep = {one.family: max(one.promotion.keep_versions, 2) for one in families}
+    return {
+        "purged_rows": scoring.purge(database, before=now - UNSEEN_GRACE, now=now),
+        "collected_artifacts": _registry(site).collect(
+            database, keep, before=now - ARTIFACT_GRACE, now=now
+        ),
+        "timed_out_approvals": len(_time_out(site, database, now)),
+    }
+
+
+def _time_out(site: Site, database: Database, now: datetime) -> list[int]:
+    """The decisions on approvals that wait in no run, as where no Airflow asks for them."""
+    with database.transaction() as tx:
+        waiting = trials.pending(tx)
+    known = {one.family: one for one in _loadable(site, {one.model.family for one in waiting})}
+    return [
+        answer(site, one.approval_id, "timed_out", trials.NOBODY, now=now)
+        for one in waiting
+        if one.model.family in known
+        and one.asked_at + known[one.model.family].promotion.response_timeout + ANSWER_GRACE < now
+    ]
 
 
 def alerts(
@@ -517,17 +846,29 @@ def _training_rows(
     holdout: timedelta | None,
     *,
     now: datetime,
-) -> tuple[training.Rows, training.Span, training.Span]:
+) -> tuple[training.Rows, training.Plan]:
     """What a family can learn from at a cutoff, and the nights to learn from and compare on."""
     database = connect(site.database_url)
-    learn, later = training.spans(family, cutoff, holdout)
+    with database.transaction() as tx:
+        champions = registry.champions(tx, family.family, now).values()
+    learnt = [training.learnt_until(champion.version) for champion in champions]
+    plan = training.plan(family, cutoff, now=now, holdout=holdout, learnt=learnt)
     if family.source.history == "append_only":
-        for night in missing_nights(site, family, learn.start, later.end):
-            prepare_night(site, family.family, night, now=now)
-    source = _source(site, family)
-    labels.collect(database, source, family, cutoff, now=now, since=learn.start)
-    rows = training.labelled_rows(database, _store(site), family, learn, cutoff)
-    return rows, learn, later
+        for span in (*plan.learn, plan.later):
+            for night in missing_nights(site, family, span.start, span.end):
+                prepare_night(site, family.family, night, now=now)
+    source, since = _source(site, family), plan.learn[0].start
+    labels.collect(database, source, family, cutoff, now=now, since=since)
+    rows = training.labelled_rows(database, _store(site), family, plan.learn, cutoff, now=now)
+    return rows, plan
+
+
+def _base(site: Site, family: ModelFamily, model: Model, now: datetime) -> LoadedVersion | None:
+    """The champion that an incremental training goes on from."""
+    with connect(site.database_url).transaction() as tx:
+        serving = registry.champion(tx, model.model_id, now)
+        base = training.goes_on_from(tx, family, serving, now=now)
+    return _registry(site).load(base) if base else None
 
 
 def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:
@@ -546,6 +887,17 @@ def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
             yield site.family(name)
         except ConfigError:
             continue
+
+
+def _track(site: Site, version: Version, comparison_id: int, now: datetime) -> None:
+    """Tell MLflow of a version, where there is one; it is in the audit trail if that fails."""
+    if not tracking.wanted():
+        return
+    with connect(site.database_url).transaction() as tx:
+        problem = tracking.log(version, comparison.get(tx, comparison_id))
+        if problem is not None:
+            of, as_of = version.model.family, _cutoff(version)
+            tx.record("tracking", now=now, family=of, as_of=as_of, reason=problem)
 
 
 def _cutoff(version: Version) -> datetime:

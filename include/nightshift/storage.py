@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -58,6 +59,17 @@ class Store:
             data = file.read()
         self._refuse_other(content_hash, kind, hashlib.sha256(data).hexdigest())
         return data
+
+    def files(self, kind: Kind) -> dict[str, datetime]:
+        """When each file of a kind was written (UTC), by its hash."""
+        return {
+            path.stem: datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            for path in self.root.glob(f"??/*.{kind}")
+        }
+
+    def delete(self, content_hash: str, kind: Kind) -> None:
+        """Delete a file; one that is gone already is no error."""
+        self.path(content_hash, kind).unlink(missing_ok=True)
 
     def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
         self.root.mkdir(parents=True, exist_ok=True)

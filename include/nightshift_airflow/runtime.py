@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from urllib.parse import quote
 
-from airflow.sdk import Connection, get_current_context
+from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from sqlalchemy import URL
 
@@ -20,7 +21,7 @@ from nightshift.records import NightshiftError, SetupError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-Kind = Literal["score", "monitor", "retrain"]
+Kind = Literal["score", "monitor", "retrain", "rollback"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -66,7 +67,8 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
     A scheduled run, a backfill, and a run triggered for a partition say it with their partition
     key. A run by hand may say it with the parameter ``as_of``; left empty, it means the latest tick
     of the schedule when the run was asked for, so clearing the run repeats the same moment. A
-    retrain by hand means the latest night, whatever its own schedule.
+    retrain by hand means the latest night, whatever its own schedule, and a rollback the moment at
+    which it was asked for.
 
     Raises
     ------
@@ -76,6 +78,9 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
     """
     context = context or get_current_context()
     run = context["dag_run"]
+    if kind == "rollback":
+        asked: datetime = run.run_after
+        return asked
     given = {
         _moment(name, text)
         for name, text in (
@@ -131,6 +136,29 @@ def asked_why(context: Context | None = None) -> dict[str, Any]:
         "members": params["members"],
         "kind": "calendar" if run.partition_key else "on_demand",
     }
+
+
+def asked_rollback(context: Context | None = None) -> dict[str, Any]:
+    """What a run by hand asks to roll back, and who asks when; clearing it asks the same."""
+    context = context or get_current_context()
+    run, params = context["dag_run"], context["params"]
+    return {
+        "model": params["model"],
+        "to": params["version"],
+        "reason": params["reason"],
+        "rescore": params["rescore"],
+        "by": run.triggering_user_name or "airflow",
+        "as_of": run.run_after,
+    }
+
+
+def link(context: Context | None = None) -> str | None:
+    """The page of the current run; None where ``[api] base_url`` says nothing."""
+    run = (context or get_current_context())["dag_run"]
+    base = conf.get("api", "base_url", fallback=None)
+    if not base:
+        return None
+    return f"{base.rstrip('/')}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}"
 
 
 def failing_once(function: Callable[P, R]) -> Callable[P, R]:

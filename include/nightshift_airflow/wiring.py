@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
 
 from nightshift import config
@@ -56,8 +57,11 @@ MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
     # Rules count the last measurements ("2 of the last 3"), so they are taken in order.
     "monitor": 1,
     # Decisions are independent and a promotion is compare-and-set: one slow training must not hold
-    # up the others. The training pool bounds what runs at the same time.
-    "retrain": RETRAIN_RUNS,
+    # up the others, nor must runs of a month of nights that wait for somebody's approval. The
+    # training pool bounds what runs at the same time.
+    "retrain": 32 * RETRAIN_RUNS,
+    # Two at once would only race for the same promotion.
+    "rollback": 1,
 }
 
 
@@ -88,7 +92,7 @@ def family_dag(family: ModelFamily, kind: Kind, params: Mapping[str, Param]) -> 
 
 def timetable(family: ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
     """When `<family>.<kind>` runs; every tick is a partition, and its key says the moment."""
-    cron = getattr(family.schedule, kind)
+    cron = getattr(family.schedule, kind, None)
     if cron is None:
         return None
     return CronPartitionTimetable(
@@ -157,6 +161,37 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
+def rollback_params() -> dict[str, Param]:
+    """The parameters of a rollback: of which model, to which version, why, and what of the past."""
+    return {
+        "model": Param(
+            None,
+            type=["null", "string"],
+            title="model",
+            description="Which model of a factory. Leave it empty for the family's own.",
+        ),
+        "version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="version",
+            description="The number of an earlier champion. Leave it empty for the one before.",
+        ),
+        "reason": Param(
+            type="string",
+            minLength=1,
+            title="reason",
+            description="Why you roll back. It is recorded with your name.",
+        ),
+        "rescore": Param(
+            False,
+            type="boolean",
+            title="rescore",
+            description="Score and publish the nights anew that the bad version has scored.",
+        ),
+    }
+
+
 def step(**operator: Any) -> Callable[[Callable[P, R]], Callable[..., Any]]:
     """``@task`` for a function that calls one step; ``operator`` are the task's own settings."""
 
@@ -186,10 +221,23 @@ def announce(family: ModelFamily, published: Mapping[str, Any]) -> int:
     return batch_id
 
 
-def retrain_runs(decision_ids: Sequence[int]) -> list[dict[str, Any]]:
+def start_retrains(family: ModelFamily, runs: Any) -> Any:
+    """The task ``retrain``, which starts runs of `<family>.retrain`; none that is there already."""
+    return TriggerDagRunOperator.partial(
+        task_id="retrain",
+        trigger_dag_id=f"{family.family}.retrain",
+        logical_date=None,  # of dates there can be one run each; of decisions, several a night
+        skip_when_already_exists=True,
+    ).expand_kwargs(runs)
+
+
+def retrain_runs(
+    decision_ids: Sequence[int], about: Literal["decision", "approval"] = "decision"
+) -> list[dict[str, Any]]:
     """The retrain runs that carry out decisions, with about as many decisions each.
 
-    The same decisions always make the same runs: asked for twice, Airflow finds them and starts no
+    Runs about an ``approval`` find all of it done, and ask what a shadow has left to people. The
+    same decisions always make the same runs: asked for twice, Airflow finds them and starts no
     second ones.
     """
     ordered = sorted(decision_ids)
@@ -198,18 +246,20 @@ def retrain_runs(decision_ids: Sequence[int]) -> list[dict[str, Any]]:
         ordered[len(ordered) * number // count : len(ordered) * (number + 1) // count]
         for number in range(count)
     ]
-    return [{"trigger_run_id": _run_id(c), "conf": {"decision_ids": c}} for c in chunks]
+    return [{"trigger_run_id": _run_id(c, about), "conf": {"decision_ids": c}} for c in chunks]
 
 
-def _run_id(decision_ids: Sequence[int]) -> str:
+def _run_id(decision_ids: Sequence[int], about: str = "decision") -> str:
     if len(decision_ids) == 1:
-        return f"decision-{decision_ids[0]}"
+        return f"{about}-{decision_ids[0]}"
     listed = ",".join(map(str, decision_ids))
     digest = hashlib.sha256(listed.encode()).hexdigest()[:8]
-    return f"decisions-{decision_ids[0]}-to-{decision_ids[-1]}-{digest}"
+    return f"{about}s-{decision_ids[0]}-to-{decision_ids[-1]}-{digest}"
 
 
-def alert_after(family: ModelFamily, kind: Kind, last: Any, decision_ids: Any = None) -> None:
+def alert_after(
+    family: ModelFamily, kind: Kind, last: Any, decision_ids: Any = None, *, name: str = "alert"
+) -> list[Any]:
     """End a DAG with the task ``alert``, whatever happened before; without notifiers, with none.
 
     It is a teardown: Airflow runs it also when tasks before it failed, and leaves it to them to
@@ -220,16 +270,26 @@ def alert_after(family: ModelFamily, kind: Kind, last: Any, decision_ids: Any = 
     last
         The task after which nothing is left to do.
     decision_ids
-        In a retrain: the output of the task that says which decisions are carried out.
+        In a retrain, or a rollback: the output of the task that says which decisions are carried
+        out.
+    name
+        Of the task, where people are told before the end as well. Nothing is told twice.
+
+    Returns
+    -------
+    list
+        The task, if there is one.
     """
     if not family.alerts:
-        return
+        return []
 
-    @step(execution_timeout=timedelta(minutes=10))
+    @step(task_id=name, execution_timeout=timedelta(minutes=10))
     def alert(decision_ids: list[int] | None = None) -> int:
         return alerts.tell(family, kind, decision_ids or ())
 
-    last >> alert(decision_ids).as_teardown()
+    told = alert(decision_ids).as_teardown()
+    last >> told
+    return [told]
 
 
 def runbook(kind: str, **values: str) -> str:

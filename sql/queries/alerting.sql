@@ -34,15 +34,36 @@ where m.family = :family and d.subject = :subject
 order by m.name;
 
 -- name: retrained
--- What has become of decisions to retrain: the version trained, and the verdict on it.
+-- What has become of decisions to retrain: the version that came off best, and the verdict on it, by a person where one was asked.
 select d.decision_id, m.name as model, d.as_of, d.subject, d.rule, d.reason, v.number,
-       c.champion_value, c.challenger_value, verdict.kind as verdict, verdict.reason as verdict_reason
+       c.champion_value, c.challenger_value, a.approval_id, w.answer,
+       coalesce(answered.kind, verdict.kind) as verdict, coalesce(answered.reason, verdict.reason) as verdict_reason
 from nightshift.decisions d
 join nightshift.models m using (model_id)
-left join nightshift.versions v using (decision_id)
-left join nightshift.comparisons c on c.challenger_version = v.version_id
+left join nightshift.comparisons c on c.decision_id = d.decision_id
+left join nightshift.versions v on v.version_id = c.challenger_version
 left join nightshift.decisions verdict
        on verdict.model_id = d.model_id and verdict.subject = 'comparison ' || c.comparison_id
+left join nightshift.approvals a on a.comparison_id = c.comparison_id
+left join nightshift.answers w using (approval_id)
+left join nightshift.decisions answered on answered.decision_id = w.decision_id
+where d.decision_id = any(cast(:decision_ids as int[]))
+order by m.name;
+
+-- name: tried
+-- What became of challengers in shadow and of champions on probation at a moment.
+select m.name as model, d.kind, d.reason, d.as_of
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where m.family = :family and d.as_of = cast(:as_of as timestamptz)
+  and (d.subject like 'shadow %' or d.subject like 'probation %')
+order by m.name;
+
+-- name: said
+-- What some decisions say.
+select m.name as model, d.kind, d.reason, d.as_of
+from nightshift.decisions d
+join nightshift.models m using (model_id)
 where d.decision_id = any(cast(:decision_ids as int[]))
 order by m.name;
 
@@ -79,7 +100,7 @@ select e.detail ->> 'reason' as reason
 from nightshift.events e
 where e.family = :family and e.as_of = any(cast(:moments as timestamptz[]))
   and e.happened_at >= cast(:since as timestamptz)
-  and e.code <> 'snapshot_rejected' and e.detail ->> 'reason' is not null
+  and e.code not in ('snapshot_rejected', 'shadow_failed', 'probation_failed') and e.detail ->> 'reason' is not null
 order by e.event_id desc;
 
 -- name: first_night

@@ -68,26 +68,29 @@ returning version_id;
 -- name: get_version
 -- One version by its id, with its model.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at
+       v.decision_id, v.trained_at, gone.collected_at
 from nightshift.versions v
 join nightshift.models m using (model_id)
+left join nightshift.collected_artifacts gone using (artifact_hash)
 where v.version_id = :version_id;
 
 -- name: version_of_decision
 -- The version that a decision has trained.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at
+       v.decision_id, v.trained_at, gone.collected_at
 from nightshift.versions v
 join nightshift.models m using (model_id)
+left join nightshift.collected_artifacts gone using (artifact_hash)
 where v.decision_id = :decision_id;
 
 -- name: champion
 -- The version of a model that served at a moment.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at
+       v.decision_id, v.trained_at, gone.collected_at
 from nightshift.promotions p
 join nightshift.versions v using (version_id)
 join nightshift.models m on m.model_id = p.model_id
+left join nightshift.collected_artifacts gone using (artifact_hash)
 where p.model_id = :model_id and p.effective_from <= :as_of
 order by p.seq desc
 limit 1;
@@ -95,7 +98,7 @@ limit 1;
 -- name: champions
 -- The versions that served at a moment, one for each model of a family that had one.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, p.effective_from, p.reference
+       v.decision_id, v.trained_at, gone.collected_at, p.effective_from, p.reference
 from nightshift.models m
 join lateral (
     select * from nightshift.promotions
@@ -104,6 +107,7 @@ join lateral (
     limit 1
 ) p on true
 join nightshift.versions v on v.version_id = p.version_id
+left join nightshift.collected_artifacts gone using (artifact_hash)
 where m.family = :family;
 
 -- name: members
@@ -175,12 +179,75 @@ on conflict (model_id, seq) do nothing;
 -- name: earlier_champions
 -- Versions of a model that were champions once, the latest first.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at
+       v.decision_id, v.trained_at, gone.collected_at
 from (
     select version_id, max(seq) as seq from nightshift.promotions where model_id = :model_id group by version_id
 ) once
 join nightshift.versions v using (version_id)
 join nightshift.models m on m.model_id = v.model_id
-where not exists (select from nightshift.collected_artifacts c where c.artifact_hash = v.artifact_hash)
+left join nightshift.collected_artifacts gone using (artifact_hash)
+where gone.artifact_hash is null
 order by once.seq desc
 limit :count;
+
+-- name: promotions
+-- Every promotion of a model, oldest first.
+select p.seq, p.version_id, v.number, d.kind, p.effective_from, p.promoted_at, p.reference
+from nightshift.promotions p
+join nightshift.versions v using (version_id)
+join nightshift.decisions d on d.decision_id = p.decision_id
+where p.model_id = :model_id
+order by p.seq;
+
+-- name: lock_artifacts
+-- While artifacts are collected, nobody takes one into use; whoever does (shared) keeps the collection waiting.
+select case when cast(:shared as boolean)
+            then pg_advisory_xact_lock_shared(hashtext('nightshift.artifacts'))
+            else pg_advisory_xact_lock(hashtext('nightshift.artifacts')) end;
+
+-- name: artifacts
+-- Every version: which artifact it is, how many champions of its model came later, when it was last of use, and whether it still is.
+select v.artifact_hash, m.family, later.champions as later_champions,
+       greatest(v.trained_at,
+           (select max(c.compared_at) from nightshift.comparisons c
+            where v.version_id in (c.challenger_version, c.champion_version)),
+           (select max(next.promoted_at)
+            from nightshift.promotions p
+            join nightshift.promotions next on next.model_id = p.model_id and next.seq = p.seq + 1
+            where p.version_id = v.version_id),
+           (select max(d.decided_at)
+            from nightshift.shadows s
+            join nightshift.decisions d on d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id
+            where v.version_id in (s.version_id, s.instead_of)),
+           (select max(w.answered_at)
+            from nightshift.answers w
+            join nightshift.approvals a using (approval_id)
+            join nightshift.comparisons c using (comparison_id)
+            where c.challenger_version = v.version_id)) as last_used,
+       exists (
+           select from nightshift.shadows s
+           where v.version_id in (s.version_id, s.instead_of)
+             and not exists (
+                 select from nightshift.decisions d
+                 where d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id))
+       or exists (
+           select from nightshift.approvals a
+           join nightshift.comparisons c using (comparison_id)
+           where c.challenger_version = v.version_id
+             and not exists (select from nightshift.answers w where w.approval_id = a.approval_id)) as wanted
+from nightshift.versions v
+join nightshift.models m using (model_id)
+left join lateral (
+    -- Null for a version that never served; 0 for the one that serves.
+    select case when max(own.seq) is not null then (
+               select count(distinct p.version_id) from nightshift.promotions p
+               where p.model_id = v.model_id and p.version_id <> v.version_id and p.seq > max(own.seq)) end as champions
+    from nightshift.promotions own
+    where own.version_id = v.version_id
+) later on true;
+
+-- name: collect
+-- Remember that the files of artifacts are deleted.
+insert into nightshift.collected_artifacts (artifact_hash, collected_at)
+select unnest(cast(:artifacts as text[])), cast(:collected_at as timestamptz)
+on conflict (artifact_hash) do nothing;

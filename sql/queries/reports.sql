@@ -1,7 +1,12 @@
 -- name: fleet
 -- Every active model of every family: who serves, the last decisive measurement, the last decision, the signals of its last night.
 select m.model_id, m.family, m.name as model, n.group_name as group,
-       c.number as version, c.effective_from as since,
+       c.number as version, c.effective_from as since, c.kind = 'rollback' and c.promoted_at >= d.as_of as rolled_back,
+       (select v.number from nightshift.shadows s join nightshift.versions v using (version_id)
+        where s.model_id = m.model_id
+          and not exists (select from nightshift.decisions e
+                          where e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id)
+        order by s.shadow_id desc limit 1) as shadow,
        x.metric, x.state as measured, x.value, x.low, x.high, x.threshold, x.reference,
        x.labels, x.predictions, x.as_of as measured_as_of,
        d.kind as decision, d.rule, d.reason, d.as_of as decided_as_of,
@@ -12,8 +17,10 @@ join lateral (
     where model_id = m.model_id order by as_of desc limit 1
 ) n on n.state = 'active'
 left join lateral (
-    select v.number, p.effective_from
-    from nightshift.promotions p join nightshift.versions v using (version_id)
+    select v.number, p.effective_from, p.promoted_at, by.kind
+    from nightshift.promotions p
+    join nightshift.versions v using (version_id)
+    join nightshift.decisions by on by.decision_id = p.decision_id
     where p.model_id = m.model_id order by p.seq desc limit 1
 ) c on true
 left join lateral (
@@ -55,10 +62,11 @@ order by family;
 select family, name as model from nightshift.models order by family, name;
 
 -- name: decision
--- What was last decided about a model by a moment, promotions and rejections aside.
+-- What was last decided about a model by a moment, verdicts on challengers aside.
 select decision_id, kind, rule, reason, as_of, inputs, subject, decided_at
 from nightshift.decisions
 where model_id = :model_id and as_of <= cast(:until as timestamptz) and kind not in ('promote', 'reject')
+  and subject not like 'comparison %' and subject not like 'shadow %' and subject not like 'probation %'
 order by as_of desc, decision_id desc
 limit 1;
 
@@ -102,14 +110,41 @@ where s.model_id = :model_id
 order by s.level = 'alert' desc, s.level = 'warn' desc, s.value desc, s.signal, s.feature;
 
 -- name: followed
--- What came of a decision to retrain: the version, its comparison, the verdict, the promotion.
+-- What came of a decision to retrain: the version, its comparison, the verdict, the answer of a person, the promotion.
 select v.number as version, v.trained_at, v.manifest -> 'training' as training,
-       c.comparison_id, d.kind as verdict, d.reason as verdict_reason, p.effective_from
+       c.comparison_id, d.kind as verdict, d.reason as verdict_reason, a.approval_id,
+       answered.kind as answer, answered.reason as answer_reason, p.effective_from
 from nightshift.versions v
-left join nightshift.comparisons c on c.challenger_version = v.version_id
+left join nightshift.comparisons c on c.decision_id = v.decision_id
 left join nightshift.decisions d on d.model_id = v.model_id and d.subject = 'comparison ' || c.comparison_id
-left join nightshift.promotions p on p.version_id = v.version_id and p.decision_id = d.decision_id
+left join nightshift.approvals a on a.comparison_id = c.comparison_id
+left join nightshift.answers w using (approval_id)
+left join nightshift.decisions answered on answered.decision_id = w.decision_id
+left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id)
 where v.decision_id = :decision_id;
+
+-- name: tried
+-- What became of challengers in shadow and of champions on probation at a moment.
+select kind, reason
+from nightshift.decisions
+where model_id = :model_id and as_of = cast(:as_of as timestamptz)
+  and (subject like 'shadow %' or subject like 'probation %')
+order by decision_id;
+
+-- name: shadow
+-- The shadow that a decision to retrain led to: until when, what it has come to, how it ended.
+select v.number as version, s.ends, t.nights, t.evidence, t.needed, e.kind, e.reason
+from nightshift.versions trained
+join nightshift.comparisons c on c.decision_id = trained.decision_id
+join nightshift.shadows s using (comparison_id)
+join nightshift.versions v on v.version_id = s.version_id
+left join nightshift.decisions e on e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id
+left join lateral (
+    select nights, evidence, needed from nightshift.trials
+    where model_id = s.model_id and kind = 'shadow' and newer = s.version_id and as_of >= s.starts
+    order by as_of desc limit 1
+) t on true
+where trained.decision_id = :decision_id;
 
 -- name: history
 -- Everything that was ever decided about a model, and what serves since, oldest first.

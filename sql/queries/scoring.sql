@@ -65,6 +65,20 @@ where b.started_at < :before and b.purged_at is null
 -- Delete the rows of batches.
 delete from nightshift.prediction_rows where batch_id = any(cast(:batch_ids as int[]));
 
+-- name: delete_shadow
+-- Delete what a challenger in shadow has told in a batch.
+delete from nightshift.prediction_rows
+where batch_id = :batch_id and version_id = :version_id and role = 1;
+
+-- name: scored_by
+-- The published nights from a moment on that a version has scored, with the snapshots behind them, oldest first.
+select p.as_of, b.snapshot_id
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+where p.family = :family and p.as_of >= cast(:since as timestamptz)
+  and cast(:version_id as int) = any(b.version_ids)
+order by p.as_of;
+
 -- name: mark_purged
 -- Remember that the rows of batches are gone.
 update nightshift.batches set purged_at = :purged_at where batch_id = any(cast(:batch_ids as int[]));

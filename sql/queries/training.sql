@@ -1,6 +1,6 @@
 -- name: snapshots
 -- The accepted snapshot of each night in (start, end], oldest first.
-select distinct on (s.as_of) s.as_of, s.content_hash
+select distinct on (s.as_of) s.as_of, s.content_hash, s.taken_at
 from nightshift.snapshots s
 join lateral (
     select v.verdict from nightshift.validations v
@@ -10,10 +10,61 @@ where s.family = :family and s.as_of > :start and s.as_of <= :end
 order by s.as_of, s.revision desc;
 
 -- name: labels
--- For each entity (and as_of, where labels answer one) the latest label known by a moment.
-select distinct on (entity_id, answers) entity_id, answers, value
-from nightshift.labels
+-- For each entity (and as_of, where labels answer one) the latest label known by a moment, and when its first was stated.
+-- What was stated by the start of the nights is left out: who can know a truth does not predict it.
+select distinct on (entity_id, answers) entity_id, answers, value,
+       min(stated_at) over (partition by entity_id, answers) as first_stated
+from nightshift.labels l
 where family = :family
   and known_at > cast(:start as timestamptz)
   and known_at <= cast(:known_by as timestamptz)
+  and not exists (
+      select from nightshift.labels e
+      where e.family = l.family and e.entity_id = l.entity_id and e.answers is not distinct from l.answers
+        and e.stated_at <= cast(:start as timestamptz))
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
+
+-- name: excluded
+-- The entities that nothing may learn from, as far as was said by a moment; erased is for good.
+select entity_id
+from (
+    select distinct on (entity_id) entity_id, state
+    from nightshift.exclusions
+    where family = :family and as_of <= cast(:stated_by as timestamptz)
+    order by entity_id, exclusion_id desc
+) latest
+where state = 'quarantined'
+union
+select entity_id from nightshift.exclusions where family = :family and state = 'erased';
+
+-- name: excluded_since
+-- How many entities were excluded in (since, stated_by].
+select count(distinct entity_id) as entities
+from nightshift.exclusions
+where family = :family and state <> 'released'
+  and as_of > cast(:since as timestamptz) and as_of <= cast(:stated_by as timestamptz);
+
+-- name: exclusion
+-- What was last said about an entity.
+select state, as_of
+from nightshift.exclusions
+where family = :family and entity_id = :entity_id
+order by exclusion_id desc
+limit 1;
+
+-- name: exclude
+-- Say that nothing may learn from an entity, or that it may again.
+insert into nightshift.exclusions (family, entity_id, state, reason, said_by, as_of, recorded_at)
+values (:family, :entity_id, :state, :reason, :said_by, :as_of, :as_of);
+
+-- name: known_labels
+-- How many labels of an entity are known.
+select count(*) as labels from nightshift.labels where family = :family and entity_id = :entity_id;
+
+-- name: numbered
+-- The version of a model with a number; its latest where no number is given.
+select version_id
+from nightshift.versions
+where model_id = :model_id and (cast(:number as int) is null or number = :number)
+order by number desc
+limit 1;

@@ -1,13 +1,132 @@
 -- name: begin_shadow
 -- A challenger scores beside the champion from now on.
 insert into nightshift.shadows
-    (model_id, version_id, instead_of, decision_id, reference, starts, ends)
+    (model_id, version_id, instead_of, decision_id, comparison_id, starts, ends)
 values
-    (:model_id, :version_id, :instead_of, :decision_id, cast(:reference as jsonb), :starts, :ends)
+    (:model_id, :version_id, :instead_of, :decision_id, :comparison_id, :starts, :ends)
 on conflict (decision_id) do nothing;
+
+-- name: shadows
+-- The shadows that have begun by a moment and that nothing was decided about, the oldest first: of a family or of a model.
+select s.shadow_id, s.model_id, m.name as model, s.version_id as newer, s.instead_of as older, s.comparison_id,
+       v.number, s.starts, s.ends, champion.version_id as champion
+from nightshift.shadows s
+join nightshift.models m using (model_id)
+join nightshift.versions v using (version_id)
+join lateral (
+    select version_id from nightshift.promotions where model_id = s.model_id order by seq desc limit 1
+) champion on true
+where m.family = :family
+  and (cast(:model_id as int) is null or s.model_id = :model_id)
+  and s.starts <= cast(:as_of as timestamptz)
+  and not exists (
+      select from nightshift.decisions d
+      where d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id)
+order by s.shadow_id;
+
+-- name: probations
+-- The champions of a family whose probation a moment lies in, with the champions before them, unless they were rolled back to.
+select p.model_id, m.name as model, p.seq, p.version_id as newer, v.number, p.effective_from as starts,
+       q.version_id as older, w.number as older_number, q.reference
+from nightshift.models m
+join lateral (
+    select * from nightshift.promotions where model_id = m.model_id order by seq desc limit 1
+) p on true
+join nightshift.decisions d on d.decision_id = p.decision_id and d.kind = 'promote'
+join nightshift.promotions q on q.model_id = p.model_id and q.seq = p.seq - 1 and q.version_id <> p.version_id
+join nightshift.versions v on v.version_id = p.version_id
+join nightshift.versions w on w.version_id = q.version_id
+where m.family = :family
+  and p.effective_from <= cast(:as_of as timestamptz)
+  and p.effective_from > cast(:since as timestamptz)
+order by p.model_id;
+
+-- name: told
+-- What versions told of the nights in (start, end], each row with its latest label known by a moment.
+select r.entity_id, p.as_of, r.version_id, r.role, r.score, r.label, l.value
+from nightshift.published p
+join nightshift.prediction_rows r using (batch_id)
+left join lateral (
+    select l.value
+    from nightshift.labels l
+    where l.family = p.family
+      and l.entity_id = r.entity_id
+      and (l.answers is null or l.answers = p.as_of)
+      and l.known_at <= cast(:known_by as timestamptz)
+    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
+    limit 1
+) l on true
+where p.family = :family
+  and r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
+  and p.as_of > cast(:start as timestamptz)
+  and p.as_of <= cast(:end as timestamptz)
+order by p.as_of, r.entity_id;
+
+-- name: snapshots
+-- The snapshots behind the published nights in (start, end], oldest first.
+select p.as_of, s.content_hash
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+join nightshift.snapshots s using (snapshot_id)
+where p.family = :family
+  and p.as_of > cast(:start as timestamptz)
+  and p.as_of <= cast(:end as timestamptz)
+order by p.as_of;
+
+-- name: append
+-- Store what a trial has come to at a moment; the first one stays.
+insert into nightshift.trials
+    (model_id, as_of, kind, older, newer, metric, nights, row_count, difference, evidence, needed, judged_at)
+values
+    (:model_id, :as_of, :kind, :older, :newer, :metric, :nights, :row_count, :difference, :evidence, :needed,
+     :judged_at)
+on conflict (model_id, as_of, kind, newer) do nothing;
+
+-- name: decided
+-- What trials of a family have decided at a moment.
+select d.decision_id
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where m.family = :family and d.as_of = cast(:as_of as timestamptz)
+  and (d.subject like 'shadow %' or d.subject like 'probation %')
+order by d.decision_id;
 
 -- name: ask
 -- Keep what a person is asked to approve; the first evidence of a comparison stays.
 insert into nightshift.approvals (comparison_id, evidence, evidence_hash, asked_at)
 values (:comparison_id, :evidence, :evidence_hash, :asked_at)
 on conflict (comparison_id) do nothing;
+
+-- name: approvals
+-- Approvals, the oldest first: all of them, or only one, those of a comparison, of a model, about whose comparison or shadow something was decided, unanswered.
+select a.approval_id, d.decision_id, m.model_id, m.family, m.name as model, v.version_id, v.number,
+       c.champion_version, champion.number as champion_number, a.evidence, a.asked_at, d.as_of, c.reference
+from nightshift.approvals a
+join nightshift.comparisons c using (comparison_id)
+join nightshift.decisions d using (decision_id)
+join nightshift.versions v on v.version_id = c.challenger_version
+left join nightshift.versions champion on champion.version_id = c.champion_version
+join nightshift.models m on m.model_id = v.model_id
+where (cast(:approval_id as int) is null or a.approval_id = :approval_id)
+  and (cast(:comparison_id as int) is null or a.comparison_id = :comparison_id)
+  and (cast(:model_id as int) is null or m.model_id = :model_id)
+  and (cast(:decision_ids as int[]) is null or exists (
+      select from nightshift.decisions about
+      left join nightshift.shadows s on about.subject = 'shadow ' || s.shadow_id
+      where about.decision_id = any(:decision_ids) and about.model_id = m.model_id
+        and (about.subject = 'comparison ' || a.comparison_id or s.comparison_id = a.comparison_id)))
+  and (not :pending or not exists (select from nightshift.answers w where w.approval_id = a.approval_id))
+order by a.approval_id;
+
+-- name: answer_to
+-- What an approval was answered with.
+select decision_id from nightshift.answers where approval_id = :approval_id;
+
+-- name: answer
+-- Who has answered an approval, how, and on which evidence.
+insert into nightshift.answers (approval_id, answer, said_by, evidence_hash, decision_id, answered_at)
+values (:approval_id, :answer, :said_by, :evidence_hash, :decision_id, :answered_at);
+
+-- name: lock_answers
+-- One answer at a time, and none while another decision is made: the lock that every decision takes.
+select pg_advisory_xact_lock(hashtext('nightshift.decisions'));

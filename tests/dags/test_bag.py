@@ -13,7 +13,7 @@ from nightshift import config
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILIES = [folder.name for folder in config.family_folders(HOME / "include" / "models")]
-KINDS = ["score", "monitor", "retrain"]
+KINDS = ["score", "monitor", "retrain", "rollback"]
 HEAVY = {"pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "scipy"}
 
 Parsed = dict[str, Any]
@@ -23,7 +23,7 @@ def test_there_are_families() -> None:
     assert {"air_time", "late_arrival"} <= set(FAMILIES)
 
 
-def test_the_bag_holds_exactly_three_dags_a_family_and_maintain(parsed: Parsed) -> None:
+def test_the_bag_holds_exactly_four_dags_a_family_and_maintain(parsed: Parsed) -> None:
     expected = {f"{family}.{kind}" for family in FAMILIES for kind in KINDS}
     assert set(parsed["dags"]) == expected | {"maintain"}
     assert parsed["import_errors"] == {}
@@ -76,8 +76,25 @@ def test_a_night_is_published_only_after_it_was_validated(parsed: Parsed, family
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_runs_by_hand_can_say_which_moment_they_are_about(parsed: Parsed, family: str) -> None:
-    for kind in KINDS:
+    for kind in ("score", "monitor", "retrain"):
         assert "as_of" in parsed["dags"][f"{family}.{kind}"]["params"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rollback_is_started_by_hand_only_and_says_what_it_is_about(
+    parsed: Parsed, family: str
+) -> None:
+    rollback = parsed["dags"][f"{family}.rollback"]
+    assert rollback["timetable"] == "NullTimetable"
+    assert rollback["params"] == ["model", "reason", "rescore", "version"]
+    assert rollback["tasks"]["rescore"]["upstream"] == ["rollback"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trials_are_judged_before_anything_is_decided(parsed: Parsed, family: str) -> None:
+    tasks = parsed["dags"][f"{family}.monitor"]["tasks"]
+    assert tasks["judge_trials"]["upstream"] == ["measure"]
+    assert tasks["decide"]["upstream"] == ["judge_trials"]
 
 
 NOTIFIER = {"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier"}
@@ -133,7 +150,7 @@ def test_a_folder_that_does_not_load_is_one_import_error_and_harms_no_other(
 
     found = parse_dags()
 
-    assert set(found["dags"]) == {"sound.score", "sound.monitor", "sound.retrain", "maintain"}
+    assert set(found["dags"]) == {*(f"sound.{kind}" for kind in KINDS), "maintain"}
     assert list(found["import_errors"]) == ["check.py"]
     _, problems = config.load_families(models)
     assert {problem.file.parent.name for problem in problems} == {"yearly", "hollow", "garbled"}

@@ -188,6 +188,7 @@ def test_a_decision_has_one_retrain_run() -> None:
     expected = [{"trigger_run_id": "decision-17", "conf": {"decision_ids": [17]}}]
     assert retrain_runs([17]) == retrain_runs([17]) == expected
     assert retrain_runs([]) == []
+    assert retrain_runs([17], "approval")[0]["trigger_run_id"] == "approval-17"
 
 
 @pytest.mark.parametrize(("decisions", "runs"), [(2, 2), (16, 16), (17, 16), (86, 16), (1000, 16)])

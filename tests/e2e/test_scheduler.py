@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from sqlalchemy import make_url
@@ -27,71 +24,13 @@ from nightshift.config import Site, load_family
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 
+from .airflow import Airflow, free_port, until_listed
+
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"
 DAGS = {"maintain", *(f"{FAMILY}.{kind}" for kind in ("score", "monitor", "retrain"))}
 NIGHTS = 3  # published before Airflow starts, all mature
 pytestmark = pytest.mark.timeout(600)  # on a busy machine; a quiet one needs a quarter
-
-
-@dataclass(frozen=True)
-class Airflow:
-    """Airflow's REST API."""
-
-    http: httpx.Client
-
-    @classmethod
-    def log_in(cls, url: str, user: str, password: str) -> Airflow:
-        # Loopback needs no proxy, whatever the environment says.
-        http = httpx.Client(base_url=url, timeout=30, trust_env=False)
-        asked = http.post("/auth/token", json={"username": user, "password": password})
-        http.headers["Authorization"] = f"Bearer {asked.raise_for_status().json()['access_token']}"
-        http.base_url = httpx.URL(f"{url}/api/v2/")
-        return cls(http)
-
-    def get(self, path: str, **query: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self.http.get(path, params=query).raise_for_status().json()
-        return answer
-
-    def trigger(self, dag_id: str, partition_key: str | None = None, **conf: Any) -> str:
-        """Ask for a run; its id."""
-        body = {"logical_date": None, "partition_key": partition_key, "conf": conf}
-        run = self.http.post(f"dags/{dag_id}/dagRuns", json=body).raise_for_status().json()
-        run_id: str = run["dag_run_id"]
-        return run_id
-
-    def unpause(self, dag_id: str) -> None:
-        self.http.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-
-    def outcome(self, dag_id: str, run_id: str) -> str:
-        """Wait until a run ends; its state."""
-        path = f"dags/{dag_id}/dagRuns/{run_id}/wait"
-        with self.http.stream("GET", path, params={"interval": 0.5}, timeout=150) as answer:
-            answer.raise_for_status()
-            state: str = [json.loads(line)["state"] for line in answer.iter_lines()][-1]
-        return state
-
-    def succeed(self, dag_id: str, run_id: str) -> None:
-        """Wait until a run ends, which it must do well."""
-        assert self.outcome(dag_id, run_id) == "success", self.complaints(dag_id, run_id)
-
-    def complaints(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """The end of the log of each task that failed."""
-        return {
-            task: str(self.log(dag_id, run_id, task)[-3:])
-            for task, (state, _) in self.tasks(dag_id, run_id).items()
-            if state == "failed"
-        }
-
-    def log(self, dag_id: str, run_id: str, task: str) -> list[dict[str, Any]]:
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/1"
-        lines: list[dict[str, Any]] = self.get(path)["content"]
-        return lines
-
-    def tasks(self, dag_id: str, run_id: str) -> dict[str, tuple[str, int]]:
-        """State and number of tries of each task."""
-        found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
 
 
 @dataclass(frozen=True)
@@ -126,13 +65,6 @@ class Loop:
         return [json.loads(line)["text"] for line in lines]
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 def short_family(models: Path) -> ModelFamily:
     """The project's family, trained on days instead of months, and never good enough."""
     folder = models / FAMILY
@@ -165,15 +97,6 @@ def write_history(site: Site, family: ModelFamily, last: datetime) -> None:
         snapshot = steps.freeze(site, FAMILY, night, now=now)
         steps.validate(site, snapshot, now=now)
         steps.publish(site, steps.score(site, snapshot, now=now), now=now)
-
-
-def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> set[str]:
-    """Wait until the dag-processor has stored these DAGs; the same ids."""
-    deadline = time.monotonic() + seconds
-    while dag_ids - {dag["dag_id"] for dag in airflow.get("dags")["dags"]}:
-        assert time.monotonic() < deadline, airflow.get("importErrors")
-        time.sleep(0.5)
-    return dag_ids
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from sqlalchemy import Row
 
-from nightshift import database, simulation, steps, warehouse
+from nightshift import database, registry, simulation, steps, warehouse
 from nightshift.config import Site
 from nightshift.embedded import Postgres, session
+from nightshift.storage import Store
 from nightshift.warehouse import LoadReport
 
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
@@ -132,10 +133,11 @@ class World:
         return steps.freeze(self.site, FAMILY, as_of, now=as_of + timedelta(minutes=5))
 
     def monitor(self, number: int) -> list[int]:
-        """Collect, measure, decide at 06:00 after a night; the decisions to retrain."""
+        """Collect, measure, judge, decide at 06:00 after a night; the decisions to retrain."""
         as_of = self.night(number) + timedelta(hours=4)
         steps.collect_labels(self.site, FAMILY, as_of, now=as_of)
         steps.measure(self.site, FAMILY, as_of, now=as_of)
+        steps.judge_trials(self.site, FAMILY, as_of, now=as_of)
         return steps.decide(self.site, FAMILY, as_of, now=as_of)
 
 
@@ -152,6 +154,18 @@ def world(tmp_path: Path, make_site: Callable[..., Site]) -> Iterator[World]:
     yield world
     database.connect.cache_clear()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def forget(world: World) -> Callable[[int], None]:
+    """Lose the artifact of a version, by its number, in the store and in memory."""
+
+    def lose(number: int) -> None:
+        [row] = world.rows(f"select artifact_hash from nightshift.versions where number = {number}")
+        Store(world.site.store).delete(row.artifact_hash, "joblib")
+        registry._verified_pipeline.cache_clear()
+
+    return lose
 
 
 @pytest.fixture(scope="session")

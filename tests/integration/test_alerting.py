@@ -484,3 +484,54 @@ def test_a_breach_is_told_and_its_retrain_started_and_concluded(airflow: Airflow
     run = airflow.run("retrain", 14, decision_ids=[decision_id])
     assert run["state"] == "success"
     assert airflow.told()[2:] in ([f"{FAMILY}: promoted"], [f"{FAMILY}: rejected"])
+    assert (run["tasks"]["approve"], run["tasks"]["answer"]) == ("skipped", "skipped")
+
+
+def test_what_trials_decide_is_told_by_the_monitoring_that_decides_it(world: World) -> None:
+    world.configure(promotion={"shadow": "P8D"}, retrain={"when": None})
+    world.train(9)
+    world.train(27)
+    for number in range(28, 33):
+        world.score(number)
+        world.monitor(number)
+    promoted = causes(raised(world, "monitor", world.night(32) + MONITORING))["promoted"]
+    assert promoted.startswith(
+        f"{FAMILY}: promoted: version 2, in shadow: over 4 nights (120 rows)"
+    )
+
+    world.source(
+        "update truths set value = size + 3 from items"
+        " where items.entity_id = truths.entity_id and items.night > '2026-02-02'"
+    )
+    for number in range(33, 39):
+        world.score(number)
+        world.monitor(number)
+    messages = [
+        causes(raised(world, "monitor", world.night(number) + MONITORING))
+        for number in range(33, 39)
+    ]
+    [rolled_back] = [found["rolled_back"] for found in messages if "rolled_back" in found]
+    assert rolled_back.startswith(f"{FAMILY}: rolled back: version 2, on probation: over 4 nights")
+
+
+def test_a_rollback_by_the_form_is_carried_out_and_told(airflow: Airflow) -> None:
+    world = airflow.world
+    world.configure(alerts=[airflow.lines()])
+    world.train(9)
+    world.train(27)
+    world.score(28)
+    refused = airflow.run("rollback", 28, reason="to try", version=7)
+    assert (refused["tasks"]["rollback"], refused["tasks"]["rescore"]) == (
+        "failed", "upstream_failed",
+    )  # fmt: skip
+    assert "has had no champion with the version number 7" in airflow.messages.read_text()
+    assert world.rows("select from decisions where kind = 'rollback'") == []
+    run = airflow.run("rollback", 28, reason="its labels were wrong", rescore=True)
+    assert run["tasks"] == {"rollback": "success", "rescore": "success", "alert": "success"}
+    assert airflow.told()[-1] == f"{FAMILY}: rolled back"
+    [shown] = world.rows(
+        "select distinct model_version from predictions where as_of > '2026-01-28'"
+    )
+    assert shown.model_version == 1
+    [said] = world.rows("select reason from decisions where kind = 'rollback'")
+    assert said.reason == "dag_test: from version 2 back to version 1: its labels were wrong"

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from nightshift import features, steps, training
+from nightshift import features, recipe, steps
 from nightshift.config import Site, load_family, models_folder
 from nightshift.database import Bulk, Database, connect
 from nightshift.family import ModelFamily
@@ -173,7 +173,7 @@ def test_the_pipeline_learns_and_predicts_also_what_it_has_never_seen(
     rows = features.frame(table, family.features)
     known = pd.Series(table["entity_id"].to_pylist()).map(labels.set_index("entity_id")["value"])
     learned = known.notna()
-    first, second = (training.build(family).fit(rows[learned], known[learned]) for _ in range(2))
+    first, second = (recipe.build(family).fit(rows[learned], known[learned]) for _ in range(2))
 
     tonight = features.frame(asked, family.features)
     tonight.loc[0, family.features.categorical] = "ZZZ"
@@ -197,7 +197,7 @@ def test_air_time_beats_the_mean_by_far(flights: Database, site: Site, night: da
         ).to_pandas()
     truth = values.set_index("entity_id")["value"]
     known = pd.Series(train["entity_id"].to_pylist()).map(truth)
-    model = training.build(family).fit(
+    model = recipe.build(family).fit(
         features.frame(train, family.features)[known.notna()], known.dropna()
     )
     tonight = pd.Series(asked["entity_id"].to_pylist()).map(truth)

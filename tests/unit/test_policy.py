@@ -311,6 +311,38 @@ def against(**changes: Any) -> Comparison:
     return replace(proven, **changes)
 
 
+def test_the_evidence_has_every_figure_that_speaks_for_or_against_a_challenger() -> None:
+    found = against(
+        candidates=(Candidate(2, 5, "trained", -6.0, 2.0, 1.0), Candidate(1, 3, "earlier", None)),
+        slices=(SliceDifference("gate=A|B", 90, -0.5, None),),
+        border_cases=BorderCases(12, -1.0, -0.75),
+    )
+    promotion = Promotion.model_validate({"holdout": "P7D", "approval": "human"})
+    verdict = policy.judge(found, promotion, NOW, model_id=1)
+    assert (
+        policy.evidence(found, verdict)
+        == f"""\
+**approval**: {verdict.reason}
+
+Compared on 900 rows that nobody has learnt from: the nights after 2026-10-25 06:00Z until\
+ 2026-11-01 06:00Z.
+
+| version | neg_mean_absolute_error | better by | at least |
+| --- | --- | --- | --- |
+| the champion | -8 | - | - |
+| version 5 (trained) | -6 | 2 | 1 |
+| version 3 (earlier) | - | - | - |
+
+| slice | rows | better by | at most |
+| --- | --- | --- | --- |
+| gate=A\\|B | 90 | -0.5 | - |
+
+| border cases | champion | challenger |
+| --- | --- | --- |
+| 12 | -1 | -0.75 |"""
+    )
+
+
 FIRST = {"champion_version": None, "champion_value": None, "difference": None, "low": None}
 
 
@@ -336,12 +368,14 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ),
         ({}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)}, "promote", "proof", ""),
         (
-            {}, {"challenger_value": -3.9, "difference": 4.1},
-            "hold", "too_good", "that wins 51% of what the champion falls short of perfection",
+            {}, {"challenger_value": -3.5, "difference": 4.5, "low": 4.1},
+            "hold", "too_good", "wins at least 51% of what the champion falls short of perfection",
         ),
-        ({"too_good": None}, {"challenger_value": -3.9}, "promote", "proof", ""),
+        ({"too_good": None}, {"challenger_value": -3.5, "low": 4.1}, "promote", "proof", ""),
+        ({}, {"challenger_value": -3.5, "difference": 4.5, "low": 3.9}, "promote", "proof", ""),
         (
-            {}, {"champion_value": -0.03, "challenger_value": -0.02, "baseline": -8.0},
+            {},
+            {"champion_value": -0.03, "challenger_value": -0.02, "low": 0.005, "baseline": -8.0},
             "hold", "too_good", "100% of what guessing the same for all falls short",
         ),
         (

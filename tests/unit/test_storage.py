@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,3 +64,19 @@ def test_rows_outside_of_what_training_saw_are_flagged() -> None:
     )
     out, unseen = features.OUT_OF_RANGE, features.UNSEEN_CATEGORY
     assert features.flags(night, seen).tolist() == [0, out, 0, out | unseen]
+
+
+def test_files_are_listed_by_kind_and_deleted_one_by_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    table = store.write_table(TABLE)
+    one, two = (store.write_bytes(data, "joblib") for data in (b"one", b"two"))
+    found = store.files("joblib")
+    assert set(found) == {one, two}
+    assert min(found.values()) > before
+    assert max(found.values()) < datetime.now(UTC) + timedelta(seconds=2)
+    store.delete(one, "joblib")
+    store.delete(one, "joblib")
+    assert set(store.files("joblib")) == {two}
+    assert set(store.files("parquet")) == {table}
+    assert Store(tmp_path / "nowhere").files("joblib") == {}

@@ -69,12 +69,13 @@ create table nightshift.shadows (
     version_id  int not null references nightshift.versions,
     instead_of  int not null references nightshift.versions,
     decision_id int not null unique references nightshift.decisions,
-    reference   jsonb,
+    comparison_id int not null references nightshift.comparisons,
     starts      timestamptz not null,
     ends        timestamptz not null
 );
 create index on nightshift.shadows (model_id);
 comment on table nightshift.shadows is 'Challengers that score beside the champion for a while. Over when a decision about ''shadow <id>'' was made.';
+comment on column nightshift.shadows.comparison_id is 'What it proved to be put to the test; a promotion takes over its reference.';
 
 create table nightshift.trials (
     model_id    int not null references nightshift.models,

@@ -1,0 +1,158 @@
+"""A version trained again from its manifest, and held against what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import numpy as np
+
+import nightshift
+from nightshift import artifacts, features, recipe, registry, training
+from nightshift.database import Database
+from nightshift.family import Estimator, Features, ModelFamily, Training
+from nightshift.records import TrainingError, Version
+from nightshift.registry import LoadedVersion
+from nightshift.storage import Store
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A version that was trained again from its manifest, beside what it was.
+
+    ``difference`` is the largest between two scores of one training row. ``changed`` tells what is
+    not as it was: rows, libraries, code.
+    """
+
+    family: str
+    model: str
+    version: int
+    same: bool
+    artifact: str
+    artifact_again: str
+    difference: float
+    rows: int
+    changed: tuple[str, ...]
+    sentence: str
+
+
+def reproduce(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    loaded: LoadedVersion,
+    base: LoadedVersion | None,
+) -> Reproduction:
+    """Train a version again, from the same snapshots and labels, with what its manifest records.
+
+    Parameters
+    ----------
+    base
+        The version it went on from; None where it made a fresh start.
+
+    Raises
+    ------
+    TrainingError
+        No row is left, or the family's ``build`` cannot be fitted any more.
+    SnapshotError
+        A snapshot is not in the store any more, or was changed.
+    """
+    version, manifest = loaded.version, loaded.version.manifest
+    then = _as_trained(family, manifest)
+    plan = _planned(manifest, version)
+    nights = _nights(database, then, manifest, plan)
+    since = datetime.fromisoformat(manifest.get("labels_since", manifest["training"][0]))
+    rows = training.rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
+    own = training.learnable(then, version.model, rows, plan, base.version if base else None)
+    if not len(own):
+        raise TrainingError(f"{loaded}: none of its {manifest['rows']} rows is left to train on")
+    frame, truth = features.frame(own.table, then.features), training.truth_of(then, own.value)
+    params = manifest["estimator"]["params"]
+    again = training.make(then, version.model, params, frame, truth, manifest["threads"], base)
+    artifact = hashlib.sha256(artifacts.to_bytes(again)).hexdigest()
+    before, after = (registry.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again))
+    changed = tuple(_changes(family, manifest, len(own)))
+    difference = float(np.abs(before - after).max())
+    same = artifact == version.artifact_hash
+    return Reproduction(
+        version.model.family, version.model.name, version.number, same, version.artifact_hash,
+        artifact, difference, len(own), changed, _sentence(loaded, same, difference, own, changed),
+    )  # fmt: skip
+
+
+def _as_trained(family: ModelFamily, manifest: dict[str, Any]) -> ModelFamily:
+    """The family as a manifest describes it."""
+    kept = {name: manifest["estimator"][name] for name in ("build", "params", "seed")}
+    start, end = map(datetime.fromisoformat, manifest["training"])
+    policy = manifest.get("policy", {"window": end - start})
+    learnt_by = Training.model_validate(policy)
+    return family.model_copy(
+        update={
+            "task": manifest["task"],
+            "features": Features.model_validate(manifest["features"]),
+            "estimator": Estimator.model_validate(kept),
+            "retrain": family.retrain.model_copy(update={"training": learnt_by}),
+        }
+    )
+
+
+def _planned(manifest: dict[str, Any], version: Version) -> training.Plan:
+    spans = manifest.get("spans", [manifest["training"]])
+    *learn, later = (
+        training.Span(*map(datetime.fromisoformat, span)) for span in (*spans, manifest["holdout"])
+    )
+    stated_by = manifest.get("excluded_by", version.trained_at.isoformat())
+    cutoff, said = map(datetime.fromisoformat, (manifest["cutoff"], stated_by))
+    return training.Plan(cutoff, tuple(learn), later, said)
+
+
+def _nights(
+    database: Database, family: ModelFamily, manifest: dict[str, Any], plan: training.Plan
+) -> list[training.Taken]:
+    """The snapshots a manifest names; one without moments has them from the database."""
+    if "nights" in manifest:
+        moments = map(datetime.fromisoformat, manifest["nights"])
+        named = zip(moments, manifest["snapshots"], strict=True)
+        return [training.Taken(as_of, content_hash, as_of) for as_of, content_hash in named]
+    start, end = plan.learn[0].start, plan.learn[-1].end
+    with database.transaction() as tx:
+        rows = tx.rows("training.snapshots", family=family.family, start=start, end=end)
+    return [
+        training.Taken(row.as_of, row.content_hash, row.taken_at)
+        for row in rows
+        if row.content_hash in manifest["snapshots"]
+    ]
+
+
+def _changes(family: ModelFamily, manifest: dict[str, Any], rows: int) -> Iterator[str]:
+    if rows != manifest["rows"]:
+        yield f"{rows:,} of {manifest['rows']:,} rows are left"
+    installed = {"python": platform.python_version(), "nightshift": nightshift.__version__}
+    before = {name: manifest[name] for name in installed} | manifest["libraries"]
+    installed |= {name: installed_version(name) for name in manifest["libraries"]}
+    for name, number in before.items():
+        if installed[name] != number:
+            yield f"{name} was {number} and is {installed[name]}"
+    code = manifest.get("code", {}).get("family")
+    if code is not None and code != recipe.code_of(family.folder):
+        yield f"the files in {family.folder} were changed"
+
+
+def _sentence(
+    loaded: LoadedVersion,
+    same: bool,
+    difference: float,
+    rows: training.Rows,
+    changed: Sequence[str],
+) -> str:
+    what = f"{loaded} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
+    if same:
+        return f"{what}: the same bytes, so the same predictions."
+    found = "the same predictions" if difference == 0 else f"scores differ by up to {difference:g}"
+    since = f" Since then: {'; '.join(changed)}." if changed else ""
+    return f"{what}: other bytes, {found}.{since}"

@@ -1,0 +1,94 @@
+"""Airflow as an operator meets it: its REST API, on a port that nobody else has."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """Airflow's REST API."""
+
+    http: httpx.Client
+
+    @classmethod
+    def log_in(cls, url: str, user: str, password: str) -> Airflow:
+        # Loopback needs no proxy, whatever the environment says.
+        http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        asked = http.post("/auth/token", json={"username": user, "password": password})
+        http.headers["Authorization"] = f"Bearer {asked.raise_for_status().json()['access_token']}"
+        http.base_url = httpx.URL(f"{url}/api/v2/")
+        return cls(http)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.get(path, params=query).raise_for_status().json()
+        return answer
+
+    def trigger(self, dag_id: str, partition_key: str | None = None, **conf: Any) -> str:
+        """Ask for a run; its id."""
+        body = {"logical_date": None, "partition_key": partition_key, "conf": conf}
+        run = self.http.post(f"dags/{dag_id}/dagRuns", json=body).raise_for_status().json()
+        run_id: str = run["dag_run_id"]
+        return run_id
+
+    def unpause(self, dag_id: str) -> None:
+        self.http.patch(f"dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+
+    def outcome(self, dag_id: str, run_id: str) -> str:
+        """Wait until a run ends; its state."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/wait"
+        with self.http.stream("GET", path, params={"interval": 0.5}, timeout=150) as answer:
+            answer.raise_for_status()
+            state: str = [json.loads(line)["state"] for line in answer.iter_lines()][-1]
+        return state
+
+    def succeed(self, dag_id: str, run_id: str) -> None:
+        """Wait until a run ends, which it must do well."""
+        assert self.outcome(dag_id, run_id) == "success", self.complaints(dag_id, run_id)
+
+    def until(self, dag_id: str, run_id: str, seconds: float = 200, **tasks: str) -> None:
+        """Wait until tasks of a run are in these states."""
+        deadline = time.monotonic() + seconds
+        while any(self.tasks(dag_id, run_id)[name][0] != state for name, state in tasks.items()):
+            assert time.monotonic() < deadline, self.tasks(dag_id, run_id)
+            time.sleep(0.5)
+
+    def complaints(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """The end of the log of each task that failed."""
+        return {
+            task: str(self.log(dag_id, run_id, task)[-3:])
+            for task, (state, _) in self.tasks(dag_id, run_id).items()
+            if state == "failed"
+        }
+
+    def log(self, dag_id: str, run_id: str, task: str) -> list[dict[str, Any]]:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/1"
+        lines: list[dict[str, Any]] = self.get(path)["content"]
+        return lines
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, tuple[str, int]]:
+        """State and number of tries of each task."""
+        found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> set[str]:
+    """Wait until the dag-processor has stored these DAGs; the same ids."""
+    deadline = time.monotonic() + seconds
+    while dag_ids - {dag["dag_id"] for dag in airflow.get("dags")["dags"]}:
+        assert time.monotonic() < deadline, airflow.get("importErrors")
+        time.sleep(0.5)
+    return dag_ids
