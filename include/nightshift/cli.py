@@ -215,8 +215,8 @@ def status(
     for sentence in found.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "state", "version", "metric", "value", "threshold", "last decision"):
-        right = heading in ("version", "threshold")
+    for heading in ("model", "state", "version", "value", "threshold", "last decision"):
+        right = heading in ("version", "value", "threshold")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for line in lines[:rows]:
         table.add_row(*map(escape, _cells(line)))
@@ -509,8 +509,8 @@ def _cells(line: Line) -> tuple[str, ...]:
         f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
     )
     return (
-        name, line.health, _versions(line), line.metric or "-",
-        value, "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
+        name, line.health, _versions(line), value,
+        "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
     )  # fmt: skip
 
 

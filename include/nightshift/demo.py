@@ -36,7 +36,7 @@ PAST = {
 FAMILIES = tuple(PAST)
 HELD = timedelta(weeks=7)
 PATIENCE = timedelta(minutes=6)
-"""How long one cycle of both families may take on a small machine before it counts as stuck."""
+"""How long one cycle of all families may take on a small machine before it counts as stuck."""
 
 _OVER = ("success", "failed")
 
@@ -206,7 +206,7 @@ def _one_cycle(site: Site, now: datetime, console: Console) -> None:
         for family in families:
             _retrain_once(airflow, family, now)
         _watch(airflow, ["maintain", *dags], now, status.update)
-    console.print("[bold]Airflow[/bold]   ran one whole cycle of both families", highlight=False)
+    console.print("[bold]Airflow[/bold]   ran one whole cycle of every family", highlight=False)
 
 
 def _trigger_last_ticks(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
@@ -268,7 +268,7 @@ def _tell(site: Site, before: dict[str, dict[str, int]], console: Console) -> No
     after = _champions(site)
     table = Table(title="What happened", show_lines=True)
     for heading in ("", *FAMILIES):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     columns = [_figures(site, name, before[name], after[name]) for name in FAMILIES]
     for heading in columns[0]:
         table.add_row(heading, *(column[heading] for column in columns))

@@ -306,7 +306,9 @@ def _urgency(line: Line) -> tuple[int, str, str]:
 def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Iterator[str]:
     last = {night.family: night for night in nights}
     for family in sorted({line.family for line in lines}):
-        healths = Counter(line.health for line in lines if line.family == family)
+        own = [line for line in lines if line.family == family]
+        healths = Counter(line.health for line in own)
+        metric = next((f" by {line.metric}" for line in own if line.metric), "")
         counted = ", ".join(
             f"{healths[health]:,} {health}" for health in HEALTHS if healths[health]
         )
@@ -316,7 +318,7 @@ def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Ite
             if night
             else "no night published yet"
         )
-        yield f"{family}: {_count(healths.total(), 'model')}: {counted}; {shown}"
+        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:

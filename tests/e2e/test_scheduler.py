@@ -176,7 +176,10 @@ def test_a_breach_is_retrained_once_however_often_it_is_measured(
 ) -> None:
     airflow = loop.airflow
     airflow.succeed(f"{FAMILY}.monitor", asked["monitor"])
-    measured = "select state, labels from performance where family = %s and as_of = %s"
+    measured = (
+        "select state, labels from performance"
+        " where family = %s and as_of = %s and model_version is not null"
+    )
     [(state, labels)] = loop.rows(measured, FAMILY, loop.as_of)
     assert (state, labels > 100) == ("breached", True)
 

@@ -87,9 +87,9 @@ def test_status_is_one_sentence_a_family_and_one_line_a_model(
     lived: World, run: Callable[..., Any]
 ) -> None:
     told = run("status").splitlines()
-    assert told[0].startswith("loads: 1 model: 1 ")
+    assert told[0].startswith("loads: 1 model by neg_mean_absolute_error: 1 ")
     assert told[0].endswith("; last night published 2026-01-24 02:00Z, 30 rows")
-    assert told[1].split()[:5] == ["model", "state", "version", "metric", "value"]
+    assert told[1].split()[:5] == ["model", "state", "version", "value", "threshold"]
     assert told[2].startswith("loads ")
     [line] = json.loads(run("status", "--json"))["lines"]
     assert line["version"] == lived.rows("select max(number) as n from nightshift.versions")[0].n
@@ -281,4 +281,6 @@ def test_a_thousand_models_are_told_within_a_second(site: Site) -> None:
     found = reports.status(database)
     assert time.perf_counter() - started < 1
     assert len(found.lines) == 1000
-    assert found.sentences == ("factory: 1,000 models: 1,000 untrained; no night published yet",)
+    assert found.sentences == (
+        "factory: 1,000 models by r2: 1,000 untrained; no night published yet",
+    )

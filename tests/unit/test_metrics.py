@@ -64,7 +64,7 @@ def shared_luck(nights: int, rows: int, seed: int) -> tuple[Outcomes, np.ndarray
 @pytest.mark.parametrize("metric", ["neg_mean_squared_error", "neg_median_absolute_error"])
 def test_intervals_hold_when_the_rows_of_a_night_share_their_luck(metric: str) -> None:
     long_run = {"neg_mean_squared_error": -2.0, "neg_median_absolute_error": -0.9539}[metric]
-    times = 120
+    times = 120 if metric == "neg_mean_squared_error" else 60  # the bootstrap takes its time
     held = {"rows": 0, "nights": 0}
     for seed in range(times):
         known, night = shared_luck(14, 50, seed)
