@@ -203,6 +203,9 @@ class Version:
     trained_at: datetime
     collected_at: datetime | None = field(default=None, compare=False)
 
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.model.name}"
+
 
 @dataclass(frozen=True)
 class Promotion:

@@ -108,7 +108,7 @@ class LoadedVersion:
         return Predictions(score, label, features.flags(table, self.version.manifest["profile"]))
 
     def __str__(self) -> str:
-        return f"version {self.version.number} of {self.version.model.name}"
+        return str(self.version)
 
 
 def model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:

@@ -25,8 +25,9 @@ from nightshift.storage import Store
 class Reproduction:
     """A version that was trained again from its manifest, beside what it was.
 
-    ``difference`` is the largest between two scores of one training row. ``changed`` tells what is
-    not as it was: rows, libraries, code.
+    ``difference`` is the largest between two scores of one training row, None where the artifact is
+    not in the store any more; the same bytes are then put back. ``changed`` tells what is not as it
+    was: rows, libraries, code.
     """
 
     family: str
@@ -35,7 +36,7 @@ class Reproduction:
     same: bool
     artifact: str
     artifact_again: str
-    difference: float
+    difference: float | None
     rows: int
     changed: tuple[str, ...]
     sentence: str
@@ -45,13 +46,16 @@ def reproduce(
     database: Database,
     store: Store,
     family: ModelFamily,
-    loaded: LoadedVersion,
+    version: Version,
+    loaded: LoadedVersion | None,
     base: LoadedVersion | None,
 ) -> Reproduction:
     """Train a version again, from the same snapshots and labels, with what its manifest records.
 
     Parameters
     ----------
+    loaded
+        The version as it is stored; None where its artifact was collected.
     base
         The version it went on from; None where it made a fresh start.
 
@@ -62,7 +66,7 @@ def reproduce(
     SnapshotError
         A snapshot is not in the store any more, or was changed.
     """
-    version, manifest = loaded.version, loaded.version.manifest
+    manifest = version.manifest
     then = _as_trained(family, manifest)
     plan = _planned(manifest, version)
     nights = _nights(database, then, manifest, plan)
@@ -70,18 +74,23 @@ def reproduce(
     rows = training.rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
     own = training.learnable(then, version.model, rows, plan, base.version if base else None)
     if not len(own):
-        raise TrainingError(f"{loaded}: none of its {manifest['rows']} rows is left to train on")
+        raise TrainingError(f"{version}: none of its {manifest['rows']} rows is left to train on")
     frame, truth = features.frame(own.table, then.features), training.truth_of(then, own.value)
     params = manifest["estimator"]["params"]
     again = training.make(then, version.model, params, frame, truth, manifest["threads"], base)
-    artifact = hashlib.sha256(artifacts.to_bytes(again)).hexdigest()
-    before, after = (registry.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again))
+    data = artifacts.to_bytes(again)
+    artifact = hashlib.sha256(data).hexdigest()
     changed = tuple(_changes(family, manifest, len(own)))
-    difference = float(np.abs(before - after).max())
     same = artifact == version.artifact_hash
+    difference = None
+    if loaded is not None:
+        before, after = (registry.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again))
+        difference = float(np.abs(before - after).max())
+    elif same:
+        store.write_bytes(data, "joblib")
     return Reproduction(
         version.model.family, version.model.name, version.number, same, version.artifact_hash,
-        artifact, difference, len(own), changed, _sentence(loaded, same, difference, own, changed),
+        artifact, difference, len(own), changed, _sentence(version, same, difference, own, changed),
     )  # fmt: skip
 
 
@@ -144,15 +153,23 @@ def _changes(family: ModelFamily, manifest: dict[str, Any], rows: int) -> Iterat
 
 
 def _sentence(
-    loaded: LoadedVersion,
+    version: Version,
     same: bool,
-    difference: float,
+    difference: float | None,
     rows: training.Rows,
     changed: Sequence[str],
 ) -> str:
-    what = f"{loaded} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
+    what = f"{version} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
+    if same and difference is None:
+        return f"{what}: the same bytes, which are in the store again."
     if same:
         return f"{what}: the same bytes, so the same predictions."
-    found = "the same predictions" if difference == 0 else f"scores differ by up to {difference:g}"
+    found = (
+        "and the artifact is not there to compare with"
+        if difference is None
+        else "the same predictions"
+        if difference == 0
+        else f"scores differ by up to {difference:g}"
+    )
     since = f" Since then: {'; '.join(changed)}." if changed else ""
     return f"{what}: other bytes, {found}.{since}"

@@ -712,8 +712,10 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> reproduct
         went_on = version.manifest.get("base")
         base = registry.version(tx, went_on["version_id"]) if went_on else None
     versions, family = _registry(site), site.family(version.model.family)
-    loaded, before = versions.load(version), versions.load(base) if base else None
-    return reproduction.reproduce(database, _store(site), family, loaded, before)
+    before = versions.load(base) if base else None
+    kept = _store(site).path(version.artifact_hash, "joblib").exists()
+    loaded = versions.load(version) if kept else None
+    return reproduction.reproduce(database, _store(site), family, version, loaded, before)
 
 
 def export_onnx(

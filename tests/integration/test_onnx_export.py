@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from nightshift.records import SetupError, TrainingError
 
 from .conftest import FAMILY, World
 
-installed = importlib.util.find_spec("skl2onnx") is not None
-with_onnx = pytest.mark.skipif(not installed, reason="the extra onnx is not installed")
 CLASSES = """
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -41,14 +39,15 @@ def export(world: World, file: Path) -> Any:
     return steps.export_onnx(world.site, model.model_id, file, now=now + timedelta(1))
 
 
-@pytest.mark.skipif(installed, reason="the extra onnx is installed")
-def test_without_the_extra_one_is_told_what_to_install(world: World, tmp_path: Path) -> None:
+def test_without_the_extra_one_is_told_what_to_install(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(SetupError, match=r"pip install 'nightshift\[onnx\]'"):
         export(world, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
 
-@with_onnx
 def test_the_file_scores_the_holdout_as_the_pipeline_does(world: World, tmp_path: Path) -> None:
     world.source("update items set kind = null where entity_id ~ '-7$'")
     found = export(world, tmp_path / "deep" / "model.onnx")
@@ -58,7 +57,6 @@ def test_the_file_scores_the_holdout_as_the_pipeline_does(world: World, tmp_path
     assert (tmp_path / "deep" / "model.onnx").stat().st_size > 100
 
 
-@with_onnx
 @pytest.mark.parametrize("task", ["binary_classification", "multiclass_classification"])
 def test_probabilities_and_labels_agree(world: World, tmp_path: Path, task: str) -> None:
     world.configure(task=task, performance={"metric": "accuracy"})
@@ -69,7 +67,6 @@ def test_probabilities_and_labels_agree(world: World, tmp_path: Path, task: str)
     assert (found.labels, found.rows) == (0, 60)
 
 
-@with_onnx
 def test_what_cannot_be_converted_leaves_no_file(world: World, tmp_path: Path) -> None:
     world.write(
         "estimator.py",
@@ -82,7 +79,6 @@ def test_what_cannot_be_converted_leaves_no_file(world: World, tmp_path: Path) -
     assert not (tmp_path / "model.onnx").exists()
 
 
-@with_onnx
 def test_the_command_tells_how_far_they_agree(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_other_code_makes_other_bytes_and_says_so(noisy: World) -> None:
     noisy.write("estimator.py", ESTIMATOR.replace("StandardScaler()", "'passthrough'"))
     found = steps.reproduce(noisy.site, model_id)
     assert not found.same
+    assert found.difference is not None
     assert 0 < found.difference < 100
     assert "scores differ by up to" in found.sentence
     assert f"the files in {noisy.folder} were changed" in found.sentence
@@ -255,3 +256,14 @@ def test_the_command_tells_a_sentence_and_an_exit_code(
     with session(noisy.site.database_url) as connection:
         said = connection.exec_driver_sql("select state, reason from nightshift.exclusions").all()
     assert [tuple(row) for row in said] == [("erased", "asked to")]
+
+
+def test_an_artifact_that_was_collected_is_made_again_and_put_back(
+    world: World, forget: Callable[[int], None]
+) -> None:
+    world.train(12)
+    forget(1)
+    again = steps.reproduce(world.site, 1)
+    assert (again.same, again.difference) == (True, None)
+    assert again.sentence.endswith("the same bytes, which are in the store again.")
+    assert world.score(13)
