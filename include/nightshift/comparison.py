@@ -6,7 +6,7 @@ the family's confidence, so that trying more of them does not make a lucky one l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 from sklearn.isotonic import IsotonicRegression
 
 from nightshift import features, metrics
+from nightshift.config import Problem
 from nightshift.database import Transaction, as_json
 from nightshift.family import ModelFamily
 from nightshift.records import (
@@ -273,6 +274,14 @@ def border_cases(family: ModelFamily) -> Rows | None:
         raise ConfigError(f"{family.family}: {file}: {error}") from error
     moments = pa.array([datetime.fromisoformat("1970-01-01T00:00+00:00")] * len(frame))
     return Rows(table.append_column("as_of", moments), frame["label"].to_numpy(), [])
+
+
+def border_problems(family: ModelFamily) -> Iterator[Problem]:
+    """What is wrong with the family's border cases."""
+    try:
+        border_cases(family)
+    except ConfigError as error:
+        yield Problem(family.folder / BORDER_CASES, "", str(error))
 
 
 def _learnt_until(version: LoadedVersion) -> datetime:

@@ -441,10 +441,10 @@ def _border_objection(comparison: Comparison) -> tuple[str, str] | None:
     if cases.challenger_value is not None and cases.challenger_value >= cases.champion_value:
         return None
     worth = "nothing" if cases.challenger_value is None else f"{cases.challenger_value:.4g}"
-    told = (
-        f"on the {cases.rows} border cases it is worth {worth} against {cases.champion_value:.4g}"
+    return "border_cases", (
+        f"{compared(comparison)}, but on the {cases.rows} border cases it is worth {worth} against"
+        f" {cases.champion_value:.4g}"
     )
-    return "border_cases", told
 
 
 def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:

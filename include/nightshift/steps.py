@@ -68,6 +68,7 @@ def check(site: Site) -> list[Problem]:
     families, problems = load_families(site.models)
     for family in families:
         problems += training.estimator_problems(family)
+        problems += comparison.border_problems(family)
         problems += validation.expectation_problems(family)
     return problems
 
