@@ -73,14 +73,6 @@ class Rows:
             self._where(pc.greater(self.table["as_of"], pa.scalar(moment))) if len(self) else self
         )
 
-    def counts(self, family: ModelFamily) -> dict[str, int]:
-        """How many rows each member has, and the whole family under its own name."""
-        found = {family.family: len(self)}
-        if family.models is not None and len(self):
-            counted = pc.value_counts(self.table[family.models.by]).to_pylist()
-            found |= {item["values"]: item["counts"] for item in counted}
-        return found
-
     def _where(self, chosen: Any) -> Rows:
         mask = np.asarray(chosen)
         return Rows(self.table.filter(pa.array(mask)), self.value[mask], self.snapshots)
