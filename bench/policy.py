@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import beta, chi2, norm
+from scipy.stats import beta, norm
 
 from nightshift.detection import shift
+from nightshift.metrics import spread_of
 from nightshift.records import Night, Reference
 
 SIZES = (200, 500, 1500)
@@ -219,13 +220,10 @@ def _reference(right: np.ndarray, labels: np.ndarray) -> Reference:
     """What a promotion stores, as :func:`nightshift.metrics.reference` makes it of accuracy."""
     level = float(right.sum() / labels.sum())
     deviation = math.sqrt(level * (1 - level))
-    chance = float((deviation**2 / labels).mean())
-    between = float((right / labels).var(ddof=1))
-    beyond = between > chance * float(chi2.ppf(0.95, len(labels) - 1)) / (len(labels) - 1)
     return Reference(
         value=level,
         error=deviation / math.sqrt(labels.sum()),
-        spread=math.sqrt(between - chance) if beyond else 0.0,
+        spread=spread_of(right / labels, labels, deviation),
         deviation=deviation,
         skewness=(1 - 2 * level) / deviation,
     )

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, Literal
 
+from nightshift import policy
 from nightshift.database import Database, Transaction
 from nightshift.family import Cause, ModelFamily
 
@@ -229,9 +230,7 @@ def _worst_first(decision: Any) -> tuple[float, str]:
     """How many standard errors a model lies below its threshold, or limits of the detector."""
     severity = 0.0
     for m in decision.inputs["measurements"][:1]:
-        if None not in (m["value"], m["low"], m["high"], m["threshold"]):
-            error = max((m["high"] - m["low"]) / 3.92, 1e-12)
-            severity = (m["threshold"] - m["value"]) / error
+        severity = policy.shortfall(m["value"], m["low"], m["high"], m["threshold"])
     shift = decision.inputs.get("shift")
     if shift:
         severity = max(severity, shift["evidence"] / shift["limit"])

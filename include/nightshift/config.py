@@ -106,7 +106,7 @@ class Site:
         if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
             known = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
-                f"there is no family {name!r} in {self.models}{_nearest(name, known)};"
+                f"there is no family {name!r} in {self.models}{nearest(name, known)};"
                 f" families: {', '.join(known) or 'none'}"
             )
         return load_family(self.models / name)
@@ -282,7 +282,7 @@ def _message(section: type[BaseModel], place: tuple[int | str, ...], error: Any)
     kind = error["type"]
     if kind == "extra_forbidden":
         accepted = _accepted_keys(section, place[:-1])
-        return f"unknown key{_nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
+        return f"unknown key{nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
     if kind == "model_type":
         return f"write keys and values (accepted: {', '.join(_accepted_keys(section, place))})"
     if kind == "string_pattern_mismatch":
@@ -327,7 +327,8 @@ def _found(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _nearest(name: str, accepted: Iterable[str]) -> str:
+def nearest(name: str, accepted: Iterable[str]) -> str:
+    """A hint at what was meant by an unknown name; empty where nothing is near."""
     close = difflib.get_close_matches(name, list(accepted), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -5,11 +5,11 @@ Joins what the rooms know, for the steps that deal with a whole family at once.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from nightshift import monitoring, registry, scoring, training, trials
+from nightshift.config import nearest
 from nightshift.database import Database, Transaction
 from nightshift.family import ModelFamily, Retrain
 from nightshift.records import (
@@ -27,8 +27,7 @@ from nightshift.storage import Store
 
 def models(tx: Transaction, family: ModelFamily, as_of: datetime, *, now: datetime) -> list[Model]:
     """The active models of a family; the one of the whole family is made at its first mention."""
-    if family.models is None or family.models.fallback:
-        registry.enroll(tx, family, {family.family: None}, as_of, now=now)
+    _whole(tx, family, as_of, now)
     return registry.members(tx, family.family, as_of)
 
 
@@ -114,12 +113,12 @@ def _standing(
     rows: training.Rows | None,
 ) -> Standing:
     measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
+    own = rows.of(family, model) if rows is not None else None
     fresh = None
     if last_retrain is not None:
         if measured:
             fresh = monitoring.fresh_labels(measured[0], last_retrain)
-        elif rows is not None:
-            own = rows.of(family, model)
+        elif own is not None:
             fresh = len(own.after(last_retrain - family.labels.maturity))
     return Standing(
         model_id=model.model_id,
@@ -132,7 +131,7 @@ def _standing(
         last_retrain=last_retrain,
         fresh_labels=fresh,
         has_champion=champion is not None,
-        trainable=len(rows.of(family, model)) if rows is not None else 0,
+        trainable=len(own) if own is not None else 0,
     )
 
 
@@ -144,8 +143,7 @@ def wanted(
     if members is not None:
         for name in members:
             if name not in by_name:
-                close = difflib.get_close_matches(name, by_name, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = nearest(name, by_name)
                 raise ConfigError(f"{family.family} has no active model {name!r}{hint}")
         return [by_name[name] for name in dict.fromkeys(members)]
     if family.models is None:

@@ -25,12 +25,15 @@ from nightshift.records import LabelsError, SourceError
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
 
-
 HORIZONS = (1, 2, 3, 7, 14, 30)
 """Days after a night at which the arrival of its labels is told."""
 
 LOOK_BACK = timedelta(days=60)
+"""From how many nights, beyond those that are too young, the arrival of labels is told."""
+
 NEARLY_ALL = 0.99
+"""The share of the labels that ever come which a maturity must wait for."""
+
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 

@@ -221,11 +221,25 @@ def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     if len(told) >= FEWEST_NIGHTS:
         values, labels = np.array(told).T
         single = float(np.average(values, weights=labels)) - found.value
-        between, chance = float(values.var(ddof=1)), float((deviation**2 / labels).mean())
-        # Nights differ by chance as well: only what it does not explain at the 5% level counts.
-        if between > chance * float(chi2.ppf(0.95, len(told) - 1)) / (len(told) - 1):
-            spread = math.sqrt(between - chance)
+        spread = spread_of(values, labels, deviation)
     return Reference(found.value, found.error, spread, deviation, skewness, single)
+
+
+def spread_of(values: Array, labels: Array, deviation: float) -> float:
+    """The standard deviation of nights' true levels around their mean.
+
+    Nights differ by chance as well: only what it does not explain at the 5% level counts.
+
+    Parameters
+    ----------
+    values, labels
+        The metric of each night, and how many labels it is made of; both of shape (nights,).
+    deviation
+        That of one row's pull on the metric.
+    """
+    between, chance = float(values.var(ddof=1)), float((deviation**2 / labels).mean())
+    most = chance * float(chi2.ppf(0.95, len(values) - 1)) / (len(values) - 1)
+    return math.sqrt(between - chance) if between > most else 0.0
 
 
 def expected(

@@ -149,7 +149,8 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
         if breaches >= when.breaches:
-            yield "breaches", _counted(breaches, when), _shortfall(latest)
+            short = shortfall(latest.value, latest.low, latest.high, latest.threshold)
+            yield "breaches", _counted(breaches, when), short
     for signal, asked in when.signals.items():
         levels = standing.signals.get(signal, ())[: asked.of_last]
         nights = levels.count("alert")
@@ -170,12 +171,16 @@ def _short_of(when: When, standing: Standing) -> str:
     return "no rule of retrain.when is fulfilled yet"
 
 
-def _shortfall(m: Measurement) -> float:
-    """How many standard errors the value lies below its threshold."""
-    if m.value is None or m.low is None or m.high is None or m.threshold is None:
+def shortfall(
+    value: float | None, low: float | None, high: float | None, threshold: float | None
+) -> float:
+    """How many standard errors a measurement lies below its threshold; 0 where that is untold.
+
+    ``low`` and ``high`` bound a 95% interval.
+    """
+    if value is None or low is None or high is None or threshold is None:
         return 0.0
-    error = max((m.high - m.low) / 3.92, 1e-12)
-    return (m.threshold - m.value) / error
+    return (threshold - value) / max((high - low) / 3.92, 1e-12)
 
 
 def _alone(rule: Retrain, one: Ballot) -> Decision:

@@ -197,21 +197,13 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
         standings = {
             of.family: fleet.standings(database, store, of, as_of, now=now) for of in families
         }
+        asked = [
+            decision
+            for of in families
+            for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
+        ]
         subject = f"monitor {as_of.isoformat()}"
-        with database.transaction() as tx:
-            tx.rows("registry.lock_budget")
-            asked = [
-                decision
-                for of in families
-                for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
-                if not registry.decided(tx, decision.model_id, subject)
-            ]
-            night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
-            spent = tx.one("registry.spent", **night).retrains
-            budget = site.settings.retrains_per_night
-            for decision in policy.within_budget(asked, budget, spent):
-                registry.decide(tx, decision, subject=subject, now=now)
-            return registry.retrains_of(tx, family_name, subject)
+        return _within_budget(site, database, family_name, as_of, subject, asked, now)
 
 
 def request_retrain(
@@ -246,18 +238,32 @@ def request_retrain(
         standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
         wanted = fleet.wanted(family, standings, members)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
-        with database.transaction() as tx:
-            tx.rows("registry.lock_budget")
-            asked = [
-                policy.request(fleet.rule(family), standing, kind, reason, by)
-                for standing in wanted
-            ]
-            night = {"since": as_of - BUDGET_NIGHT, "as_of": as_of}
-            spent = tx.one("registry.spent", **night).retrains
-            budget = site.settings.retrains_per_night
-            for decision in policy.within_budget(asked, budget, spent):
-                registry.decide(tx, decision, subject=subject, now=now)
-            return registry.retrains_of(tx, family_name, subject)
+        asked = [
+            policy.request(fleet.rule(family), standing, kind, reason, by) for standing in wanted
+        ]
+        return _within_budget(site, database, family_name, as_of, subject, asked, now)
+
+
+def _within_budget(
+    site: Site,
+    database: Database,
+    family_name: str,
+    as_of: datetime,
+    subject: str,
+    asked: Sequence[Decision],
+    now: datetime,
+) -> list[int]:
+    """Record what is asked and was not decided yet, as far as the budget of the night reaches.
+
+    Returns the ids of the family's decisions to retrain about this subject, old and new.
+    """
+    with database.transaction() as tx:
+        tx.rows("registry.lock_budget")
+        fresh = [one for one in asked if registry.decided(tx, one.model_id, subject) is None]
+        spent = tx.one("registry.spent", since=as_of - BUDGET_NIGHT, as_of=as_of).retrains
+        for decision in policy.within_budget(fresh, site.settings.retrains_per_night, spent):
+            registry.decide(tx, decision, subject=subject, now=now)
+        return registry.retrains_of(tx, family_name, subject)
 
 
 def fit(
