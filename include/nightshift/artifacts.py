@@ -1,15 +1,16 @@
 """A fitted pipeline as bytes: equal pipelines give equal bytes, in whichever process.
 
 Things of a process would else show in a pickle. Equal strings are written once or twice, depending
-on whether they happen to be one object; sets come in the order of their hashes; and the gaps
-between the fields of a structured array, such as the nodes of a tree, hold whatever the memory
-held before.
+on whether they happen to be one object; sets come in the order of their hashes; the gaps between
+the fields of a structured array, such as the nodes of a tree, hold whatever the memory held before;
+and a library such as dill, once imported, changes how pickle writes slices and functions.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,22 +44,27 @@ class _Canonical:
         return seen.setdefault((type(value), value), value)
 
 
+def _as_by_pickle() -> dict[type, Any]:
+    """How each type is written: as the standard library does it, whoever has changed its table."""
+    standard: Any = pickle._Pickler  # noqa: SLF001
+    own = {kind: save for kind, save in standard.dispatch.items() if save.__module__ == "pickle"}
+    often_replaced = {
+        dict: standard.save_dict,
+        type: standard.save_type,
+        FunctionType: standard.save_global,
+    }
+    sets = {set: _Canonical.save_set, frozenset: _Canonical.save_set}
+    return own | often_replaced | sets
+
+
 class _Nested(_Canonical, pickle._Pickler):  # noqa: SLF001
     """What an array of objects holds: joblib writes it as a pickle of its own."""
 
-    dispatch: ClassVar[dict[type, Any]] = {
-        **pickle._Pickler.dispatch,  # noqa: SLF001
-        set: _Canonical.save_set,
-        frozenset: _Canonical.save_set,
-    }
+    dispatch: ClassVar[dict[type, Any]] = _as_by_pickle()
 
 
 class _Pickler(_Canonical, NumpyPickler):  # type: ignore[misc]
-    dispatch: ClassVar[dict[type, Any]] = {
-        **NumpyPickler.dispatch,
-        set: _Canonical.save_set,
-        frozenset: _Canonical.save_set,
-    }
+    dispatch: ClassVar[dict[type, Any]] = _as_by_pickle()
 
     def save(self, obj: Any, *args: Any, **kwargs: Any) -> None:
         if type(obj) is np.ndarray and obj.dtype.hasobject:
