@@ -59,6 +59,8 @@ def compare(
     challenger: LoadedVersion,
     champion: LoadedVersion | None,
     earlier: Sequence[LoadedVersion] = (),
+    *,
+    worth: float | None = None,
 ) -> Comparison:
     """Champion and candidates on the holdout that the challenger's manifest names.
 
@@ -69,6 +71,8 @@ def compare(
         any of the versions was trained on are left out.
     earlier
         Champions of the past; those that cannot score the rows are passed over.
+    worth
+        What the champion was worth in the family's metric when it was promoted.
     """
     manifest = challenger.version.manifest
     start, end = (datetime.fromisoformat(moment) for moment in manifest["holdout"])
@@ -85,6 +89,7 @@ def compare(
         holdout_end=end,
         row_count=len(own),
         champion_value=None, challenger_value=None, difference=None, low=None,
+        champion_reference=worth,
     )  # fmt: skip
     if not len(own):
         return empty

@@ -485,11 +485,11 @@ class Promotion(Section):
 
     The lower bound of the difference, at ``confidence``, must lie above ``margin``, on at least
     ``min_rows`` rows, with no slice significantly worse by more than ``max_slice_drop``. Winning
-    more than the share ``too_good`` of what the champion falls short of perfection is held for a
-    person: it looks like a leak. With ``shadow`` the challenger then scores beside the champion for
-    so long, with ``approval: human`` a person answers within ``response_timeout``. For the time of
-    ``probation`` a new champion that proves worse than its predecessor is rolled back. The last
-    ``keep_versions`` champions of a model stay loadable.
+    more than the share ``too_good`` of what the champion at its best falls short of perfection is
+    held for a person: it looks like a leak. With ``shadow`` the challenger then scores beside the
+    champion for so long, with ``approval: human`` a person answers within ``response_timeout``. For
+    the time of ``probation`` a new champion that proves worse than its predecessor is rolled back.
+    The last ``keep_versions`` champions of a model stay loadable.
     """
 
     holdout: Duration

@@ -475,14 +475,13 @@ def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
     """A leap towards perfection: something in the rows has told the truth, it seems."""
     if promotion.too_good is None or comparison.perfect is None:
         return None
-    # Of a gain only what is sure counts: on a few rows luck leaps far.
-    sure = (
-        None
-        if comparison.champion_value is None or comparison.low is None
-        else comparison.champion_value + comparison.low
-    )
+    serving, was = comparison.champion_value, comparison.champion_reference
+    # Of a gain only what is sure counts, on a few rows luck leaps far; and to be again as good as
+    # the champion once was is no leap.
+    sure = None if serving is None or comparison.low is None else serving + comparison.low
+    best = serving if serving is None or was is None else max(serving, was)
     leaps = (
-        ("at least", "the champion", comparison.champion_value, sure, promotion.too_good),
+        ("at least", "the champion", best, sure, promotion.too_good),
         ("", "guessing the same for all", comparison.baseline, comparison.challenger_value,
          ALL_BUT_PERFECT),
     )  # fmt: skip

@@ -408,9 +408,10 @@ class Comparison:
     ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
     one-sided lower bound at ``confidence``, the family's, shared among the ``candidates`` of which
     the challenger is the best. ``champion_version`` is None for a first model, which is unopposed.
-    ``unscorable`` says why the champion could not score the rows, ``perfect`` what the metric would
-    be if every prediction were the truth, ``baseline`` if all were the same. ``reference`` is what
-    the challenger is worth on these rows, by metric, with the distribution of its scores.
+    ``champion_reference`` is what the champion was worth when it was promoted. ``unscorable`` says
+    why it could not score the rows, ``perfect`` what the metric would be if every prediction were
+    the truth, ``baseline`` if all were the same. ``reference`` is what the challenger is worth on
+    these rows, by metric, with the distribution of its scores.
     """
 
     decision_id: int
@@ -428,6 +429,7 @@ class Comparison:
     candidates: tuple[Candidate, ...] = ()
     slices: tuple[SliceDifference, ...] = ()
     border_cases: BorderCases | None = None
+    champion_reference: float | None = None
     unscorable: str | None = None
     perfect: float | None = None
     baseline: float | None = None

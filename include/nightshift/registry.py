@@ -76,8 +76,7 @@ class Champion:
 
     def worth(self, metric: str) -> Reference | None:
         """Its reference in a metric; None where none was stored."""
-        found = (self.reference or {}).get("metrics", {}).get(metric)
-        return Reference(**found) if found else None
+        return _worth(self.reference, metric)
 
 
 @dataclass(frozen=True)
@@ -401,6 +400,17 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
     """The version of a model that served at ``as_of``; None before the first promotion."""
     row = tx.maybe("registry.champion", model_id=model_id, as_of=as_of)
     return _version(row) if row else None
+
+
+def worth(tx: Transaction, model_id: int, metric: str) -> Reference | None:
+    """What the champion of a model was worth in a metric when it was promoted."""
+    served = promotions(tx, model_id)
+    return _worth(served[-1].reference, metric) if served else None
+
+
+def _worth(reference: dict[str, Any] | None, metric: str) -> Reference | None:
+    found = (reference or {}).get("metrics", {}).get(metric)
+    return Reference(**found) if found else None
 
 
 def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:

@@ -357,6 +357,7 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
             )
         with database.transaction() as tx:
             serving = registry.champion(tx, version.model.model_id, now)
+            once = registry.worth(tx, version.model.model_id, family.performance.metric)
             earlier = registry.earlier_champions(tx, version.model.model_id, comparison.EARLIER)
         versions = _registry(site)
         taking_part = [one for one in (version, serving, *earlier) if one is not None]
@@ -366,6 +367,7 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
             versions.load(version),
             versions.load(serving) if serving else None,
             list(_loaded(versions, (one for one in earlier if one != serving))),
+            worth=once.value if once else None,
         )
         with database.transaction() as tx:
             comparison_id = comparison.register(tx, compared, now=now)

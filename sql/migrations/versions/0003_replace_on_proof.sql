@@ -21,6 +21,7 @@ alter table nightshift.comparisons
     add column candidates jsonb not null default '[]',
     add column slices jsonb not null default '[]',
     add column border_cases jsonb,
+    add column champion_reference double precision,
     add column unscorable text,
     add column perfect double precision,
     add column baseline double precision,
@@ -39,6 +40,7 @@ comment on column nightshift.comparisons.confidence is 'Of the bound low: that o
 comment on column nightshift.comparisons.candidates is 'Every candidate with its value, difference and bound.';
 comment on column nightshift.comparisons.slices is 'By slice: rows, difference, low and high.';
 comment on column nightshift.comparisons.border_cases is 'The family''s border cases: rows, and what either version is worth on them.';
+comment on column nightshift.comparisons.champion_reference is 'What the champion was worth when it was promoted.';
 comment on column nightshift.comparisons.perfect is 'What the metric would be if every prediction were the truth.';
 comment on column nightshift.comparisons.baseline is 'What the metric would be if every prediction were the same: the mean, or the commonest class.';
 comment on column nightshift.comparisons.unscorable is 'Why the champion could not score the holdout; null where it could.';
