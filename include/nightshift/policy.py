@@ -475,15 +475,16 @@ def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
     """A leap towards perfection: something in the rows has told the truth, it seems."""
     if promotion.too_good is None or comparison.perfect is None:
         return None
-    serving, was = comparison.champion_value, comparison.champion_reference
-    # Of a gain only what is sure counts, on a few rows luck leaps far; and to be again as good as
-    # the champion once was is no leap.
+    serving, now = comparison.champion_value, comparison.challenger_value
+    # Of a gain only what is sure counts: on a few rows luck leaps far.
     sure = None if serving is None or comparison.low is None else serving + comparison.low
-    best = serving if serving is None or was is None else max(serving, was)
+    # To be again as good as the champion once was is no leap.
+    recovered = _share_won(comparison.champion_reference, now, comparison.perfect)
+    if recovered is not None and recovered <= promotion.too_good:
+        sure = None
     leaps = (
-        ("at least", "the champion", best, sure, promotion.too_good),
-        ("", "guessing the same for all", comparison.baseline, comparison.challenger_value,
-         ALL_BUT_PERFECT),
+        ("at least", "the champion", serving, sure, promotion.too_good),
+        ("", "guessing the same for all", comparison.baseline, now, ALL_BUT_PERFECT),
     )  # fmt: skip
     for least, whom, before, after, most in leaps:
         share = _share_won(before, after, comparison.perfect)

@@ -372,7 +372,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             "hold", "too_good", "wins at least 51% of what the champion falls short of perfection",
         ),
         ({"too_good": None}, {"challenger_value": -3.5, "low": 4.1}, "promote", "proof", ""),
-        # As good as the champion once was, or a little better: 3.9 is 35% of what 6 leaves.
+        # Not much better than the champion once was: 2.5 is 42% of what 6 leaves.
         (
             {}, {"champion_reference": -6.0, "challenger_value": -3.5, "low": 4.1},
             "promote", "proof", "",
