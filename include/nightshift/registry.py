@@ -35,6 +35,7 @@ from sklearn.pipeline import Pipeline
 
 from nightshift import artifacts, features
 from nightshift.database import Database, Transaction, as_json
+from nightshift.failpoints import reach
 from nightshift.family import Features, ModelFamily
 from nightshift.records import (
     ArtifactRefused,
@@ -262,6 +263,7 @@ class Registry:
         """Store, sign and register a fitted pipeline; its version id."""
         tx.rows("registry.lock_artifacts", shared=True)
         artifact_hash = self._store.write_bytes(artifacts.to_bytes(pipeline), "joblib")
+        reach("registry.stored")
         saved: int = tx.one(
             "registry.append_version",
             model_id=model.model_id,
@@ -319,6 +321,7 @@ class Registry:
         latest = tx.maybe("registry.latest_promotion", model_id=version.model.model_id)
         current = latest.version_id if latest else None
         seq = latest.seq + 1 if latest else 1
+        reach("registry.looked")
         inserted = current == instead_of and tx.run(
             "registry.append_promotion",
             model_id=version.model.model_id,
@@ -342,6 +345,7 @@ class Registry:
             version=version.number,
             decision_id=decision_id,
         )
+        reach("registry.promoted")
 
     def collect(
         self, database: Database, keep: Mapping[str, int], *, before: datetime, now: datetime

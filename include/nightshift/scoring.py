@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from nightshift.database import Database, Transaction, queries
+from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import (
     READERS,
@@ -138,6 +139,7 @@ def score(
             skipped_rows=snapshot.row_count - written,
             written_at=now,
         )
+    reach("scoring.finished")
     batch.write_shadows(beside, now)
     return batch_id
 
@@ -180,9 +182,11 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 batch_id=batch_id, rows=row.row_count,
             )  # fmt: skip
         shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
-        return Batch(
-            shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
-        )
+        reach("scoring.flipped")
+    reach("scoring.published")
+    return Batch(
+        shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
+    )
 
 
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
@@ -194,6 +198,7 @@ def purge(database: Database, *, before: datetime, now: datetime) -> int:
         rows = tx.run("scoring.delete_rows", batch_ids=batches)
         tx.run("scoring.mark_purged", batch_ids=batches, purged_at=now)
         tx.record("purged", now=now, batches=batches, rows=rows)
+        reach("scoring.purged")
         return rows
 
 
@@ -245,6 +250,8 @@ class _Batch:
                 ]
                 if rows:
                     written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+                    reach("scoring.copying")
+        reach("scoring.copied")
         return written
 
     def write_shadows(self, scorers: Mapping[str | None, Version], now: datetime) -> None:

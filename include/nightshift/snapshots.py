@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from nightshift import features
 from nightshift.database import Database, Transaction
+from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import Snapshot, SnapshotError, SourceError
 from nightshift.storage import Store
@@ -45,6 +46,7 @@ def freeze(
     table, dropped = _as_known(_query(source, family, as_of), as_of)
     ordered = table.select(family.columns).sort_by("entity_id")
     content_hash = store.write_table(ordered)
+    reach("snapshots.stored")
     if before is not None and before.content_hash == content_hash:
         return _snapshot(before)
     with database.transaction() as tx:
