@@ -136,7 +136,7 @@ def score(
             "scoring.finish",
             batch_id=batch_id,
             row_count=written,
-            skipped_rows=snapshot.row_count - written,
+            skipped_rows=sum(of.rows for member, of in found.items() if member not in scorers),
             written_at=now,
         )
     reach("scoring.finished")
