@@ -163,10 +163,17 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
     Raises
     ------
     ScoringError
-        The batch was not written to its end, or does not hold as many rows as its snapshot.
+        The batch was not written to its end, does not hold as many rows as its snapshot, or was
+        purged.
     """
     with database.transaction() as tx:
-        row = tx.one("scoring.get", batch_id=batch_id)
+        row = tx.one("scoring.lock", batch_id=batch_id)
+        if row.purged_at is not None:
+            raise ScoringError(
+                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} was purged at"
+                f" {row.purged_at:%Y-%m-%d %H:%M}Z, since nobody had published it; it was not"
+                " published. Run the night again"
+            )
         if row.state != "written" or row.row_count + row.skipped_rows != row.snapshot_rows:
             raise ScoringError(
                 f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} is {row.state} with"
@@ -192,7 +199,9 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
     """Delete the rows of batches started before a moment that no reader sees; how many rows."""
     with database.transaction() as tx:
-        batches = [row.batch_id for row in tx.rows("scoring.unseen", before=before)]
+        found = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
+        # Who was just being published is so by now, or waits and then finds its rows gone.
+        batches = [row.batch_id for row in tx.rows("scoring.still_unseen", batch_ids=found)]
         if not batches:
             return 0
         rows = tx.run("scoring.delete_rows", batch_ids=batches)

@@ -33,11 +33,17 @@ values (:batch_id, :model_id, :version_id, :row_count);
 update nightshift.batches set state = 'abandoned' where batch_id = :batch_id and state = 'writing';
 
 -- name: get
--- A batch, and how many rows its snapshot has.
-select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, s.row_count as snapshot_rows
+-- Which night a batch is of.
+select family, as_of from nightshift.batches where batch_id = :batch_id;
+
+-- name: lock
+-- A batch that is about to be published, with what must hold of it; nobody purges it meanwhile.
+select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, b.purged_at,
+       s.row_count as snapshot_rows
 from nightshift.batches b
 join nightshift.snapshots s using (snapshot_id)
-where b.batch_id = :batch_id;
+where b.batch_id = :batch_id
+for update of b;
 
 -- name: flip
 -- Point readers at a batch, never back to an older one.
@@ -54,11 +60,19 @@ from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of = :as_of;
 
--- name: unseen
--- Batches with rows that no reader sees, begun before a moment.
+-- name: lock_unseen
+-- Batches with rows that no reader sees, begun before a moment, without those being published now.
 select b.batch_id
 from nightshift.batches b
 where b.started_at < :before and b.purged_at is null
+  and not exists (select from nightshift.published p where p.batch_id = b.batch_id)
+for update of b skip locked;
+
+-- name: still_unseen
+-- Of locked batches, those that were not published before the lock was taken.
+select b.batch_id
+from nightshift.batches b
+where b.batch_id = any(cast(:batch_ids as int[]))
   and not exists (select from nightshift.published p where p.batch_id = b.batch_id);
 
 -- name: delete_rows
