@@ -7,6 +7,7 @@ says so. Nothing here waits by the clock.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -31,9 +33,24 @@ PATIENCE = 120
 TRIES = 4
 """As Airflow has it: the first try, and three more after errors that time may mend."""
 
+SOAK = bool(os.environ.get("SOAK"))
+"""Set by ``make soak``: twenty times as many examples, and other ones every time."""
+
 # Children are forked from a server that has imported everything and has no threads.
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["nightshift.simulation", "sklearn.compose"])
+
+
+def thorough(examples: int, **more: Any) -> settings:
+    """How much hypothesis tries: the same every time, so that a failure is nobody's bad luck."""
+    return settings(
+        max_examples=examples * 20 if SOAK else examples,
+        derandomize=not SOAK,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
 
 
 class Refused(Exception):
