@@ -141,8 +141,19 @@ def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
     if drifted:
         watched = tx.one("alerting.watched", family=family.family, as_of=run.as_of).models
         found.append(_drift(family, run, drifted, watched))
+    failed = tx.rows("alerting.failed_models", family=family.family, as_of=run.as_of)
+    if failed:
+        found.append(_lame(run, failed))
     explained = {"validate"} if rejected is not None else set()
     return [*found, *_failed(tx, family, run, explained)]
+
+
+def _lame(run: Run, failed: Sequence[Any]) -> Finding:
+    """Models whose rows are missing from a night that was published."""
+    what = f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
+    reasons = list(dict.fromkeys(_short(row.reason) for row in failed))
+    told = f"{_listed([row.model for row in failed])}; {'; '.join(reasons[:REASONS])}"
+    return _about(run, "failed", what, told, of="models")
 
 
 def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:

@@ -27,9 +27,13 @@ from nightshift.records import DatabaseError, DatabaseUnavailable, SourceError
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
-# Classes of SQLSTATE after which the same statement may well succeed: lost connections, server
-# shutting down or starting, too many connections, serialisation, deadlock, lock not available.
-_TRANSIENT = re.compile(r"08...|57P0.|53300|40001|40P01|55P03")
+LOCK_TIMEOUT = "30s"
+"""How long a statement waits for a lock that somebody else holds."""
+
+# Classes of SQLSTATE after which the same statement may well succeed. First those of a connection
+# that is lost or refused; then serialisation, deadlock, a lock or a statement that took too long.
+_LOST = re.compile(r"08...|57P0.|53300")
+_BUSY = re.compile(r"40001|40P01|55P03|57014")
 
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -136,7 +140,7 @@ class Database:
         self._url = make_url(url)
         settings = {
             "timezone": "UTC",
-            "lock_timeout": "30s",
+            "lock_timeout": LOCK_TIMEOUT,
             "default_transaction_read_only": "on" if read_only else None,
             "role": role,
         }
@@ -288,11 +292,19 @@ def _nouns(database: Database) -> Iterator[None]:
 
 def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
     first = message.strip().splitlines()[0] if message.strip() else "no message"
-    lost = "connect" in first or "closed" in first
-    if (state is None and lost) or (state is not None and _TRANSIENT.fullmatch(state)):
+    if state is None:
+        lost = "connect" in first or "closed" in first
+    else:
+        lost = _LOST.fullmatch(state) is not None
+    if lost:
         return DatabaseUnavailable(
-            f"cannot reach Postgres at {database}: {first}. Nothing was changed. Is it running?"
-            " `nightshift up` starts the embedded one"
+            f"cannot reach Postgres at {database}: {first}. What was not committed is undone; run"
+            " this step again. Is Postgres running? `nightshift up` starts the embedded one"
+        )
+    if state is not None and _BUSY.fullmatch(state):
+        return DatabaseUnavailable(
+            f"Postgres at {database} asks to try again: {first}. Nothing was changed. If it says so"
+            " again, look in pg_stat_activity for what holds the lock or takes so long"
         )
     return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 

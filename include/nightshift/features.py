@@ -51,7 +51,9 @@ def shape_problems(
             if name not in expected
         ]
     for name in expected:
-        if name in schema.names:
+        if schema.names.count(name) > 1:
+            problems.append(f"column {name!r} is returned twice")
+        elif name in schema.names:
             problems += _type_problem(name, schema.field(name).type, features)
     return problems
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift.database import Database, queries
+from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import LabelsError, SourceError
 
@@ -137,6 +138,7 @@ def collect(
         collected = Collected(found=rows.num_rows, duplicates=rows.num_rows - told["added"], **told)
         bulk.run(queries()["labels.record_collection"], {**asked, **asdict(collected)})
         bulk.run("drop table incoming_labels")
+        reach("labels.appended")
     return collected
 
 

@@ -29,8 +29,9 @@ SMALL_FIT = 2_000_000
 THREADS = 2
 """At how many threads a larger fit is made, on any machine."""
 
-FIT_ERRORS = (ValueError, TypeError, KeyError, FloatingPointError, MemoryError, ConfigError)
-"""What a pipeline may raise of its own accord when it is fitted."""
+FIT_ERRORS = (Exception,)
+"""What a pipeline may raise of its own accord when it is fitted: anything, for it runs the family's
+own code."""
 
 LONGEST = 200
 """How many characters of a parameter a manifest keeps."""

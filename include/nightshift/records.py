@@ -127,7 +127,7 @@ class DatabaseError(NightshiftError):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """Postgres cannot be reached, or asks to try again. Nothing was changed."""
+    """Postgres cannot be reached, or asks to try again. Run the step again; it may be done."""
 
     code = "database_unavailable"
     transient = True

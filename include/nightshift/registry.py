@@ -35,6 +35,7 @@ from sklearn.pipeline import Pipeline
 
 from nightshift import artifacts, features
 from nightshift.database import Database, Transaction, as_json
+from nightshift.failpoints import reach
 from nightshift.family import Features, ModelFamily
 from nightshift.records import (
     ArtifactRefused,
@@ -92,15 +93,18 @@ class LoadedVersion:
         Raises
         ------
         ScoringError
-            The pipeline raised, or a score is NaN or infinite.
+            The pipeline raised, gave too few scores or too many, or one that is NaN or infinite.
         """
         declared = self.version.manifest["features"]
         wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
         try:
             frame = features.frame(table, wanted)
             score, label = predict(self.pipeline, frame, self.version.manifest["task"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ScoringError(f"{self} cannot score these rows: {error}") from error
+        except Exception as error:  # a pipeline may be of the family's own code
+            told = f"{type(error).__name__}: {error}"
+            raise ScoringError(f"{self} cannot score these rows: {told}") from error
+        if len(score) != table.num_rows:
+            raise ScoringError(f"{self} gave {len(score)} scores for {table.num_rows} rows")
         unusable = int((~np.isfinite(score)).sum())
         if unusable:
             raise ScoringError(f"{self} gave {unusable} of {len(score)} scores that are not finite")
@@ -258,9 +262,17 @@ class Registry:
         decision_id: int,
         now: datetime,
     ) -> int:
-        """Store, sign and register a fitted pipeline; its version id."""
+        """Store, sign and register a fitted pipeline; its version id.
+
+        Where another process was faster with the same decision, its version is the one.
+        """
         tx.rows("registry.lock_artifacts", shared=True)
         artifact_hash = self._store.write_bytes(artifacts.to_bytes(pipeline), "joblib")
+        reach("registry.stored")
+        tx.rows("registry.lock_versions", model_id=model.model_id)
+        faster = version_of_decision(tx, decision_id)
+        if faster is not None:
+            return faster.version_id
         saved: int = tx.one(
             "registry.append_version",
             model_id=model.model_id,
@@ -280,6 +292,8 @@ class Registry:
         ArtifactRefused
             The file is missing or was collected, its bytes were changed, or the signature is not
             ours.
+        RegistryError
+            Those bytes are ours, and the code that is there now cannot open them.
         """
         if version.collected_at is not None:
             _refuse_collected(self._store, version)
@@ -318,6 +332,7 @@ class Registry:
         latest = tx.maybe("registry.latest_promotion", model_id=version.model.model_id)
         current = latest.version_id if latest else None
         seq = latest.seq + 1 if latest else 1
+        reach("registry.looked")
         inserted = current == instead_of and tx.run(
             "registry.append_promotion",
             model_id=version.model.model_id,
@@ -341,6 +356,7 @@ class Registry:
             version=version.number,
             decision_id=decision_id,
         )
+        reach("registry.promoted")
 
     def collect(
         self, database: Database, keep: Mapping[str, int], *, before: datetime, now: datetime
@@ -604,7 +620,14 @@ def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
             f"{found.model.family}: version {found.number} of {found.model.name} is not signed by"
             " this installation's key, or its manifest was changed; it was not opened"
         ) from None
-    return joblib.load(io.BytesIO(data))
+    try:
+        return joblib.load(io.BytesIO(data))
+    except Exception as error:  # deserialising runs the code of the family and of every library
+        raise RegistryError(
+            f"{found.model.family}: version {found.number} of {found.model.name} cannot be opened"
+            f" with the code that is there now ({type(error).__name__}: {error}). Bring that code"
+            " back, or roll back to a version that it can open"
+        ) from error
 
 
 def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from nightshift.database import Database, Transaction, queries
+from nightshift.database import Bulk, Database, Transaction, queries
+from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import (
     READERS,
     SHADOW,
     Batch,
+    ConfigError,
     Model,
+    RegistryError,
     ScoringError,
     Snapshot,
     Version,
@@ -95,8 +100,12 @@ def score(
     """Write a batch that nobody sees yet; its id.
 
     A night that is published already with this snapshot and these versions is not scored again:
-    the published batch's id is returned. Rows that nobody can score are counted and left out. What
-    fails leaves a batch that is never published and whose rows are purged later.
+    the published batch's id is returned. Rows that nobody can score are counted and left out.
+
+    A version that cannot be opened or fails is recorded and counted, and none of its rows are kept;
+    the others are not held up, and scoring the night again tries it again. Where every one fails,
+    the first error is raised. What fails whole leaves a batch that is never published and whose
+    rows are purged later.
 
     Challengers in shadow score the same rows once those of the champions are written. One that
     fails is recorded, and none of its rows are kept. Whether a night is scored again does not
@@ -124,22 +133,30 @@ def score(
     beside = {member: v for member in found if (v := serving.beside(member)) is not None}
     batch = _Batch(database, store, family, snapshot, serving, load, batch_id)
     try:
-        written = batch.write(scorers)
-    except ScoringError:
+        written, failed = batch.write(scorers)
+    except _OWN_FAULT:
         with database.transaction() as tx:
             tx.run("scoring.abandon", batch_id=batch_id)
         raise
+    lost = {member for member, version in scorers.items() if version.version_id in failed}
     with database.transaction() as tx:
-        _record_models(tx, batch_id, serving, found)
+        _record_models(tx, batch_id, serving, found, lost)
+        batch.record(tx, "model_failed", scorers.values(), failed, now)
         tx.run(
             "scoring.finish",
             batch_id=batch_id,
             row_count=written,
-            skipped_rows=snapshot.row_count - written,
+            skipped_rows=sum(of.rows for member, of in found.items() if member not in scorers),
+            failed_rows=sum(found[member].rows for member in lost),
             written_at=now,
         )
+    reach("scoring.finished")
     batch.write_shadows(beside, now)
     return batch_id
+
+
+_OWN_FAULT = (ScoringError, RegistryError, ConfigError)
+"""What a version raises that cannot score. An outage of the database is not among it."""
 
 
 def split(table: pa.Table, family: ModelFamily) -> dict[str | None, pa.Array]:
@@ -161,11 +178,18 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
     Raises
     ------
     ScoringError
-        The batch was not written to its end, or does not hold as many rows as its snapshot.
+        The batch was not written to its end, does not hold as many rows as its snapshot, or was
+        purged.
     """
     with database.transaction() as tx:
-        row = tx.one("scoring.get", batch_id=batch_id)
-        if row.state != "written" or row.row_count + row.skipped_rows != row.snapshot_rows:
+        row = tx.one("scoring.lock", batch_id=batch_id)
+        if row.purged_at is not None:
+            raise ScoringError(
+                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} was purged at"
+                f" {row.purged_at:%Y-%m-%d %H:%M}Z, since nobody had published it; it was not"
+                " published. Run the night again"
+            )
+        if row.state != "written" or _told_for(row) != row.snapshot_rows:
             raise ScoringError(
                 f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} is {row.state} with"
                 f" {row.row_count} rows for a snapshot of {row.snapshot_rows}; it was not"
@@ -180,20 +204,30 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 batch_id=batch_id, rows=row.row_count,
             )  # fmt: skip
         shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
-        return Batch(
-            shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
-        )
+        reach("scoring.flipped")
+    reach("scoring.published")
+    return Batch(
+        shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
+    )
+
+
+def _told_for(batch: Any) -> int:
+    """Of how many rows of the snapshot a batch says what became of them."""
+    return int(batch.row_count + batch.skipped_rows + batch.failed_rows)
 
 
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
     """Delete the rows of batches started before a moment that no reader sees; how many rows."""
     with database.transaction() as tx:
-        batches = [row.batch_id for row in tx.rows("scoring.unseen", before=before)]
+        found = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
+        # Who was just being published is so by now, or waits and then finds its rows gone.
+        batches = [row.batch_id for row in tx.rows("scoring.still_unseen", batch_ids=found)]
         if not batches:
             return 0
         rows = tx.run("scoring.delete_rows", batch_ids=batches)
         tx.run("scoring.mark_purged", batch_ids=batches, purged_at=now)
         tx.record("purged", now=now, batches=batches, rows=rows)
+        reach("scoring.purged")
         return rows
 
 
@@ -207,12 +241,16 @@ def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot
 
 
 def _record_models(
-    tx: Transaction, batch_id: int, serving: Serving, found: Mapping[str | None, Seen]
+    tx: Transaction,
+    batch_id: int,
+    serving: Serving,
+    found: Mapping[str | None, Seen],
+    failed: Collection[str | None],
 ) -> None:
     for member, (model, _) in serving.members.items():
         if member not in found:
             continue
-        version = serving.of(member)
+        version = None if member in failed else serving.of(member)
         tx.run(
             "scoring.record_model",
             batch_id=batch_id,
@@ -234,61 +272,83 @@ class _Batch:
     load: Callable[[Version], LoadedVersion]
     batch_id: int
 
-    def write(self, scorers: Mapping[str | None, Version]) -> int:
-        """Write what readers will see; how many rows."""
-        written = 0
+    def write(self, scorers: Mapping[str | None, Version]) -> tuple[int, Mapping[int, Exception]]:
+        """Write what readers will see; how many rows, and which versions failed, by their ids."""
         with self.database.bulk() as bulk:
-            for table in self._tables():
-                rows = [
-                    self._rows(part, self.load(scorers[member]), member, READERS)
-                    for member, part in _parts(table, self.family, scorers)
-                ]
-                if rows:
-                    written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
-        return written
+            written, failed = self._copy(bulk, scorers, READERS, _OWN_FAULT)
+        if failed and not written:
+            raise next(iter(failed.values()))
+        reach("scoring.copied")
+        return written, failed
 
     def write_shadows(self, scorers: Mapping[str | None, Version], now: datetime) -> None:
         """Write what challengers in shadow tell; of one that fails nothing is left."""
         if not scorers:
             return
-        failed: dict[int, Exception] = {}
         with self.database.bulk() as bulk:
-            for table in self._tables():
-                rows = []
-                for member, part in _parts(table, self.family, scorers):
-                    version = scorers[member]
-                    if version.version_id in failed:
-                        continue
-                    try:
-                        rows.append(self._rows(part, self.load(version), member, SHADOW))
-                    except Exception as error:  # whatever a challenger does, readers get their rows
-                        failed[version.version_id] = error
-                if rows:
-                    bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
-            for version_id in failed:
-                batch = {"batch_id": self.batch_id, "version_id": version_id}
-                bulk.run(queries()["scoring.delete_shadow"], batch)
+            # Whatever a challenger does, readers get their rows.
+            _, failed = self._copy(bulk, scorers, SHADOW, Exception)
         if failed:
-            versions = {version.version_id: version for version in scorers.values()}
             with self.database.transaction() as tx:
-                for version_id, why in failed.items():
-                    self._record(tx, versions[version_id], why, now)
+                self.record(tx, "shadow_failed", scorers.values(), failed, now)
+
+    def record(
+        self,
+        tx: Transaction,
+        code: str,
+        versions: Iterable[Version],
+        failed: Mapping[int, Exception],
+        now: datetime,
+    ) -> None:
+        """Tell the audit trail of versions that failed."""
+        by_id = {version.version_id: version for version in versions}
+        for version_id, error in failed.items():
+            tx.record(
+                code,
+                now=now,
+                family=self.family.family,
+                as_of=self.snapshot.as_of,
+                model=by_id[version_id].model.name,
+                version=by_id[version_id].number,
+                batch_id=self.batch_id,
+                reason=f"{type(error).__name__}: {error}",
+            )
+
+    def _copy(
+        self,
+        bulk: Bulk,
+        scorers: Mapping[str | None, Version],
+        role: int,
+        forgiven: type[Exception] | tuple[type[Exception], ...],
+    ) -> tuple[int, dict[int, Exception]]:
+        """Write the rows of all versions, and leave none of one that fails; how many are left."""
+        failed: dict[int, Exception] = {}
+        made: Counter[int] = Counter()
+        written = 0
+        for table in self._tables():
+            rows = []
+            for member, part in _parts(table, self.family, scorers):
+                version = scorers[member]
+                if version.version_id in failed:
+                    continue
+                try:
+                    rows.append(self._rows(part, self.load(version), member, role))
+                except forgiven as error:
+                    failed[version.version_id] = error
+                else:
+                    made[version.version_id] += part.num_rows
+            if rows:
+                written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+                reach("scoring.copying")
+        for version_id in failed:
+            of = {"batch_id": self.batch_id, "version_id": version_id, "role": role}
+            bulk.run(queries()["scoring.delete_failed"], of)
+            written -= made[version_id]
+        return written, failed
 
     def _tables(self) -> Iterator[pa.Table]:
         for group in self.store.stream_table(self.snapshot.content_hash):
             yield pa.Table.from_batches([group])
-
-    def _record(self, tx: Transaction, version: Version, error: Exception, now: datetime) -> None:
-        tx.record(
-            "shadow_failed",
-            now=now,
-            family=self.family.family,
-            as_of=self.snapshot.as_of,
-            model=version.model.name,
-            version=version.number,
-            batch_id=self.batch_id,
-            reason=f"{type(error).__name__}: {error}",
-        )
 
     def _rows(
         self, part: pa.Table, version: LoadedVersion, member: str | None, role: int

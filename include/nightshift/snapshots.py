@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from nightshift import features
 from nightshift.database import Database, Transaction
+from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import Snapshot, SnapshotError, SourceError
 from nightshift.storage import Store
@@ -45,6 +46,7 @@ def freeze(
     table, dropped = _as_known(_query(source, family, as_of), as_of)
     ordered = table.select(family.columns).sort_by("entity_id")
     content_hash = store.write_table(ordered)
+    reach("snapshots.stored")
     if before is not None and before.content_hash == content_hash:
         return _snapshot(before)
     with database.transaction() as tx:
@@ -71,14 +73,24 @@ def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
     file = family.folder / "features.sql"
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(family.features_sql, {"as_of": as_of}, told_as=where)
-    known = [name for name in table.schema.names if name != "known_at"]
-    problems = features.shape_problems(table.select(known).schema, family.features, family.keys)
+    declared = pa.schema([field for field in table.schema if field.name != "known_at"])
+    problems = features.shape_problems(declared, family.features, family.keys)
+    problems += _known_at_problems(table.schema)
     if problems:
         raise SourceError(
             f"{family.family}: {file} does not return what model.yaml declares: "
             + "; ".join(problems)
         )
     return table
+
+
+def _known_at_problems(schema: pa.Schema) -> list[str]:
+    found = [field.type for field in schema if field.name == "known_at"]
+    if len(found) > 1:
+        return ["column 'known_at' is returned twice"]
+    if found and not (pa.types.is_timestamp(found[0]) and found[0].tz):
+        return [f"column 'known_at' is {found[0]}, not timestamptz; cast it in features.sql"]
+    return []
 
 
 def _as_known(table: pa.Table, as_of: datetime) -> tuple[pa.Table, int]:

@@ -35,7 +35,6 @@ from nightshift.config import Problem, Site, load_families
 from nightshift.database import Database, Transaction, connect
 from nightshift.family import ModelFamily
 from nightshift.records import (
-    ArtifactRefused,
     Comparison,
     ConfigError,
     DatabaseError,
@@ -887,7 +886,7 @@ def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVer
     for version in wanted:
         try:
             yield versions.load(version)
-        except ArtifactRefused:
+        except RegistryError:
             continue
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightshift.failpoints import reach
 from nightshift.records import ArtifactRefused, NightshiftError, SnapshotError
 
 Kind = Literal["parquet", "joblib"]
@@ -80,10 +81,12 @@ class Store:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            reach("storage.written")
             content_hash = _digest(unfinished)
             target = self.path(content_hash, kind)
             target.parent.mkdir(exist_ok=True)
             unfinished.replace(target)
+            reach("storage.renamed")
         finally:
             unfinished.unlink(missing_ok=True)
         _fsync_folder(target.parent)

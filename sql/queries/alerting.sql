@@ -100,8 +100,17 @@ select e.detail ->> 'reason' as reason
 from nightshift.events e
 where e.family = :family and e.as_of = any(cast(:moments as timestamptz[]))
   and e.happened_at >= cast(:since as timestamptz)
-  and e.code not in ('snapshot_rejected', 'shadow_failed', 'probation_failed') and e.detail ->> 'reason' is not null
+  and e.code not in ('snapshot_rejected', 'shadow_failed', 'probation_failed', 'model_failed') and e.detail ->> 'reason' is not null
 order by e.event_id desc;
+
+-- name: failed_models
+-- The models whose versions failed in the published batch of a night, with what was said.
+select e.detail ->> 'model' as model, e.detail ->> 'reason' as reason
+from nightshift.published p
+join nightshift.events e on e.family = p.family and e.as_of = p.as_of and e.code = 'model_failed'
+                        and e.detail ->> 'batch_id' = p.batch_id::text
+where p.family = :family and p.as_of = :as_of
+order by e.event_id;
 
 -- name: first_night
 -- The first night that a family has published; null before.

@@ -55,6 +55,10 @@ join nightshift.models m using (model_id)
 where m.family = :family and d.subject = :subject and d.kind = 'retrain'
 order by d.decision_id;
 
+-- name: lock_versions
+-- One process at a time gives a version of a model its number.
+select pg_advisory_xact_lock(hashtext('nightshift.versions'), cast(:model_id as int));
+
 -- name: append_version
 -- Register a signed artifact under the next number of its model.
 insert into nightshift.versions

@@ -4,12 +4,13 @@ select (select verdict from nightshift.validations
         where snapshot_id = :snapshot_id order by validation_id desc limit 1) as verdict;
 
 -- name: published_same
--- The published batch of a night, if the same snapshot and the same versions made it.
+-- The published batch of a night, if the same snapshot and the same versions made it, and none failed.
 select b.batch_id
 from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of = :as_of
-  and b.snapshot_id = :snapshot_id and b.version_ids = cast(:version_ids as int[]);
+  and b.snapshot_id = :snapshot_id and b.version_ids = cast(:version_ids as int[])
+  and b.failed_rows = 0;
 
 -- name: start
 -- Begin a batch; its id is its fence, so a batch begun later wins.
@@ -20,7 +21,8 @@ returning batch_id;
 -- name: finish
 -- A batch is written to its end.
 update nightshift.batches
-set state = 'written', row_count = :row_count, skipped_rows = :skipped_rows, written_at = :written_at
+set state = 'written', row_count = :row_count, skipped_rows = :skipped_rows, failed_rows = :failed_rows,
+    written_at = :written_at
 where batch_id = :batch_id and state = 'writing';
 
 -- name: record_model
@@ -33,11 +35,17 @@ values (:batch_id, :model_id, :version_id, :row_count);
 update nightshift.batches set state = 'abandoned' where batch_id = :batch_id and state = 'writing';
 
 -- name: get
--- A batch, and how many rows its snapshot has.
-select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, s.row_count as snapshot_rows
+-- Which night a batch is of.
+select family, as_of from nightshift.batches where batch_id = :batch_id;
+
+-- name: lock
+-- A batch that is about to be published, with what must hold of it; nobody purges it meanwhile.
+select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, b.failed_rows, b.purged_at,
+       s.row_count as snapshot_rows
 from nightshift.batches b
 join nightshift.snapshots s using (snapshot_id)
-where b.batch_id = :batch_id;
+where b.batch_id = :batch_id
+for update of b;
 
 -- name: flip
 -- Point readers at a batch, never back to an older one.
@@ -54,21 +62,29 @@ from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of = :as_of;
 
--- name: unseen
--- Batches with rows that no reader sees, begun before a moment.
+-- name: lock_unseen
+-- Batches with rows that no reader sees, begun before a moment, without those being published now.
 select b.batch_id
 from nightshift.batches b
 where b.started_at < :before and b.purged_at is null
+  and not exists (select from nightshift.published p where p.batch_id = b.batch_id)
+for update of b skip locked;
+
+-- name: still_unseen
+-- Of locked batches, those that were not published before the lock was taken.
+select b.batch_id
+from nightshift.batches b
+where b.batch_id = any(cast(:batch_ids as int[]))
   and not exists (select from nightshift.published p where p.batch_id = b.batch_id);
 
 -- name: delete_rows
 -- Delete the rows of batches.
 delete from nightshift.prediction_rows where batch_id = any(cast(:batch_ids as int[]));
 
--- name: delete_shadow
--- Delete what a challenger in shadow has told in a batch.
+-- name: delete_failed
+-- Delete what a version that failed midway has told in a batch.
 delete from nightshift.prediction_rows
-where batch_id = :batch_id and version_id = :version_id and role = 1;
+where batch_id = :batch_id and version_id = :version_id and role = cast(:role as smallint);
 
 -- name: scored_by
 -- The published nights from a moment on that a version has scored, with the snapshots behind them, oldest first.

@@ -63,6 +63,9 @@ comment on table nightshift.exclusions is 'Entities that no version may learn fr
 alter table nightshift.prediction_rows add column role smallint not null default 0;
 comment on column nightshift.prediction_rows.role is '0: what readers see. 1: a challenger in shadow, scored beside the champion.';
 
+alter table nightshift.batches add column failed_rows bigint not null default 0;
+comment on column nightshift.batches.failed_rows is 'Rows of the snapshot whose version could not be opened or failed; the night can be scored again.';
+
 -- Written by trials --------------------------------------------------------------------------
 
 create table nightshift.shadows (
@@ -148,3 +151,4 @@ grant select, insert on
     nightshift.collected_artifacts, nightshift.exclusions, nightshift.shadows, nightshift.trials,
     nightshift.approvals, nightshift.answers
     to nightshift_writer;
+grant update (failed_rows) on nightshift.batches to nightshift_writer;
