@@ -12,16 +12,14 @@ order by s.as_of, s.revision desc;
 -- name: labels
 -- For each entity (and as_of, where labels answer one) the latest label known by a moment, and when its first was stated.
 -- What was stated by the start of the nights is left out: who can know a truth does not predict it.
-select distinct on (entity_id, answers) entity_id, answers, value,
-       min(stated_at) over (partition by entity_id, answers) as first_stated
-from nightshift.labels l
-where family = :family
-  and known_at > cast(:start as timestamptz)
-  and known_at <= cast(:known_by as timestamptz)
-  and not exists (
-      select from nightshift.labels e
-      where e.family = l.family and e.entity_id = l.entity_id and e.answers is not distinct from l.answers
-        and e.stated_at <= cast(:start as timestamptz))
+select distinct on (entity_id, answers) entity_id, answers, value, first_stated
+from (
+    select entity_id, answers, value, stated_at, known_at,
+           min(stated_at) over (partition by entity_id, answers) as first_stated
+    from nightshift.labels
+    where family = :family and known_at <= cast(:known_by as timestamptz)
+) told
+where first_stated > cast(:start as timestamptz)
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
 
 -- name: excluded
