@@ -17,6 +17,8 @@ The exception tree::
         NoChampion          nothing has been promoted for this model at that moment
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
+      StorageError          object storage refused: a bucket, a login or a right is missing
+        StorageUnavailable  object storage cannot be reached: try again
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
 """
@@ -118,6 +120,19 @@ class PromotionLost(RegistryError):
     """Another promotion of this model came first. Look at it before trying again."""
 
     code = "promotion_lost"
+
+
+class StorageError(NightshiftError):
+    """Object storage refused. Mend the bucket, the login or the right that the message names."""
+
+    code = "storage"
+
+
+class StorageUnavailable(StorageError):
+    """Object storage cannot be reached. Run the step again: what was stored is whole."""
+
+    code = "storage_unavailable"
+    transient = True
 
 
 class DatabaseError(NightshiftError):
