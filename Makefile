@@ -52,8 +52,8 @@ bench-lookups: $(INSTALLED)  ## Measure what readers wait for with 20 million pr
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))
-	$(UV) $(COMPILE) pyproject.toml -o requirements.txt
-	$(UV) $(COMPILE) --extra dev --extra onnx -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
+	$(UV) $(COMPILE) --extra s3 pyproject.toml -o requirements.txt
+	$(UV) $(COMPILE) --extra dev --extra onnx --extra s3 -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove .venv and caches; .nightshift, with the data, stays
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

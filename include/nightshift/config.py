@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from nightshift.family import FAMILY_NAME, PATTERNS, Duration, ModelFamily, Section
-from nightshift.records import ConfigError
+from nightshift.records import ConfigError, SetupError
 
 
 class _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -80,6 +80,8 @@ class Site:
         The ``nightshift`` database, as a SQLAlchemy URL for psycopg2.
     sources
         Connection name to SQLAlchemy URL, one for each source that families read.
+    store_at, keys_at
+        Where several machines share them: see ``store`` and ``keys``.
     """
 
     home: Path
@@ -87,14 +89,18 @@ class Site:
     models: Path
     database_url: str
     sources: Mapping[str, str]
+    store_at: str | None = None
+    keys_at: Path | None = None
 
     @property
-    def store(self) -> Path:
-        return self.state / "store"
+    def store(self) -> str:
+        """Where snapshots and artifacts are: a folder, or ``s3://bucket/prefix``."""
+        return self.store_at or str(self.state / "store")
 
     @property
     def keys(self) -> Path:
-        return self.state / "keys"
+        """The folder of the key that signs artifacts."""
+        return self.keys_at or self.state / "keys"
 
     @property
     def settings(self) -> Settings:
@@ -149,6 +155,25 @@ def load_settings(home: Path) -> Settings:
 def models_folder(home: Path) -> Path:
     """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the checkout."""
     return Path(os.environ.get("NIGHTSHIFT_MODELS") or home / "include" / "models")
+
+
+def shared_places() -> dict[str, Any]:
+    """``NIGHTSHIFT_STORE`` and ``NIGHTSHIFT_KEYS``, as arguments of :class:`Site`.
+
+    Raises
+    ------
+    SetupError
+        One is a relative path, which would be another folder for every process.
+    """
+    keys = _whole_path("NIGHTSHIFT_KEYS")
+    return {"store_at": _whole_path("NIGHTSHIFT_STORE"), "keys_at": Path(keys) if keys else None}
+
+
+def _whole_path(variable: str) -> str | None:
+    given = os.environ.get(variable)
+    if given and "://" not in given and not Path(given).is_absolute():
+        raise SetupError(f"{variable} is {given!r}; write a path from the root: /srv/{given}")
+    return given or None
 
 
 def default_home() -> Path:

@@ -4,6 +4,8 @@ Environment
 -----------
 NIGHTSHIFT_HOME          the checkout; default: where this package is installed from
 NIGHTSHIFT_STATE         what this installation writes; default: ``.nightshift`` in the checkout
+NIGHTSHIFT_STORE         snapshots and artifacts, a folder or s3://bucket/prefix; default: in state
+NIGHTSHIFT_KEYS          the folder of the key that signs artifacts; default: in state
 NIGHTSHIFT_MODELS        the folder of families; default: ``include/models`` in the checkout
 NIGHTSHIFT_PG_PORT       the embedded Postgres on loopback; default 54329
 NIGHTSHIFT_UI_PORT       Airflow's pages and API on loopback; default 8080
@@ -79,6 +81,7 @@ def site() -> Site:
         models=config.models_folder(home).absolute(),
         database_url=external or server.url("nightshift", "nightshift_writer"),
         sources=ours | connections,
+        **config.shared_places(),
     )
 
 
@@ -287,6 +290,8 @@ def _identity(site: Site) -> dict[str, str]:
     return sources | {
         "NIGHTSHIFT_HOME": str(site.home),
         "NIGHTSHIFT_STATE": str(site.state),
+        "NIGHTSHIFT_STORE": site.store,
+        "NIGHTSHIFT_KEYS": str(site.keys),
         "NIGHTSHIFT_MODELS": str(site.models),
         "AIRFLOW_CONN_NIGHTSHIFT": _to_json(site.database_url),
         "AIRFLOW_HOME": str(site.state / "airflow"),

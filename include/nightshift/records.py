@@ -18,6 +18,8 @@ The exception tree::
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
       RowsRetired           predictions that a figure needs were dropped by keep_predictions
+      StorageError          object storage refused: a bucket, a login or a right is missing
+        StorageUnavailable  object storage cannot be reached: try again
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
 """
@@ -125,6 +127,19 @@ class PromotionLost(RegistryError):
     """Another promotion of this model came first. Look at it before trying again."""
 
     code = "promotion_lost"
+
+
+class StorageError(NightshiftError):
+    """Object storage refused. Mend the bucket, the login or the right that the message names."""
+
+    code = "storage"
+
+
+class StorageUnavailable(StorageError):
+    """Object storage cannot be reached. Run the step again: what was stored is whole."""
+
+    code = "storage_unavailable"
+    transient = True
 
 
 class DatabaseError(NightshiftError):

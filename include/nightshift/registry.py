@@ -581,7 +581,7 @@ def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
 
 
 def _refuse_collected(store: Store, found: Version) -> None:
-    if not store.path(found.artifact_hash, "joblib").exists():
+    if not store.has(found.artifact_hash, "joblib"):
         raise ArtifactRefused(
             f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
             f" its artifact was collected at {found.collected_at:%Y-%m-%d %H:%M}Z, since nothing"

@@ -726,7 +726,7 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> reproduct
         base = registry.version(tx, went_on["version_id"]) if went_on else None
     versions, family = _registry(site), site.family(version.model.family)
     before = versions.load(base) if base else None
-    kept = _store(site).path(version.artifact_hash, "joblib").exists()
+    kept = _store(site).has(version.artifact_hash, "joblib")
     loaded = versions.load(version) if kept else None
     return reproduction.reproduce(database, _store(site), family, version, loaded, before)
 

@@ -1,4 +1,10 @@
-"""Files named by the SHA-256 of their content: written whole or not at all, verified when read."""
+"""Files named by the SHA-256 of their content: written whole or not at all, verified when read.
+
+They are in a folder, or below a prefix of object storage: ``s3://bucket/prefix``, by way of fsspec
+and s3fs (``pip install 'nightshift[s3]'``), on whatever speaks S3. Its endpoint and its login come
+from the environment, as every S3 client reads them: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_PROFILE``, or the role of the machine.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,27 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightshift.failpoints import reach
-from nightshift.records import ArtifactRefused, NightshiftError, SnapshotError
+from nightshift.records import (
+    ArtifactRefused,
+    NightshiftError,
+    SetupError,
+    SnapshotError,
+    StorageError,
+    StorageUnavailable,
+)
 
 Kind = Literal["parquet", "joblib"]
 
@@ -28,13 +44,30 @@ _REFUSAL: dict[Kind, type[NightshiftError]] = {"parquet": SnapshotError, "joblib
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of immutable files, ``<root>/<first two digits>/<hash>.<kind>``."""
+    """Immutable files, ``<root>/<first two digits>/<hash>.<kind>``.
 
-    root: Path
+    Parameters
+    ----------
+    root
+        A folder, or ``s3://bucket/prefix``.
 
-    def path(self, content_hash: str, kind: Kind) -> Path:
-        """Where the file of this hash is, or would be."""
-        return self.root / content_hash[:2] / f"{content_hash}.{kind}"
+    Raises
+    ------
+    StorageError
+        From every method, where object storage refuses: there is no such bucket, or no right to it.
+    StorageUnavailable
+        From every method, where object storage cannot be reached: worth another try.
+    """
+
+    root: Path | str
+
+    def address(self, content_hash: str, kind: Kind) -> str:
+        """Where the file of this hash is, or would be: a path or a URL."""
+        return f"{self.root}/{_name(content_hash, kind)}"
+
+    def has(self, content_hash: str, kind: Kind) -> bool:
+        """Whether there is a file of this hash; what is in it shows when it is read."""
+        return self._place.has(_name(content_hash, kind))
 
     def write_table(self, table: pa.Table) -> str:
         """Store a table as Parquet; the hash of its bytes."""
@@ -63,18 +96,19 @@ class Store:
 
     def files(self, kind: Kind) -> dict[str, datetime]:
         """When each file of a kind was written (UTC), by its hash."""
-        return {
-            path.stem: datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            for path in self.root.glob(f"??/*.{kind}")
-        }
+        return dict(self._place.files(kind))
 
     def delete(self, content_hash: str, kind: Kind) -> None:
         """Delete a file; one that is gone already is no error."""
-        self.path(content_hash, kind).unlink(missing_ok=True)
+        self._place.delete(_name(content_hash, kind))
+
+    @cached_property
+    def _place(self) -> _Place:
+        root = str(self.root)
+        return _Bucket(root) if "://" in root else _Folder(Path(root))
 
     def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.root, prefix=".writing-")
+        descriptor, name = tempfile.mkstemp(dir=self._place.drafts(), prefix=".writing-")
         unfinished = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -83,14 +117,9 @@ class Store:
                 os.fsync(file.fileno())
             reach("storage.written")
             content_hash = _digest(unfinished)
-            target = self.path(content_hash, kind)
-            target.parent.mkdir(exist_ok=True)
-            unfinished.replace(target)
-            reach("storage.renamed")
+            self._place.keep(unfinished, _name(content_hash, kind))
         finally:
             unfinished.unlink(missing_ok=True)
-        _fsync_folder(target.parent)
-        _fsync_folder(self.root)
         return content_hash
 
     def _verified(self, content_hash: str, kind: Kind) -> BufferedReader:
@@ -100,20 +129,188 @@ class Store:
         return file
 
     def _open(self, content_hash: str, kind: Kind) -> BufferedReader:
-        path = self.path(content_hash, kind)
         try:
-            return path.open("rb")
+            return self._place.open(_name(content_hash, kind))
         except FileNotFoundError:
             raise _REFUSAL[kind](
-                f"{path} is registered but not in the store; restore it from a backup"
+                f"{self.address(content_hash, kind)} is registered but not in the store;"
+                " restore it from a backup"
             ) from None
 
     def _refuse_other(self, content_hash: str, kind: Kind, found: str) -> None:
         if found != content_hash:
             raise _REFUSAL[kind](
-                f"{self.path(content_hash, kind)} was changed after it was written"
+                f"{self.address(content_hash, kind)} was changed after it was written"
                 f" (its content hashes to {found[:12]}…); restore it from a backup"
             )
+
+
+class _Place(Protocol):
+    """Where files are kept under names."""
+
+    def drafts(self) -> Path:
+        """The folder in which a file is written before it is kept."""
+
+    def keep(self, draft: Path, name: str) -> None:
+        """Give a draft its name, at once and for good: a reader sees all of it or nothing."""
+
+    def open(self, name: str) -> BufferedReader:
+        """A file's bytes, which nobody changes any more. Raises FileNotFoundError."""
+
+    def has(self, name: str) -> bool: ...
+
+    def files(self, kind: Kind) -> Iterator[tuple[str, datetime]]:
+        """The hash of every file of a kind, with the moment at which it was kept."""
+
+    def delete(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Folder:
+    root: Path
+
+    def drafts(self) -> Path:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return self.root
+
+    def keep(self, draft: Path, name: str) -> None:
+        target = self.root / name
+        target.parent.mkdir(exist_ok=True)
+        draft.replace(target)
+        reach("storage.renamed")
+        _fsync_folder(target.parent)
+        _fsync_folder(self.root)
+
+    def open(self, name: str) -> BufferedReader:
+        return (self.root / name).open("rb")
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).exists()
+
+    def files(self, kind: Kind) -> Iterator[tuple[str, datetime]]:
+        for path in self.root.glob(f"??/*.{kind}"):
+            yield path.stem, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+
+class _Bucket:
+    """A prefix in S3. A put is atomic there, and is checked by a checksum that goes with it.
+
+    What is there already is put again: the same bytes, with a new date, by which the artifacts that
+    nothing needs are found.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise SetupError(
+                f"the store {_without_login(url)} is neither a folder nor in S3;"
+                " accepted in NIGHTSHIFT_STORE: /a/folder, s3://bucket/prefix"
+            )
+        if "@" in parts.netloc:
+            raise SetupError(
+                f"the store {_without_login(url)} was given with a login, which would end in logs;"
+                " set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+            )
+        self._url = url
+        self._bucket = parts.netloc
+        self._root = f"{parts.netloc}{parts.path}".rstrip("/")
+
+    def drafts(self) -> Path:
+        return Path(tempfile.gettempdir())
+
+    def keep(self, draft: Path, name: str) -> None:
+        with self._nouns():
+            self._s3().put_file(str(draft), f"{self._root}/{name}")
+
+    def open(self, name: str) -> BufferedReader:
+        with tempfile.TemporaryDirectory(prefix="nightshift-") as folder:
+            copy = Path(folder) / "copy"
+            with self._nouns():
+                try:
+                    self._s3().get_file(f"{self._root}/{name}", str(copy))
+                except FileNotFoundError:
+                    if self._s3().exists(self._bucket):
+                        raise _Missing from None
+                    raise
+            return copy.open("rb")  # it can be read although its name is gone
+
+    def has(self, name: str) -> bool:
+        with self._nouns():
+            return bool(self._s3().exists(f"{self._root}/{name}"))
+
+    def files(self, kind: Kind) -> Iterator[tuple[str, datetime]]:
+        with self._nouns():
+            found = self._s3().find(self._root, detail=True)
+        for name, about in found.items():
+            if name.endswith(f".{kind}"):
+                yield Path(name).stem, about["LastModified"].astimezone(UTC)
+
+    def delete(self, name: str) -> None:
+        with self._nouns():
+            self._s3().rm_file(f"{self._root}/{name}")
+
+    def _s3(self) -> Any:
+        """fsspec keeps one for each process and thread: a fork makes its own."""
+        try:
+            import fsspec
+
+            # What other machines write must show at once.
+            return fsspec.filesystem("s3", use_listings_cache=False)
+        except ImportError as error:
+            raise SetupError(
+                f"the store {self._url} needs a package that is not installed ({error.name}):"
+                " pip install 'nightshift[s3]'"
+            ) from error
+
+    @contextmanager
+    def _nouns(self) -> Iterator[None]:
+        """Errors of s3fs, and of the libraries under it, as ours."""
+        self._s3()
+        from aiohttp import ClientError as ConnectionBroke
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NoConnection
+
+        try:
+            yield
+        except _Missing:
+            raise
+        except (HTTPClientError, NoConnection, ConnectionBroke) as error:
+            raise self._unavailable(error) from error
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"the store {self._url}: there is no bucket {self._bucket!r};"
+                " make it, or correct NIGHTSHIFT_STORE"
+            ) from error
+        except (PermissionError, BotoCoreError, ClientError) as error:
+            raise StorageError(
+                f"the store {self._url} refused: {error}. The login is read from the environment"
+                " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's"
+                " role); it must be allowed to list, read, write and delete below that prefix"
+            ) from error
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"the store {self._url} cannot be used now: {error}. Check that its endpoint"
+            " (AWS_ENDPOINT_URL) can be reached from this machine, and run the step again"
+        )
+
+
+class _Missing(FileNotFoundError):
+    """An object is not there, although its bucket is."""
+
+
+def _name(content_hash: str, kind: Kind) -> str:
+    return f"{content_hash[:2]}/{content_hash}.{kind}"
+
+
+def _without_login(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _write_parquet(table: pa.Table, file: BinaryIO) -> None:

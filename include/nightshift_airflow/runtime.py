@@ -39,7 +39,8 @@ def site(*families: ModelFamily) -> config.Site:
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
     family; folders from ``NIGHTSHIFT_HOME``, ``NIGHTSHIFT_STATE`` and ``NIGHTSHIFT_MODELS``, which
-    default to this checkout, its ``.nightshift`` and its ``include/models``.
+    default to this checkout, its ``.nightshift`` and its ``include/models``; what several machines
+    share from ``NIGHTSHIFT_STORE`` and ``NIGHTSHIFT_KEYS``.
 
     Raises
     ------
@@ -58,6 +59,7 @@ def site(*families: ModelFamily) -> config.Site:
             )
             for family in families
         },
+        **config.shared_places(),
     )
 
 

@@ -349,7 +349,7 @@ class Hostile:
 
 def artifact(world: World) -> Path:
     [row] = world.rows("select artifact_hash from nightshift.versions")
-    return Store(world.site.store).path(row.artifact_hash, "joblib")
+    return Path(Store(world.site.store).address(row.artifact_hash, "joblib"))
 
 
 def test_a_hostile_artifact_runs_nothing(world: World, tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_a_snapshot_that_was_edited_after_validation_is_refused(world: World) ->
     [row] = world.rows(
         f"select content_hash from nightshift.snapshots where snapshot_id = {snapshot_id}"
     )
-    file = Store(world.site.store).path(row.content_hash, "parquet")
+    file = Path(Store(world.site.store).address(row.content_hash, "parquet"))
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)

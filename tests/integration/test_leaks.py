@@ -5,6 +5,8 @@ The world is noisy here: whoever predicts it all but perfectly has seen the trut
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -284,7 +286,7 @@ def test_an_entity_twice_in_a_night_is_rejected(noisy: World) -> None:
 def test_a_snapshot_that_was_rewritten_is_refused(noisy: World) -> None:
     steps.validate(noisy.site, noisy.freeze(8), now=noisy.night(8))
     [frozen] = noisy.rows("select content_hash from nightshift.snapshots")
-    file = Store(noisy.site.store).path(frozen.content_hash, "parquet")
+    file = Path(Store(noisy.site.store).address(frozen.content_hash, "parquet"))
     table = pq.read_table(file)
     file.chmod(0o644)
     pq.write_table(table.set_column(1, "size", pa.array([0.0] * table.num_rows)), file)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -283,7 +284,7 @@ class TestKept:
 
     def age(self, world: World) -> None:
         """Let every artifact have been written on the first day."""
-        for file in world.site.store.glob("??/*.joblib"):
+        for file in Path(world.site.store).glob("??/*.joblib"):
             os.utime(file, (FIRST.timestamp(), FIRST.timestamp()))
 
     def stored(self, world: World) -> list[int]:
@@ -293,20 +294,20 @@ class TestKept:
             for row in world.rows(
                 "select number, artifact_hash from nightshift.versions order by 1"
             )
-            if list(world.site.store.glob(f"*/{row.artifact_hash}.joblib"))
+            if list(Path(world.site.store).glob(f"*/{row.artifact_hash}.joblib"))
         ]
 
     def test_the_last_champions_stay_and_older_ones_go_after_the_grace(self, world: World) -> None:
         world.configure(promotion={"keep_versions": 2})
         self.versions(world, 4)
-        snapshots = sorted(world.site.store.glob("??/*.parquet"))
+        snapshots = sorted(Path(world.site.store).glob("??/*.parquet"))
         now = world.night(8 + 21) + timedelta(days=6)
         self.age(world)
         # The second made way a week and six days ago, the first a week earlier.
         assert steps.maintain(world.site, now=now)["collected_artifacts"] == 2
         assert self.stored(world) == [3, 4]
         assert steps.maintain(world.site, now=now)["collected_artifacts"] == 0
-        assert sorted(world.site.store.glob("??/*.parquet")) == snapshots
+        assert sorted(Path(world.site.store).glob("??/*.parquet")) == snapshots
         registry._verified_pipeline.cache_clear()
         with pytest.raises(ArtifactRefused, match="its artifact was collected at 2026-02-05"):
             roll_back(world, now, to=1)
@@ -341,7 +342,7 @@ class TestKept:
         now = datetime.now().astimezone() + timedelta(days=6)
         assert steps.maintain(world.site, now=now)["collected_artifacts"] == 0
         assert steps.maintain(world.site, now=now + timedelta(days=2))["collected_artifacts"] == 1
-        assert not store.path(stray, "joblib").exists()
+        assert not store.has(stray, "joblib")
         assert self.stored(world) == [1]
 
     def test_families_that_do_not_load_lose_nothing(self, world: World) -> None:

@@ -27,7 +27,7 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[bytes], byt
     store = Store(tmp_path)
     name = store.write_table(TABLE)
     assert store.read_table(name).equals(TABLE)
-    file = store.path(name, "parquet")
+    file = Path(store.address(name, "parquet"))
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(SnapshotError, match="was changed after it was written"):
         store.read_table(name)
