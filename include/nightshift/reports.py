@@ -12,13 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal
 
-from nightshift import policy
+from nightshift import holds, policy
 from nightshift.database import Database, Transaction
-from nightshift.records import DecisionKind, Measurement, RegistryError, State
+from nightshift.records import DecisionKind, Hold, Measurement, RegistryError, State
 
 Health = Literal[
     "retraining", "breached", "warning", "untrained", "undefined", "immature", "healthy"
@@ -82,6 +82,7 @@ class Status:
     sentences: tuple[str, ...]
     nights: tuple[LastNight, ...]
     lines: tuple[Line, ...]
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,12 @@ def status(database: Database, family: str | None = None) -> Status:
             for row in tx.rows("reports.last_nights")
             if family in (None, row.family)
         )
+        held = holds.current(tx, datetime.now(UTC))
     lines = sorted((_line(row) for row in rows), key=_urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
-    return Status(tuple(_family_sentences(lines, nights)), nights, tuple(lines))
+    shown = tuple(held[name] for name in sorted(held) if family in (None, name))
+    return Status(tuple(_family_sentences(lines, nights, held)), nights, tuple(lines), shown)
 
 
 def why(database: Database, name: str, until: datetime) -> Why:
@@ -303,7 +306,9 @@ def _urgency(line: Line) -> tuple[int, str, str]:
     return HEALTHS.index(line.health), line.family, line.model
 
 
-def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Iterator[str]:
+def _family_sentences(
+    lines: Sequence[Line], nights: Sequence[LastNight], held: Mapping[str, Hold]
+) -> Iterator[str]:
     last = {night.family: night for night in nights}
     for family in sorted({line.family for line in lines}):
         own = [line for line in lines if line.family == family]
@@ -318,7 +323,8 @@ def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Ite
             if night
             else "no night published yet"
         )
-        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}"
+        left = f"; {held[family]}" if family in held else ""
+        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from fastapi import Depends, Request
 
 from nightshift.config import Site
+from nightshift.family import ModelFamily
 
-Act = Literal["read", "act"]
+Act = Literal["read", "act", "approve"]
+"""To see the nights of a family; to start runs of it, or hold it; to answer for its challengers."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,28 @@ class Host(Protocol):
     async def user(self, request: Request) -> User:
         """Who is asking; an HTTPException 401 or 403 where nobody may say so."""
 
+    def login_url(self, to: str) -> str:
+        """Where people log in, to come back to the path ``to``."""
+
+    def origin(self) -> str | None:
+        """What people's browsers call the host: ``https://airflow.example.org``; None if untold."""
+
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
         """Those of the families whose nights a user may see, or act upon."""
 
     async def call(
-        self, request: Request, method: str, path: str, body: Mapping[str, Any]
+        self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
-        """Ask the host's own API, as the user who asks us; an HTTPException where it refuses."""
+        """Ask the host's own API, as the user who asks us; an HTTPException where it refuses.
+
+        Parameters
+        ----------
+        path
+            Below the API's root, with a query if need be: ``/dags/air_time.score/dagRuns``.
+        """
+
+    def partition_key(self, family: ModelFamily, as_of: datetime) -> str:
+        """How the host names a night of a family among the runs of its schedule."""
 
     def run_url(self, dag_id: str, run_id: str | None = None) -> str:
         """The host's page of a DAG, or of one of its runs."""
