@@ -25,6 +25,7 @@ from nightshift import holds
 from nightshift.config import Site
 from nightshift.database import connect
 from nightshift.family import ModelFamily
+from nightshift.records import Hold
 from nightshift.web.host import Act, Host, HostDep, User, UserDep, host_of
 
 if TYPE_CHECKING:
@@ -45,12 +46,16 @@ Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,32}$")]
 
 @dataclass(frozen=True)
 class Offer:
-    """What somebody may do to a family: the macros of ``actions.html`` render nothing else."""
+    """What somebody may do to a family: the macros of ``actions.html`` render nothing else.
+
+    ``held`` is who holds the family, which everybody may see.
+    """
 
     root: str
     family: str
     act: bool
     approve: bool
+    held: Hold | None
 
     def url(self, action: str, **asked: Any) -> str:
         """The page that asks about an action."""
@@ -109,7 +114,12 @@ def offers(request: Request, host: Host, user: User, families: Iterable[str]) ->
     """What a user may do to each of some families; asks the host twice, however many there are."""
     asked = list(families)
     act, approve = host.allowed(user, asked, "act"), host.allowed(user, asked, "approve")
-    return {name: Offer(root(request), name, name in act, name in approve) for name in asked}
+    with connect(host.site().database_url).transaction() as tx:
+        held = holds.current(tx, datetime.now(UTC))
+    return {
+        name: Offer(root(request), name, name in act, name in approve, held.get(name))
+        for name in asked
+    }
 
 
 def offer(request: Request, host: Host, user: User, family: str) -> Offer:
@@ -173,6 +183,11 @@ class Actor:
         where = f"{root(self.request)}{path}?{urlencode(told)}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER)
 
+    @property
+    def family_page(self) -> str:
+        """The path of the family's page."""
+        return f"/families/{quote(self.family)}"
+
     def model_page(self, model: str | None) -> str:
         """The path of a model's page."""
         return f"/models/{quote(self.family)}/{quote(model or self.family, safe='')}"
@@ -216,7 +231,8 @@ def ask_retrain(actor: Acting, model: str | None = None) -> Response:
 async def retrain(actor: Acting, said: Annotated[OfModel, Form()]) -> Response:
     conf = {"reason": said.reason, "members": [said.model] if said.model else None}
     run = await actor.start("retrain", said, conf)
-    return actor.done("retrain", actor.model_page(said.model) if said.model else "/", run)
+    where = actor.model_page(said.model) if said.model else actor.family_page
+    return actor.done("retrain", where, run)
 
 
 @router.get("/rollback")
@@ -324,7 +340,7 @@ def hold(
         actor.site, actor.family,
         reason=said.reason, by=actor.user.name, now=datetime.now(UTC),
     )  # fmt: skip
-    return actor.done(action, "/")
+    return actor.done(action, actor.family_page)
 
 
 def told(request: Request) -> dict[str, str | None] | None:

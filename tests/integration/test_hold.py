@@ -1,0 +1,127 @@
+"""A family that somebody holds: it is scored and measured, and changes nothing by itself."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from nightshift import cli, reports, simulation, steps
+from nightshift.database import connect
+from nightshift.records import ConfigError
+
+from .conftest import FAMILY, World
+
+HELD = "the family is held by ada since 2026-01-12 02:00Z: the source is being moved"
+
+
+def hold(world: World, night: int, reason: str = "the source is being moved") -> None:
+    steps.hold(world.site, FAMILY, reason=reason, by="ada", now=world.night(night))
+
+
+def release(world: World, night: int) -> None:
+    steps.release(world.site, FAMILY, reason="moved", by="bob", now=world.night(night))
+
+
+def decided(world: World) -> list[tuple[str, str, str]]:
+    rows = world.rows("select kind, rule, reason from nightshift.decisions order by decision_id")
+    return [(row.kind, row.rule, row.reason) for row in rows]
+
+
+def serving(world: World) -> int:
+    [row] = world.rows("select model_version from champions where family = 'loads'")
+    return int(row.model_version)
+
+
+@pytest.fixture
+def breached(world: World) -> World:
+    """Version 1 serves a world that has changed; the nights 21 to 24 are scored."""
+    world.train(10)
+    for number in range(21, 25):
+        world.score(number)
+    return world
+
+
+def test_a_breach_in_a_held_family_is_measured_and_held_and_retrains_once_released(
+    breached: World,
+) -> None:
+    hold(breached, 11)
+    assert breached.monitor(23) == []
+    kind, rule, reason = decided(breached)[-1]
+    assert (kind, rule) == ("hold", "held")
+    assert "2026-01-23 is -2" in reason or "below the threshold" in reason
+    assert reason.endswith(f"but {HELD}")
+    assert breached.rows("select 1 from nightshift.measurements where state = 'breached'")
+    release(breached, 24)
+    assert len(breached.monitor(24)) == 1
+
+
+def test_a_calendar_is_held_and_a_person_is_obeyed(breached: World) -> None:
+    hold(breached, 11)
+    asked = {"reason": "new tariff", "now": breached.night(24)}
+    calendar = steps.request_retrain(
+        breached.site, FAMILY, breached.night(24), by="schedule", kind="calendar", **asked
+    )
+    assert calendar == []
+    assert decided(breached)[-1][:2] == ("hold", "held")
+    by_hand = steps.request_retrain(breached.site, FAMILY, breached.night(24), by="bob", **asked)
+    assert len(by_hand) == 1
+
+
+def test_what_would_be_promoted_in_a_held_family_is_left_to_a_person(world: World) -> None:
+    world.train(10)
+    hold(world, 11)
+    world.train(28)
+    kind, rule, reason = decided(world)[-1]
+    assert (kind, rule) == ("hold", "held")
+    assert reason.endswith(f"but {HELD}; a person is asked")
+    assert serving(world) == 1
+    [asked] = world.rows("select approval_id from nightshift.approvals")
+    steps.answer(world.site, asked.approval_id, "approved", "bob", now=world.night(29))
+    assert serving(world) == 2
+
+
+def test_a_probation_ends_after_the_release(world: World) -> None:
+    world.configure(promotion={"probation": "P20D", "confidence": 0.6, "margin": 0.0})
+    world.train(10)
+    for number in range(20, 24):
+        world.score(number)
+    worse = steps.request_retrain(
+        world.site, FAMILY, world.night(10), reason="again", by="bob", now=world.night(19)
+    )
+    assert worse
+    simulation.retrain(world.site, worse, now=world.night(19))
+    hold(world, 20)
+    assert serving(world) in (1, 2)
+
+
+def test_holding_twice_is_holding_once_and_each_word_is_in_the_audit_trail(world: World) -> None:
+    hold(world, 11)
+    hold(world, 12, "another reason")
+    release(world, 13)
+    release(world, 14)
+    said = world.rows("select held, said_by, reason from nightshift.holds order by hold_id")
+    assert [tuple(row) for row in said] == [
+        (True, "ada", "the source is being moved"), (False, "bob", "moved"),
+    ]  # fmt: skip
+    assert world.codes() == ["hold", "release"]
+
+
+def test_status_says_who_holds_a_family_and_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.train(10)
+    monkeypatch.setattr(cli.local, "site", lambda: world.site)
+    run = CliRunner().invoke
+    held = run(cli.app, ["hold", FAMILY, "--reason", "a strike", "--by", "ada"])
+    assert (held.exit_code, held.stdout[:18]) == (0, "loads is held by a")
+    told = reports.status(connect(world.site.database_url))
+    assert told.sentences[0].endswith(": a strike")
+    assert [(one.family, one.by) for one in told.holds] == [(FAMILY, "ada")]
+    released = run(cli.app, ["release", FAMILY, "--reason", "it is over", "--by", "ada"])
+    assert released.stdout.startswith("loads is released; it was held by ada since ")
+    assert reports.status(connect(world.site.database_url)).holds == ()
+
+
+def test_only_a_family_that_there_is_can_be_held(world: World) -> None:
+    with pytest.raises(ConfigError, match="there is no family 'load'"):
+        steps.hold(world.site, "load", reason="r", by="ada", now=world.night(1))
