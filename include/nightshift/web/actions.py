@@ -153,6 +153,7 @@ class Actor:
             "number": secrets.token_urlsafe(12),
             "root": root(self.request),
             "user": self.user,
+            "family": self.family,
         }
         return TEMPLATES.TemplateResponse(self.request, "confirm.html", context)
 
