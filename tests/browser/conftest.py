@@ -191,7 +191,7 @@ def browser() -> Iterator[Browser]:
 def log_in(running: Installation, browser: Browser, user: str, path: str) -> Page:
     """A page of Airflow's, reached through its login."""
     page = browser.new_page(base_url=running.url)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     page.goto(path)
     page.get_by_label("Username").fill(user)
     page.locator("input[type=password]").fill(local.logins(running.site)[user])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from airflow.configuration import conf
-from fastapi.routing import APIRoute
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from .conftest import HOME
@@ -39,20 +40,26 @@ def ours(airflow: Any) -> Any:
 
 def paths(airflow: Any) -> list[str]:
     """An address for each route that there is, and some that there are not."""
-    routed = [route.path for route in ours(airflow).routes if isinstance(route, APIRoute)]
-    filled = [path.replace(":path", "").replace("{", "%(").replace("}", ")s") for path in routed]
-    values = {name: "x" for path in filled for name in _names(path)} | EXAMPLES
-    return [f"/nightshift{path}" for path in (*(path % values for path in filled), *UNROUTED)]
+    routed = _routed(ours(airflow).routes)
+    return [f"/nightshift{path}" for path in (*map(_filled, routed), *UNROUTED)]
 
 
-def _names(path: str) -> list[str]:
-    return [part.partition(")")[0] for part in path.split("%(")[1:]]
+def _routed(routes: Iterable[Any], below: str = "") -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from _routed(route.routes, below + route.path)
+        elif isinstance(route, Route):
+            yield below + route.path
+
+
+def _filled(path: str) -> str:
+    return re.sub(r"{(\w+)(:\w+)?}", lambda part: EXAMPLES.get(part[1], "x"), path)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x"}, {"Cookie": "_token=x"}])
 def test_without_a_login_nobody_gets_anything(airflow: Any, headers: dict[str, str]) -> None:
     asked = paths(airflow)
-    assert len(asked) > 12
+    assert len(asked) > 25
     with TestClient(airflow) as client:
         for path in asked:
             for method in METHODS:

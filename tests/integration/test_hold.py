@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import cli, reports, simulation, steps
+from nightshift import cli, local, reports, steps
 from nightshift.database import connect
 from nightshift.records import ConfigError
 
 from .conftest import FAMILY, World
+from .test_rollback import LIE, live
 
 HELD = "the family is held by ada since 2026-01-12 02:00Z: the source is being moved"
 
@@ -57,14 +60,11 @@ def test_a_breach_in_a_held_family_is_measured_and_held_and_retrains_once_releas
 
 def test_a_calendar_is_held_and_a_person_is_obeyed(breached: World) -> None:
     hold(breached, 11)
-    asked = {"reason": "new tariff", "now": breached.night(24)}
-    calendar = steps.request_retrain(
-        breached.site, FAMILY, breached.night(24), by="schedule", kind="calendar", **asked
-    )
-    assert calendar == []
+    night = breached.night(24)
+    ask = partial(steps.request_retrain, breached.site, FAMILY, night, reason="new", now=night)
+    assert ask(by="schedule", kind="calendar") == []
     assert decided(breached)[-1][:2] == ("hold", "held")
-    by_hand = steps.request_retrain(breached.site, FAMILY, breached.night(24), by="bob", **asked)
-    assert len(by_hand) == 1
+    assert len(ask(by="bob")) == 1
 
 
 def test_what_would_be_promoted_in_a_held_family_is_left_to_a_person(world: World) -> None:
@@ -81,17 +81,25 @@ def test_what_would_be_promoted_in_a_held_family_is_left_to_a_person(world: Worl
 
 
 def test_a_probation_ends_after_the_release(world: World) -> None:
-    world.configure(promotion={"probation": "P20D", "confidence": 0.6, "margin": 0.0})
-    world.train(10)
-    for number in range(20, 24):
-        world.score(number)
-    worse = steps.request_retrain(
-        world.site, FAMILY, world.night(10), reason="again", by="bob", now=world.night(19)
+    world.source(LIE)
+    world.train(9)
+    world.train(27)
+    hold(world, 27)
+    live(world, 28, 34)
+    assert serving(world) == 2
+    told = world.rows("select detail from nightshift.events where code = 'held'")
+    assert len(told) == 3
+    assert (
+        told[0]
+        .detail["reason"]
+        .endswith(
+            "version 1 serves again, but the family is held by ada since 2026-01-28 02:00Z: the source"
+            " is being moved"
+        )
     )
-    assert worse
-    simulation.retrain(world.site, worse, now=world.night(19))
-    hold(world, 20)
-    assert serving(world) in (1, 2)
+    release(world, 35)
+    live(world, 35, 35)
+    assert serving(world) == 1
 
 
 def test_holding_twice_is_holding_once_and_each_word_is_in_the_audit_trail(world: World) -> None:
@@ -110,7 +118,7 @@ def test_status_says_who_holds_a_family_and_why(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.train(10)
-    monkeypatch.setattr(cli.local, "site", lambda: world.site)
+    monkeypatch.setattr(local, "site", lambda: world.site)
     run = CliRunner().invoke
     held = run(cli.app, ["hold", FAMILY, "--reason", "a strike", "--by", "ada"])
     assert (held.exit_code, held.stdout[:18]) == (0, "loads is held by a")
