@@ -84,19 +84,14 @@ def test_a_probation_ends_after_the_release(world: World) -> None:
     world.source(LIE)
     world.train(9)
     world.train(27)
-    hold(world, 27)
+    hold(world, 27, "it moves")
     live(world, 28, 34)
     assert serving(world) == 2
     told = world.rows("select detail from nightshift.events where code = 'held'")
     assert len(told) == 3
-    assert (
-        told[0]
-        .detail["reason"]
-        .endswith(
-            "version 1 serves again, but the family is held by ada since 2026-01-28 02:00Z: the source"
-            " is being moved"
-        )
-    )
+    reason = told[0].detail["reason"]
+    assert "evidence 11.2" in reason
+    assert reason.endswith("but the family is held by ada since 2026-01-28 02:00Z: it moves")
     release(world, 35)
     live(world, 35, 35)
     assert serving(world) == 1
