@@ -5,6 +5,7 @@ One installation serves all of it, since starting one takes longer than the walk
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,33 +67,33 @@ def answer(page: Page, reason: str, button: str) -> None:
     page.wait_for_url("**told=*")
 
 
-def approval_of(running: Installation, family: str) -> int:
-    """The approval of the family that waits."""
-    [(number,)] = running.rows(
-        "select a.approval_id from nightshift.approvals a"
-        " join nightshift.comparisons c using (comparison_id)"
-        " join nightshift.decisions d using (decision_id)"
-        " join nightshift.models m using (model_id)"
-        " left join nightshift.answers w using (approval_id)"
-        " where m.family = %(family)s and w.answer is null",
-        family=family,
-    )
-    assert isinstance(number, int)
-    return number
-
-
 def run_of(page: Page) -> str:
     """The run that the page which follows an action links to."""
     query = dict(part.split("=") for part in urlsplit(page.url).query.split("&"))
     return query["run"].rpartition("%2F")[2]
 
 
-def test_the_navigation_leads_to_the_fleet_inside_airflow(
+def test_the_navigation_leads_to_a_model_its_decision_its_night_and_its_figures(
     running: Installation, admin: Page
 ) -> None:
+    admin.goto("/")
     admin.get_by_role("link", name="Nightshift").click()
-    fleet = admin.frame_locator("iframe[title=Nightshift]")
-    expect(fleet.locator("title")).to_have_text("Nightshift")
+    inside = admin.frame_locator("iframe[title=Nightshift]")
+    expect(inside.get_by_role("heading", level=1)).to_be_visible()
+    inside.get_by_role("searchbox").fill("walk")
+    expect(inside.locator("#grid a:visible")).to_have_text([re.compile(WALKED)])
+    inside.locator("#grid a:visible").click()
+    expect(inside.get_by_role("heading", level=1)).to_contain_text(WALKED)
+    expect(inside.get_by_role("button", name="Retrain now")).to_be_visible()
+    with admin.expect_download() as downloading:
+        inside.locator("section[aria-labelledby=decisions] a.csv").click()
+    assert downloading.value.path().read_text().startswith("as_of,until,kind,rule,sentence")
+    inside.get_by_role("link", name=re.compile("^decision")).last.click()
+    expect(inside.get_by_text("first", exact=False).first).to_be_visible()
+    inside.get_by_role("navigation").get_by_role("link", name=WALKED).first.click()
+    inside.get_by_role("link", name="2026-01-12 02:00Z").first.click()
+    expect(inside.get_by_text("30 rows were published")).to_be_visible()
+    expect(inside.get_by_role("button", name="Run this night again")).to_be_visible()
 
 
 def test_an_answer_on_our_page_is_given_in_airflow_in_the_name_of_who_gave_it(
@@ -100,19 +101,20 @@ def test_an_answer_on_our_page_is_given_in_airflow_in_the_name_of_who_gave_it(
 ) -> None:
     dag_id, run_id = f"{WALKED}.retrain", asked[WALKED]
     running.airflow.until(dag_id, run_id, approve="awaiting_input")
-    number = approval_of(running, WALKED)
-    admin.goto(f"/nightshift/actions/{WALKED}/approval/{number}")
+    admin.goto(f"/nightshift/models/{WALKED}/{WALKED}")
+    admin.get_by_role("button", name="Approve or reject").click()
     heading = f"{WALKED}: may version 2 serve instead of version 1?"
     expect(admin.get_by_role("heading", name=heading)).to_be_visible()
+    question = admin.url
     answer(admin, "looks right", "Approve")
+    expect(admin.get_by_text("Your approval is recorded")).to_be_visible()
     running.airflow.succeed(dag_id, run_id)
     why = "admin approved version 2 instead of version 1: looks right"
     assert running.answers(WALKED) == [("approved", "admin", "promote", why, True, 2)]
     assert running.asked(WALKED) == [("approved", "admin", "looks right")]
     logged = running.airflow.get("eventLogs", event="update_hitl_detail", dag_id=dag_id)
     assert [line["owner"] for line in logged["event_logs"]] == ["admin"]
-
-    admin.goto(f"/nightshift/actions/{WALKED}/approval/{number}")
+    admin.goto(question)
     expect(admin.get_by_role("alert")).to_contain_text("has been answered")
 
 
@@ -120,7 +122,8 @@ def test_a_rollback_starts_one_run_however_often_it_is_sent(
     running: Installation, asked: dict[str, str], admin: Page
 ) -> None:
     running.airflow.succeed(f"{WALKED}.retrain", asked[WALKED])
-    admin.goto(f"/nightshift/actions/{WALKED}/rollback")
+    admin.goto(f"/nightshift/models/{WALKED}/{WALKED}")
+    admin.get_by_role("button", name="Roll back").click()
     expect(admin.get_by_role("heading", name="back to version 1")).to_be_visible()
     form = admin.locator("input[name=number]").get_attribute("value")
     answer(admin, "wrong labels", "Roll back")
@@ -146,7 +149,8 @@ def test_a_rollback_starts_one_run_however_often_it_is_sent(
 
 def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) -> None:
     before = running.rows("select batch_id, as_of from nightshift.published")
-    admin.goto(f"/nightshift/actions/{WALKED}/score?as_of=2026-01-12T02:00:00Z")
+    admin.goto(f"/nightshift/nights/{WALKED}/2026-01-12T02:00:00Z")
+    admin.get_by_role("button", name="Run this night again").click()
     answer(admin, "was it right?", "Run again")
     dag_id, run_id = f"{WALKED}.score", run_of(admin)
     running.airflow.succeed(dag_id, run_id)
@@ -164,7 +168,8 @@ def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) 
 def test_a_retrain_by_hand_arrives_with_the_name_and_the_reason(
     running: Installation, admin: Page
 ) -> None:
-    admin.goto(f"/nightshift/actions/{HASTY}/retrain")
+    admin.goto(f"/nightshift/families/{HASTY}")
+    admin.get_by_role("button", name="Retrain now").click()
     answer(admin, "new routes", "Retrain now")
     run_id = run_of(admin)
     run = running.airflow.get(f"dags/{HASTY}.retrain/dagRuns/{run_id}")
@@ -177,14 +182,31 @@ def test_a_retrain_by_hand_arrives_with_the_name_and_the_reason(
 
 
 def test_a_family_is_held_and_released(running: Installation, admin: Page) -> None:
-    admin.goto(f"/nightshift/actions/{PATIENT}/hold")
+    admin.goto(f"/nightshift/families/{PATIENT}")
+    admin.get_by_role("button", name="Hold").click()
     answer(admin, "the source is being moved", "Hold")
     held = "select held, said_by, reason from nightshift.holds order by hold_id"
     assert running.rows(held) == [(True, "admin", "the source is being moved")]
-    admin.goto(f"/nightshift/actions/{PATIENT}/release")
+    expect(admin.get_by_text("The family is held by admin since")).to_be_visible()
+    admin.get_by_role("button", name="Release").click()
     expect(admin.get_by_text("patient is held by admin since")).to_be_visible()
     answer(admin, "it is done", "Release")
     assert running.rows(held)[1:] == [(False, "admin", "it is done")]
+
+
+BUTTONS = re.compile("Retrain|Roll|Run|Hold|Approve")
+
+
+def test_a_viewer_sees_no_buttons(running: Installation, browser: Browser) -> None:
+    page = log_in(running, browser, "viewer", "/nightshift/")
+    expect(page.get_by_role("searchbox")).to_be_visible()
+    night = NIGHT.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for path in (f"families/{WALKED}", f"models/{WALKED}/{WALKED}", f"nights/{WALKED}/{night}"):
+        page.goto(f"/nightshift/{path}")
+        expect(page.get_by_role("heading", level=1)).to_contain_text(WALKED)
+        expect(page.get_by_role("button", name=re.compile("Retrain|Roll|Run|Hold"))).to_have_count(
+            0
+        )
 
 
 ACTIONS = ("retrain", "rollback", "score", "approval/1", "hold", "release")
