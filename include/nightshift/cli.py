@@ -333,6 +333,27 @@ def exclude(
 
 
 @app.command()
+def hold(family: Family, reason: Reason, by: By = None) -> None:
+    """Let no model of a family be retrained or replaced by itself, until it is released."""
+    from nightshift import steps
+
+    site, who = local.site(), by or getpass.getuser()
+    held = steps.hold(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    console.print(f"{family} is {held}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def release(family: Family, reason: Reason, by: By = None) -> None:
+    """Let the rules of a family that was held count again."""
+    from nightshift import steps
+
+    site, who = local.site(), by or getpass.getuser()
+    ended = steps.release(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    told = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
+    console.print(told, highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
 def approvals(as_json: AsJson = False) -> None:
     """The challengers that wait for somebody's approval, the oldest first."""
     from nightshift import reports, trials

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -176,6 +176,19 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """A transaction that is kept when the block ends, and undone when it raises."""
         with _nouns(self), self._engine.begin() as connection:
+            yield Transaction(connection)
+
+    @contextmanager
+    def reading(self, patience: timedelta) -> Iterator[Transaction]:
+        """A read-only transaction that sees one moment; a statement that lasts longer is ended."""
+        limit = int(patience / timedelta(milliseconds=1))
+        as_one = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with (
+            _nouns(self),
+            self._engine.connect().execution_options(**as_one) as connection,
+            connection.begin(),
+        ):
+            connection.exec_driver_sql(f"set local statement_timeout = {limit}")
             yield Transaction(connection)
 
     @contextmanager

@@ -13,7 +13,15 @@ from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain, When
-from nightshift.records import Comparison, Decision, DecisionKind, Measurement, Standing, Vote
+from nightshift.records import (
+    Comparison,
+    Decision,
+    DecisionKind,
+    Hold,
+    Measurement,
+    Standing,
+    Vote,
+)
 
 CALENDAR, ON_DEMAND, FIRST_MODEL = "calendar", "on_demand", "first_model"
 
@@ -90,6 +98,21 @@ def request(rule: Retrain, standing: Standing, kind: str, reason: str, by: str) 
     """
     asked = _decision(standing, "retrain", kind, reason, by=by)
     return _restrained(rule, standing, asked) if kind == CALENDAR else asked
+
+
+def while_held(asked: Decision, held: Hold | None) -> Decision:
+    """The same decision, unless it would change something by itself in a family that is held."""
+    by_itself = asked.kind == "promote" or (asked.kind == "retrain" and asked.rule != ON_DEMAND)
+    if held is None or not by_itself:
+        return asked
+    then = "; a person is asked" if asked.kind == "promote" else ""
+    return replace(
+        asked,
+        kind="hold",
+        rule="held",
+        reason=f"{asked.reason}, but the family is {held}{then}",
+        inputs={**asked.inputs, "asked_by": asked.rule, "held": asdict(held)},
+    )
 
 
 def within_budget(decisions: Sequence[Decision], budget: int, spent: int) -> list[Decision]:

@@ -386,6 +386,19 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Somebody has held a family: no model of it is retrained or replaced by itself."""
+
+    family: str
+    reason: str
+    by: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"held by {self.by} since {self.since:%Y-%m-%d %H:%M}Z: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A version that could replace the champion, on the rows of the comparison.
 

@@ -12,20 +12,19 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from nightshift import policy
+from nightshift import holds, policy
 from nightshift.database import Database, Transaction
-from nightshift.records import DecisionKind, Measurement, RegistryError, State
+from nightshift.records import DecisionKind, Hold, Measurement, RegistryError, State
 
 Health = Literal[
-    "retraining", "breached", "warning", "untrained", "undefined", "immature", "healthy"
-]
-HEALTHS: tuple[Health, ...] = (
-    "retraining", "breached", "warning", "untrained", "undefined", "immature", "healthy",
-)  # fmt: skip
+    "failed", "awaiting", "retraining", "breached", "warning",
+    "untrained", "undefined", "immature", "healthy",
+]  # fmt: skip
+HEALTHS: tuple[Health, ...] = get_args(Health)
 """The states of a model, those that need somebody first."""
 
 CHAIN_STRETCH = 10_000
@@ -36,9 +35,10 @@ CHAIN_STRETCH = 10_000
 class Line:
     """One model at a glance. ``version`` is the champion's number, ``since`` when it began.
 
-    ``shadow`` is the number of the challenger that scores beside it. The figures are those of the
-    last decisive measurement; greater is better, and ``low`` and ``high`` bound 95%. ``alerts``
-    counts the signals at alert in the last night.
+    ``shadow`` is the number of the challenger that scores beside it, ``waiting`` the approval that
+    a person is asked for. The figures are those of the last decisive measurement; greater is
+    better, and ``low`` and ``high`` bound 95%. ``alerts`` counts the signals at alert in the last
+    night; ``failure`` is what the last run about the model said when it failed.
     """
 
     family: str
@@ -63,6 +63,8 @@ class Line:
     rule: str | None
     reason: str | None
     decided_as_of: datetime | None
+    waiting: int | None
+    failure: str | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Status:
     sentences: tuple[str, ...]
     nights: tuple[LastNight, ...]
     lines: tuple[Line, ...]
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,16 +139,23 @@ def as_data(report: Any) -> Any:
 def status(database: Database, family: str | None = None) -> Status:
     """Every active model, or those of one family."""
     with database.transaction() as tx:
-        rows = tx.rows("reports.fleet", family=family)
-        nights = tuple(
-            LastNight(**row._mapping)
-            for row in tx.rows("reports.last_nights")
-            if family in (None, row.family)
-        )
-    lines = sorted((_line(row) for row in rows), key=_urgency)
+        return status_in(tx, family)
+
+
+def status_in(tx: Transaction, family: str | None = None) -> Status:
+    """The same, in a transaction that reads more than this."""
+    rows = tx.rows("reports.fleet", family=family)
+    nights = tuple(
+        LastNight(**row._mapping)
+        for row in tx.rows("reports.last_nights")
+        if family in (None, row.family)
+    )
+    held = holds.current(tx, datetime.now(UTC))
+    lines = sorted((_line(row) for row in rows), key=urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
-    return Status(tuple(_family_sentences(lines, nights)), nights, tuple(lines))
+    shown = tuple(held[name] for name in sorted(held) if family in (None, name))
+    return Status(tuple(_family_sentences(lines, nights, held)), nights, tuple(lines), shown)
 
 
 def why(database: Database, name: str, until: datetime) -> Why:
@@ -164,14 +174,19 @@ def why(database: Database, name: str, until: datetime) -> Why:
                 f"nothing was decided about {model.family}/{model.model} by"
                 f" {until:%Y-%m-%d %H:%M}Z; monitoring decides, look at its run"
             )
-        at = {"model_id": model.model_id, "as_of": decision.as_of}
-        measured = [dict(row._mapping) for row in tx.rows("reports.measurements", **at)]
-        collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
-        estimate = tx.maybe("reports.estimate", **at)
-        signals = tx.rows("reports.signals", family=model.family, **at)
-        tried = tx.rows("reports.tried", **at)
-        followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
-        shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
+        return why_in(tx, model, decision)
+
+
+def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
+    """How a decision about a model came about; both as the queries of this room give them."""
+    at = {"model_id": model.model_id, "as_of": decision.as_of}
+    measured = [dict(row._mapping) for row in tx.rows("reports.measurements", **at)]
+    collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
+    estimate = tx.maybe("reports.estimate", **at)
+    signals = tx.rows("reports.signals", family=model.family, **at)
+    tried = tx.rows("reports.tried", **at)
+    followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
+    shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
     figures = {
         "decision": dict(decision._mapping),
         "labels": dict(collection._mapping) if collection else None,
@@ -202,14 +217,18 @@ def history(database: Database, name: str) -> History:
     """What was decided about a model since its beginning, and what was measured."""
     with database.transaction() as tx:
         model = find_model(tx, name)
-        decided = tx.rows("reports.history", model_id=model.model_id)
         measured = tx.rows("reports.measured", model_id=model.model_id)
-    return History(
-        model.family,
-        model.model,
-        tuple(_events(decided)),
-        tuple(dict(row._mapping) for row in measured),
-    )
+        return History(
+            model.family,
+            model.model,
+            events_in(tx, model.model_id),
+            tuple(dict(row._mapping) for row in measured),
+        )
+
+
+def events_in(tx: Transaction, model_id: int) -> tuple[Event, ...]:
+    """What happened to a model, oldest first."""
+    return tuple(_events(tx.rows("reports.history", model_id=model_id)))
 
 
 def audit(database: Database, head: str | None = None) -> Audit:
@@ -243,6 +262,11 @@ def decision_hash(row: Any) -> str:
         )
     )  # fmt: skip
     return hashlib.sha256(f"[{told}]".encode()).hexdigest()
+
+
+def urgency(line: Line) -> tuple[int, str, str]:
+    """What lines are sorted by: those that need somebody first."""
+    return HEALTHS.index(line.health), line.family, line.model
 
 
 def _plain(value: object) -> Any:
@@ -286,24 +310,23 @@ def _line(row: Any) -> Line:
 
 
 def _health(row: Any) -> Health:
-    if row.decision == "retrain":
-        return "retraining"
-    if row.version is None:
-        return "untrained"
-    if row.measured == "breached":
-        return "breached"
-    if row.alerts or row.rolled_back or row.decision in ("alert", "hold", "defer"):
-        return "warning"
-    if row.measured in ("undefined", "measured"):
-        return "undefined" if row.measured == "undefined" else "healthy"
-    return "immature"
+    worried = row.alerts or row.rolled_back or row.decision in ("alert", "hold", "defer")
+    facts: tuple[tuple[Health, Any], ...] = (
+        ("failed", row.failure),
+        ("awaiting", row.waiting),
+        ("retraining", row.decision == "retrain"),
+        ("untrained", row.version is None),
+        ("breached", row.measured == "breached"),
+        ("warning", worried),
+        ("undefined", row.measured == "undefined"),
+        ("healthy", row.measured == "measured"),
+    )
+    return next((health for health, holds in facts if holds), "immature")
 
 
-def _urgency(line: Line) -> tuple[int, str, str]:
-    return HEALTHS.index(line.health), line.family, line.model
-
-
-def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Iterator[str]:
+def _family_sentences(
+    lines: Sequence[Line], nights: Sequence[LastNight], held: Mapping[str, Hold]
+) -> Iterator[str]:
     last = {night.family: night for night in nights}
     for family in sorted({line.family for line in lines}):
         own = [line for line in lines if line.family == family]
@@ -318,7 +341,8 @@ def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Ite
             if night
             else "no night published yet"
         )
-        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}"
+        left = f"; {held[family]}" if family in held else ""
+        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:

@@ -18,6 +18,7 @@ from nightshift import (
     alerting,
     comparison,
     fleet,
+    holds,
     labels,
     monitoring,
     onnx_export,
@@ -39,6 +40,7 @@ from nightshift.records import (
     ConfigError,
     DatabaseError,
     Decision,
+    Hold,
     Model,
     NightshiftError,
     PromotionLost,
@@ -201,8 +203,10 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
         standings = {
             of.family: fleet.standings(database, store, of, as_of, now=now) for of in families
         }
+        with database.transaction() as tx:
+            held = holds.current(tx, now)
         asked = [
-            decision
+            policy.while_held(decision, held.get(of.family))
             for of in families
             for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
         ]
@@ -242,9 +246,10 @@ def request_retrain(
         standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
         wanted = fleet.wanted(family, standings, members)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
-        asked = [
-            policy.request(fleet.rule(family), standing, kind, reason, by) for standing in wanted
-        ]
+        with database.transaction() as tx:
+            held = holds.of(tx, family_name, now)
+        requests = (policy.request(fleet.rule(family), one, kind, reason, by) for one in wanted)
+        asked = [policy.while_held(one, held) for one in requests]
         return _within_budget(site, database, family_name, as_of, subject, asked, now)
 
 
@@ -420,7 +425,10 @@ def _conclude(
         done = registry.decided(tx, model_id, subject)
         if done is not None:
             return done
-        verdict = policy.judge(compared, family.promotion, cutoff, model_id)
+        verdict = policy.while_held(
+            policy.judge(compared, family.promotion, cutoff, model_id),
+            holds.of(tx, family_name, now),
+        )
         decision_id = registry.decide(tx, verdict, subject=subject, now=now)
         if verdict.kind == "promote":
             _promote(site, tx, compared, decision_id, cutoff, now)
@@ -481,11 +489,18 @@ def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime
 
     A challenger in shadow is promoted (or a person is asked) as soon as it has proved itself, and
     rejected when its time is over. A champion on probation makes way for its predecessor as soon as
-    that one has proved better.
+    that one has proved better; in a family that is held, as soon as it is released.
     """
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
         ended = trials.judge(database, _store(site), family, _registry(site).load, as_of, now=now)
+        with database.transaction() as tx:
+            held = holds.of(tx, family_name, now)
+            ended = [
+                (one, policy.while_held(verdict, held))
+                for one, verdict in ended
+                if held is None or not _stays(tx, one, verdict, held, now)
+            ]
     _each(
         (
             _audited(site, family_name, as_of, now),
@@ -495,6 +510,22 @@ def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime
     )
     with database.transaction() as tx:
         return trials.decided(tx, family_name, as_of)
+
+
+def _stays(
+    tx: Transaction,
+    one: trials.Shadow | trials.Probation,
+    verdict: Decision,
+    held: Hold,
+    now: datetime,
+) -> bool:
+    """Whether a probation goes on although it has ended, since the family is held."""
+    if not isinstance(one, trials.Probation):
+        return False
+    told = f"{verdict.reason}, but the family is {held}"
+    tx.record("held", now=now, family=held.family, as_of=verdict.as_of, model=one.model,
+              reason=told)  # fmt: skip
+    return True
 
 
 def _end_trial(
@@ -685,6 +716,23 @@ def answer(
             why = f"{by} {said} it after another version was promoted"
             with database.transaction() as tx:
                 return answered(tx, said="superseded", now=now, reason=why)
+
+
+def hold(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold:
+    """Let no model of a family be retrained or replaced by itself until it is released.
+
+    Nights are scored, labels collected and models measured as before. Holding a family that is held
+    changes nothing; the hold that counts.
+    """
+    family = site.family(family_name)
+    with _audited(site, family.family, now, now) as database, database.transaction() as tx:
+        return holds.hold(tx, family.family, reason=reason, by=by, now=now)
+
+
+def release(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold | None:
+    """Let a family's rules count again; the hold that ends, None where there was none."""
+    with _audited(site, family_name, now, now) as database, database.transaction() as tx:
+        return holds.release(tx, family_name, reason=reason, by=by, now=now)
 
 
 def exclude(

@@ -1,16 +1,57 @@
 -- name: fleet
 -- Every active model of every family: who serves, the last decisive measurement, the last decision, the signals of its last night.
+with last_night as (
+    select f.family, p.as_of, p.batch_id
+    from (select distinct family from nightshift.models) f
+    left join lateral (
+        select as_of, batch_id from nightshift.published where family = f.family order by as_of desc limit 1
+    ) p on true
+),
+-- What the last run about a later night said, unless a decision was made about it since.
+refused as (
+    select distinct on (e.family) e.family, coalesce(e.detail ->> 'reason', e.code) as failure
+    from last_night l
+    join nightshift.events e on e.family = l.family and (l.as_of is null or e.as_of > l.as_of)
+    where e.code in ('snapshot_rejected', 'snapshot', 'source', 'scoring', 'labels', 'config', 'registry',
+                     'no_champion', 'artifact_refused', 'error')
+      and e.as_of is not null
+      and not exists (
+          select from nightshift.models o
+          join nightshift.decisions d using (model_id)
+          where o.family = e.family and d.as_of >= e.as_of and d.decided_at >= e.happened_at)
+    order by e.family, e.event_id desc
+),
+waiting as (
+    select v.model_id, max(a.approval_id) as approval_id
+    from nightshift.approvals a
+    join nightshift.comparisons c using (comparison_id)
+    join nightshift.versions v on v.version_id = c.challenger_version
+    where not exists (select from nightshift.answers w where w.approval_id = a.approval_id)
+    group by v.model_id
+),
+in_shadow as (
+    select distinct on (s.model_id) s.model_id, v.number
+    from nightshift.shadows s
+    join nightshift.versions v using (version_id)
+    where not exists (select from nightshift.decisions e
+                      where e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id)
+    order by s.model_id, s.shadow_id desc
+),
+loud as (
+    select s.model_id, count(*) as alerts
+    from last_night l
+    join nightshift.signals s using (batch_id)
+    where s.level = 'alert'
+    group by s.model_id
+)
 select m.model_id, m.family, m.name as model, n.group_name as group,
        c.number as version, c.effective_from as since, c.kind = 'rollback' and c.promoted_at >= d.as_of as rolled_back,
-       (select v.number from nightshift.shadows s join nightshift.versions v using (version_id)
-        where s.model_id = m.model_id
-          and not exists (select from nightshift.decisions e
-                          where e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id)
-        order by s.shadow_id desc limit 1) as shadow,
+       h.number as shadow,
        x.metric, x.state as measured, x.value, x.low, x.high, x.threshold, x.reference,
        x.labels, x.predictions, x.as_of as measured_as_of,
        d.kind as decision, d.rule, d.reason, d.as_of as decided_as_of,
-       coalesce(w.alerts, 0) as alerts
+       coalesce(w.alerts, 0) as alerts, q.approval_id as waiting,
+       coalesce(r.failure, case when d.kind = 'retrain' then t.failure end) as failure
 from nightshift.models m
 join lateral (
     select state, group_name from nightshift.memberships
@@ -24,31 +65,40 @@ left join lateral (
     where p.model_id = m.model_id order by p.seq desc limit 1
 ) c on true
 left join lateral (
-    select * from nightshift.measurements
+    select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
+    from nightshift.measurements
     where model_id = m.model_id and decisive and basis = 'realized' and slice = ''
     order by as_of desc, version_id nulls last limit 1
 ) x on true
 left join lateral (
-    select * from nightshift.decisions
+    select decision_id, kind, rule, reason, as_of, decided_at from nightshift.decisions
     where model_id = m.model_id order by as_of desc, decision_id desc limit 1
 ) d on true
-left join (
-    select s.model_id, count(*) as alerts
-    from nightshift.signals s
-    join (select distinct on (family) family, batch_id from nightshift.published order by family, as_of desc) p
-        using (batch_id)
-    where s.level = 'alert'
-    group by s.model_id
-) w on w.model_id = m.model_id
+left join lateral (
+    select e.detail ->> 'reason' as failure
+    from nightshift.events e
+    where d.kind = 'retrain' and e.family = m.family and e.as_of = d.as_of and e.code = 'training'
+      and e.happened_at >= d.decided_at
+      and (m.name = m.family or starts_with(e.detail ->> 'reason', m.name || ':'))
+      and not exists (select from nightshift.versions v where v.decision_id = d.decision_id)
+    order by e.event_id desc limit 1
+) t on true
+left join refused r on r.family = m.family
+left join waiting q on q.model_id = m.model_id
+left join in_shadow h on h.model_id = m.model_id
+left join loud w on w.model_id = m.model_id
 where cast(:family as text) is null or m.family = :family
 order by m.family, m.name;
 
 -- name: last_nights
 -- The last published night of each family.
-select distinct on (p.family) p.family, p.as_of, b.row_count as rows, p.published_at
-from nightshift.published p
+select f.family, p.as_of, b.row_count as rows, p.published_at
+from (select distinct family from nightshift.models) f
+join lateral (
+    select as_of, batch_id, published_at from nightshift.published where family = f.family order by as_of desc limit 1
+) p on true
 join nightshift.batches b using (batch_id)
-order by p.family, p.as_of desc;
+order by f.family;
 
 -- name: find_models
 -- The models of this name, in any family or in one.

@@ -20,7 +20,7 @@ class Airflow:
     @classmethod
     def log_in(cls, url: str, user: str, password: str) -> Airflow:
         # Loopback needs no proxy, whatever the environment says.
-        http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        http = httpx.Client(base_url=url, timeout=120, trust_env=False)
         asked = http.post("/auth/token", json={"username": user, "password": password})
         http.headers["Authorization"] = f"Bearer {asked.raise_for_status().json()['access_token']}"
         http.base_url = httpx.URL(f"{url}/api/v2/")

@@ -97,7 +97,9 @@ def test_status_is_one_sentence_a_family_and_one_line_a_model(
 
 
 def test_status_says_what_state_is_no_state(lived: World, run: Callable[..., Any]) -> None:
-    assert "is none of retraining, breached, warning" in run("status", "--state", "fine", code=2)
+    assert "is none of failed, awaiting, retraining, breached" in run(
+        "status", "--state", "fine", code=2
+    )
 
 
 def test_history_tells_every_turn_and_folds_the_quiet_nights(

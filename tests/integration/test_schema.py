@@ -14,7 +14,7 @@ APPEND_ONLY = (
     "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
     "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
     "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
-    "approvals", "answers",
+    "approvals", "answers", "holds",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (

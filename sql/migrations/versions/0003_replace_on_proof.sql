@@ -118,6 +118,12 @@ create table nightshift.answers (
 );
 comment on table nightshift.answers is 'Who answered, what, and the hash of the evidence they saw. Append-only.';
 
+-- Written by monitoring ----------------------------------------------------------------------
+
+-- A month of thousands of models at a glance is read from this index alone.
+create index measurements_at_a_glance on nightshift.measurements (model_id, as_of) include (value)
+    where decisive and basis = 'realized' and slice = '' and version_id is not null;
+
 -- What downstream reads ----------------------------------------------------------------------
 
 create or replace view public.predictions as

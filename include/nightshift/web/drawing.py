@@ -1,0 +1,161 @@
+"""The geometry of what is drawn on the server: sparklines, heat maps, whiskers, bars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+"""The heights of a sparkline, lowest first; ``-`` is a night without a value."""
+
+TOP = len(LETTERS) - 1
+STEPS = 5
+
+NOTHING = "\N{EN DASH}"
+"""What stands where there is no value."""
+
+
+def spark(points: Sequence[float | None], threshold: float | None) -> str:
+    """A sparkline in one letter a night, the first letter for the threshold.
+
+    Thousands of them fit a page; a script draws those that are looked at.
+    """
+    known = [point for point in (threshold, *points) if point is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    scale = TOP / (high - low) if high > low else 0.0
+    return "".join(
+        "-" if point is None else LETTERS[round((point - low) * scale) if scale else TOP // 2]
+        for point in (threshold, *points)
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One night of one feature: where it is, how strong (0 to 4), at which level."""
+
+    x: int
+    step: int
+    level: str
+    value: float
+    as_of: datetime
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of a heat map."""
+
+    signal: str
+    feature: str
+    y: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heat map: its strips, and where the nights that are named stand."""
+
+    strips: tuple[Strip, ...]
+    nights: tuple[tuple[int, datetime], ...]
+    width: int
+    height: int
+
+
+def heat(signals: Iterable[Mapping[str, Any]], order: Sequence[str]) -> Heat:
+    """What was watched, by feature and night; strips that were always zero are left out.
+
+    Strengths are relative to 0.5, beyond which distances and shares are as strong as can be told.
+    """
+    rows = list(signals)
+    nights = sorted({row["as_of"] for row in rows})
+    place = {night: number for number, night in enumerate(nights)}
+    by_strip: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_strip.setdefault((row["signal"], row["feature"]), []).append(row)
+    kept = sorted(
+        (key for key, own in by_strip.items() if "drift" in key[0] or any(r["value"] for r in own)),
+        key=lambda key: (order.index(key[0]), key[1]),
+    )
+    strips = tuple(
+        Strip(
+            *key,
+            y,
+            tuple(
+                Cell(place[r["as_of"]], _step(r["value"]), r["level"], r["value"], r["as_of"])
+                for r in by_strip[key]
+            ),
+        )
+        for y, key in enumerate(kept)
+    )
+    every = max(len(nights) // 6, 1)
+    named = tuple((place[night], night) for night in nights[::every])
+    return Heat(strips, named, len(nights), len(strips))
+
+
+def _step(value: float) -> int:
+    return min(int(abs(value) / 0.5 * STEPS), STEPS - 1) if value else 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values to places from 0 to 100."""
+
+    low: float
+    high: float
+
+    def __call__(self, value: float) -> float:
+        width = self.high - self.low
+        return round((value - self.low) / width * 100, 2) if width else 50.0
+
+
+def scale(values: Iterable[float | None]) -> Scale:
+    """A scale on which all of the values have a place."""
+    known = [value for value in values if value is not None]
+    return Scale(min(known), max(known)) if known else Scale(0.0, 0.0)
+
+
+def chart(
+    measured: Sequence[Mapping[str, Any]],
+    estimated: Sequence[Mapping[str, Any]],
+    changes: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What the script draws: the metric with its interval, labels, and what happened when.
+
+    Times are seconds since 1970. A night without a value is a gap. ``marks`` are (time, kind,
+    version).
+    """
+    times = sorted({row["as_of"] for row in (*measured, *estimated)})
+    realized = {row["as_of"]: row for row in measured}
+    guessed = {row["as_of"]: row for row in estimated}
+
+    def told(rows: Mapping[datetime, Mapping[str, Any]], name: str) -> list[Any]:
+        return [rows[time][name] if time in rows else None for time in times]
+
+    return {
+        "metric": (measured or estimated)[0]["metric"] if times else None,
+        "time": [time.timestamp() for time in times],
+        "value": told(realized, "value"),
+        "low": told(realized, "low"),
+        "high": told(realized, "high"),
+        "threshold": told({**guessed, **realized}, "threshold"),
+        "state": told(realized, "state"),
+        "version": told(realized, "version"),
+        "estimated": told(guessed, "value"),
+        "predictions": told(realized, "predictions"),
+        "labels": told(realized, "labels"),
+        "marks": [_mark(change) for change in changes],
+    }
+
+
+def _mark(change: Mapping[str, Any]) -> tuple[float, str, int | None]:
+    moment = change["effective_from"] or change["as_of"]
+    return moment.timestamp(), change["kind"], change["version"]
+
+
+def as_json(value: Any) -> str:
+    """JSON for people who read it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

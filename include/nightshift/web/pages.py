@@ -1,0 +1,473 @@
+"""The pages: fleet, family, model, version, night, decision; and each as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, cast
+from urllib.parse import quote
+
+import jinja2
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import HTTPException
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+
+from nightshift.config import Site
+from nightshift.database import Transaction
+from nightshift.family import SIGNALS, ModelFamily
+from nightshift.records import ConfigError, DatabaseError
+from nightshift.web import actions, drawing, reading
+from nightshift.web.host import HostDep, UserDep
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+MEASURED = (
+    "as_of", "metric", "basis", "version", "decisive", "state", "value", "low", "high", "threshold",
+    "reference", "predictions", "labels", "window_start", "window_end", "method",
+)  # fmt: skip
+WATCHED = ("as_of", "signal", "feature", "value", "level", "rows", "version")
+SLICED = ("as_of", "slice", "metric", "state", "value", "low", "high", "predictions", "labels")
+VERSIONS = (
+    "number", "trained_at", "rows", "artifact_hash", "decision_id", "serves_from", "collected_at",
+)  # fmt: skip
+EVENTS = ("as_of", "until", "kind", "rule", "sentence", "decision_ids")
+FLEET = (
+    "family", "model", "group", "health", "version", "since", "shadow", "metric", "measured",
+    "value", "low", "high", "threshold", "reference", "labels", "predictions", "measured_as_of",
+    "alerts", "decision", "rule", "reason", "decided_as_of", "waiting", "failure",
+)  # fmt: skip
+NIGHTS = ("as_of", "rows", "verdict", "published_at", "code", "reason")
+CHECKS = ("expectation", "column", "success", "severity", "observed")
+BATCH = ("model", "version", "rows", "alerts")
+COMPARED = ("slice", "rows", "difference", "low", "high")
+
+
+class Page(APIRoute):
+    """A route whose errors are pages: what is not there, and a database that does not answer."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def told(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except DatabaseError as error:
+                return _apology(request, 503, "The database does not answer", str(error))
+            except HTTPException as error:
+                if error.status_code != 404:
+                    raise
+                return _apology(request, 404, "There is no such page", str(error.detail))
+
+        return told
+
+
+router = APIRouter(include_in_schema=False, route_class=Page)
+
+
+class Visit:
+    """One request: who asks, and what they may see."""
+
+    def __init__(self, request: Request, host: HostDep, user: UserDep) -> None:
+        self.request = request
+        self.host = host
+        self.user = user
+        self.root = _root(request)
+
+    @property
+    def site(self) -> Site:
+        return self.host.site()
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """A read-only transaction."""
+        return cast("AbstractContextManager[Transaction]", reading.reading(self.site))
+
+    def readable(self, families: Iterable[str]) -> frozenset[str]:
+        """Those of the families whose pages the user may see."""
+        return self.host.allowed(self.user, families, "read")
+
+    def enter(self, family: str) -> None:
+        """Go on only where the user may see the family; else it is as though it did not exist."""
+        if family not in self.readable([family]):
+            raise HTTPException(404, f"No family is called {family!r}, or you may not see it.")
+
+    def family(self, name: str) -> ModelFamily | None:
+        """What the family's folder says; None where it is broken or gone."""
+        try:
+            return self.site.family(name)
+        except ConfigError:
+            return None
+
+    def offer(self, family: str) -> actions.Offer:
+        """What the user may do to a family."""
+        return actions.offer(self.request, self.host, self.user, family)
+
+    @property
+    def done(self) -> dict[str, str | None] | None:
+        """What was just done, where an action has led here."""
+        return actions.told(self.request)
+
+    def page(self, template: str, **values: Any) -> HTMLResponse:
+        """A page; its template knows the request as ``visit``."""
+        return HTMLResponse(_render(template, self.root, visit=self, **values))
+
+    def runs(self, dag_id: str, as_of: datetime | None = None) -> str:
+        """Airflow's page of a DAG, or of its runs about one moment: their ids contain it."""
+        url = self.host.run_url(dag_id)
+        return url if as_of is None else f"{url}/runs?run_id_pattern={quote(moment(as_of))}"
+
+
+VisitDep = Annotated[Visit, Depends(Visit)]
+
+
+# The fleet -----------------------------------------------------------------------------------
+
+
+@router.get("/", response_class=HTMLResponse)
+def fleet(visit: VisitDep) -> Response:
+    """Every model on one screen."""
+    found = _fleet(visit)
+    late = reading.late(visit.site, found, datetime.now(UTC))
+    return visit.page(
+        "fleet.html",
+        fleet=found,
+        late=late,
+        verdict=reading.verdict(found, late),
+        budget=visit.site.settings.retrains_per_night,
+    )
+
+
+@router.get("/fleet.csv")
+def fleet_csv(visit: VisitDep) -> Response:
+    """The same, a line for each model."""
+    return _csv("fleet", FLEET, map(asdict, _fleet(visit).lines))
+
+
+def _fleet(visit: Visit) -> reading.Fleet:
+    with visit.reading() as tx:
+        found = reading.fleet(tx, visit.site)
+    return found.seen(visit.readable([member.family for member in found.members]))
+
+
+@router.get("/families/{family}.csv")
+def family_csv(visit: VisitDep, family: str) -> Response:
+    """The latest nights of a family."""
+    visit.enter(family)
+    with visit.reading() as tx:
+        return _csv(f"{family}-nights", NIGHTS, reading.nights(tx, family))
+
+
+@router.get("/families/{family}", response_class=HTMLResponse)
+def family(visit: VisitDep, family: str) -> Response:
+    """One family: its models and its nights."""
+    visit.enter(family)
+    with visit.reading() as tx:
+        found = reading.fleet(tx, visit.site).seen(frozenset({family}))
+        nights = reading.nights(tx, family)
+    if not found.members and not nights:
+        raise HTTPException(404, f"No family is called {family!r}, or you may not see it.")
+    late = reading.late(visit.site, found, datetime.now(UTC))
+    return visit.page(
+        "family.html",
+        family=family,
+        config=visit.family(family),
+        fleet=found,
+        late=late,
+        verdict=reading.verdict(found, late),
+        nights=nights,
+    )
+
+
+# A model: its name may hold slashes, so what follows it is matched first ------------------------
+
+
+@router.get("/models/{family}/{model:path}/measurements.csv")
+def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """Every measurement of a model."""
+    with visit.reading() as tx:
+        found = _model(visit, tx, family, model)
+        rows = reading.measurements(tx, found["model_id"])
+    return _csv(f"{family}-{model}-measurements", MEASURED, rows)
+
+
+@router.get("/models/{family}/{model:path}/signals.csv")
+def signals_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """What was watched of a model in its latest nights."""
+    with visit.reading() as tx:
+        found = _model(visit, tx, family, model)
+        rows = reading.signals(tx, family, found["model_id"])
+    return _csv(f"{family}-{model}-signals", WATCHED, rows)
+
+
+@router.get("/models/{family}/{model:path}/slices.csv")
+def slices_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """The latest measurement of a model by slice."""
+    with visit.reading() as tx:
+        rows = reading.slices(tx, _model(visit, tx, family, model)["model_id"])
+    return _csv(f"{family}-{model}-slices", SLICED, rows)
+
+
+@router.get("/models/{family}/{model:path}/scores.csv")
+def scores_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """The distribution of a model's scores, then and now."""
+    with visit.reading() as tx:
+        found = reading.scores(tx, _model(visit, tx, family, model))
+    columns = ("from", "to", "share_when_promoted", "share_last_night")
+    bins = found.bins if found else ()
+    return _csv(
+        f"{family}-{model}-scores", columns, (dict(zip(columns, b, strict=True)) for b in bins)
+    )
+
+
+@router.get("/models/{family}/{model:path}/versions.csv")
+def versions_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """The versions of a model."""
+    with visit.reading() as tx:
+        rows = reading.versions(tx, _model(visit, tx, family, model)["model_id"])
+    return _csv(f"{family}-{model}-versions", VERSIONS, rows)
+
+
+@router.get("/models/{family}/{model:path}/decisions.csv")
+def decisions_csv(visit: VisitDep, family: str, model: str) -> Response:
+    """What happened to a model."""
+    with visit.reading() as tx:
+        events = reading.events(tx, _model(visit, tx, family, model)["model_id"])
+    return _csv(f"{family}-{model}-decisions", EVENTS, map(asdict, events))
+
+
+@router.get("/models/{family}/{model:path}/versions/{number:int}", response_class=HTMLResponse)
+def version(
+    visit: VisitDep, family: str, model: str, number: int, against: int | None = None
+) -> Response:
+    """The manifest of a version; beside another one, where they differ."""
+    with visit.reading() as tx:
+        found = _model(visit, tx, family, model)
+        shown = _version(tx, found, number)
+        other = _version(tx, found, against) if against is not None else None
+        versions = reading.versions(tx, found["model_id"])
+    return visit.page(
+        "version.html",
+        model=found,
+        version=shown,
+        other=other,
+        versions=versions,
+        differences=reading.difference(other, shown) if other else [],
+    )
+
+
+@router.get("/models/{family}/{model:path}/versions/{number:int}.json")
+def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
+    """The manifest of a version as it was signed."""
+    with visit.reading() as tx:
+        shown = _version(tx, _model(visit, tx, family, model), number)
+    return _download(
+        drawing.as_json(shown["manifest"]), "application/json", f"{family}-{model}-{number}.json"
+    )
+
+
+@router.get("/models/{family}/{model:path}", response_class=HTMLResponse)
+def model(visit: VisitDep, family: str, model: str) -> Response:
+    """One model: its metric over time, its inputs, its versions, what was decided."""
+    with visit.reading() as tx:
+        found = _model(visit, tx, family, model)
+        shown = reading.model(tx, found)
+        scores = reading.scores(tx, found)
+    return visit.page(
+        "model.html",
+        shown=shown,
+        model=found,
+        scores=scores,
+        heat=drawing.heat(shown.signals, SIGNALS),
+        whiskers=drawing.scale(
+            value for row in shown.slices for value in (row["low"], row["value"], row["high"])
+        ),
+        chart=drawing.chart(shown.decisive, shown.estimated, shown.changes),
+        config=visit.family(family),
+    )
+
+
+def _model(visit: Visit, tx: Transaction, family: str, model: str) -> reading.Row:
+    visit.enter(family)
+    found = reading.find_model(tx, family, model)
+    if found is None:
+        raise HTTPException(404, f"The family {family} has no model {model!r}.")
+    return found
+
+
+def _version(tx: Transaction, model: reading.Row, number: int) -> reading.Row:
+    found = reading.version(tx, model["model_id"], number)
+    if found is None:
+        raise HTTPException(404, f"{model['family']}/{model['model']} has no version {number}.")
+    return found
+
+
+# A night -------------------------------------------------------------------------------------
+
+
+@router.get("/nights/{family}/{as_of}/checks.csv")
+def checks_csv(visit: VisitDep, family: str, as_of: str) -> Response:
+    """The verdict on a night's snapshot, check by check."""
+    return _csv(f"{family}-{as_of}-checks", CHECKS, _night(visit, family, as_of).checks)
+
+
+@router.get("/nights/{family}/{as_of}/models.csv")
+def batch_csv(visit: VisitDep, family: str, as_of: str) -> Response:
+    """Whose rows a night's published batch holds."""
+    return _csv(f"{family}-{as_of}-models", BATCH, _night(visit, family, as_of).models)
+
+
+@router.get("/nights/{family}/{as_of}", response_class=HTMLResponse)
+def night(visit: VisitDep, family: str, as_of: str) -> Response:
+    """One as_of of a family: snapshot, validation, batch, what followed."""
+    shown = _night(visit, family, as_of)
+    config = visit.family(family)
+    return visit.page(
+        "night.html", shown=shown, may_show=lambda column: reading.may_show(config, column)
+    )
+
+
+def _night(visit: Visit, family: str, as_of: str) -> reading.NightPage:
+    visit.enter(family)
+    try:
+        at = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise HTTPException(
+            404, f"{as_of!r} is no night; write it as 2026-11-03T02:00:00Z."
+        ) from None
+    with visit.reading() as tx:
+        found = reading.night(tx, family, at if at.tzinfo else at.replace(tzinfo=UTC))
+    if found is None:
+        raise HTTPException(404, f"Nothing is known of the night {as_of} of {family}.")
+    return found
+
+
+# A decision ----------------------------------------------------------------------------------
+
+
+@router.get("/decisions/{decision_id:int}.csv")
+def decision_csv(visit: VisitDep, decision_id: int) -> Response:
+    """The comparison behind a decision: all rows, then slice by slice."""
+    compared = _decision(visit, decision_id).comparison
+    rows: list[Mapping[str, Any]] = []
+    if compared:
+        whole = {"slice": "", "rows": compared["row_count"]}
+        rows = [{**compared, **whole, "high": None}, *compared["slices"]]
+    return _csv(f"decision-{decision_id}", COMPARED, rows)
+
+
+@router.get("/decisions/{decision_id:int}", response_class=HTMLResponse)
+def decision(visit: VisitDep, decision_id: int) -> Response:
+    """One decision: the evidence, the rule, the comparison, who approved."""
+    shown = _decision(visit, decision_id)
+    compared = shown.comparison or {"slices": [], "difference": None, "low": None}
+    bounds = [value for row in compared["slices"] for value in (row["difference"], row.get("high"))]
+    return visit.page(
+        "decision.html",
+        shown=shown,
+        compared=shown.comparison,
+        whiskers=drawing.scale([0.0, compared["difference"], compared["low"], *bounds]),
+    )
+
+
+def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
+    with visit.reading() as tx:
+        found = reading.decision(tx, decision_id)
+    if found is None or found.decision["family"] not in visit.readable([found.decision["family"]]):
+        raise HTTPException(404, f"There is no decision {decision_id}, or you may not see it.")
+    return found
+
+
+# How values look -----------------------------------------------------------------------------
+
+
+def figure(value: float | None) -> str:
+    """A number as people read it."""
+    if value is None:
+        return drawing.NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def share(value: float | None) -> str:
+    """A fraction in percent, for reading only."""
+    return drawing.NOTHING if value is None else f"{value:.1%}"
+
+
+def when(value: datetime | None) -> str:
+    """A moment as people read it, in UTC."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}Z" if value else drawing.NOTHING
+
+
+def moment(value: datetime) -> str:
+    """A moment as addresses and files have it."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def segment(value: object) -> str:
+    """A name as a part of an address."""
+    return quote(str(value), safe="")
+
+
+def brief(detail: Mapping[str, Any]) -> str:
+    """What an event holds, in one line."""
+    return ", ".join(f"{key} {value}" for key, value in detail.items())
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "figure": figure, "share": share, "when": when, "moment": moment, "segment": segment,
+        "pretty": drawing.as_json, "brief": brief,
+    }  # fmt: skip
+    found.globals |= {"words": reading.WORDS}
+    return found
+
+
+def _render(template: str, root: str, **values: Any) -> str:
+    return _templates().get_template(template).render(root=root, **values)
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _apology(request: Request, status: int, title: str, said: str) -> HTMLResponse:
+    page = _render("error.html", _root(request), title=title, said=said)
+    return HTMLResponse(page, status)
+
+
+def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
+    """Rows as CSV: moments in ISO 8601, numbers in full, nothing that a spreadsheet would run."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_plain(row.get(column)) for column in columns])
+    return _download(text.getvalue(), "text/csv; charset=utf-8", f"{name}.csv")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _download(content: str, kind: str, name: str) -> Response:
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{segment(name)}"}
+    return Response(content, media_type=kind, headers=headers)

@@ -1,0 +1,428 @@
+"""What the pages show, read from the database: one transaction, one moment, for each page."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from nightshift import reports
+from nightshift.config import Site, load_families
+from nightshift.database import Transaction, connect
+from nightshift.family import ModelFamily
+from nightshift.reports import HEALTHS, Health, LastNight, Line
+from nightshift.web import drawing
+
+PATIENCE = timedelta(seconds=10)
+"""How long one statement of a page may take."""
+
+MONTH = timedelta(days=30)
+SPARK_NIGHTS = 30
+WATCHED_NIGHTS = 60
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+CONCLUDED = 200
+"""How many decisions of one day are listed."""
+
+CALM: frozenset[Health] = frozenset({"healthy", "immature", "undefined"})
+"""The states that ask nothing of anybody."""
+
+Row = Mapping[str, Any]
+
+
+def reading(site: Site) -> Any:
+    """A read-only transaction on the site's database."""
+    return connect(site.database_url, read_only=True).reading(PATIENCE)
+
+
+def families(tx: Transaction) -> list[str]:
+    """Every family that has left a trace."""
+    return [row.family for row in tx.rows("web.families")]
+
+
+# The fleet -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a family's work came to in the last 30 nights; ``seconds`` are those of scoring."""
+
+    family: str
+    nights: int
+    rows: int
+    seconds: float
+    versions: int
+    learnt: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models that share a retrain rule, the worst first."""
+
+    name: str | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A family in the fleet: its last night, its groups, its cost."""
+
+    family: str
+    night: LastNight | None
+    groups: tuple[Group, ...]
+    cost: Cost
+
+    @property
+    def lines(self) -> Iterator[Line]:
+        for group in self.groups:
+            yield from group.lines
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Every family, with the sparkline of every model as :func:`drawing.spark` writes it."""
+
+    members: tuple[Member, ...]
+    sparks: Mapping[tuple[str, str], str]
+    retrains: int
+
+    def seen(self, families: frozenset[str]) -> Fleet:
+        """The part of it that somebody may see."""
+        members = tuple(member for member in self.members if member.family in families)
+        return Fleet(members, self.sparks, self.retrains)
+
+    @property
+    def lines(self) -> list[Line]:
+        return [line for member in self.members for line in member.lines]
+
+    @property
+    def wanted(self) -> list[Line]:
+        """The models that need somebody, the worst first."""
+        needy = [line for line in self.lines if line.health not in CALM]
+        return sorted(needy, key=reports.urgency)
+
+    @property
+    def counts(self) -> dict[Health, int]:
+        """How many models are in each state, those that need somebody first."""
+        counted = Counter(line.health for line in self.lines)
+        return {health: counted[health] for health in HEALTHS if counted[health]}
+
+
+_fleets: dict[str, tuple[Any, Fleet]] = {}
+
+
+def fleet(tx: Transaction, site: Site) -> Fleet:
+    """Every model; what has not changed since the last call is not read again."""
+    newest = tuple(tx.one("web.newest"))
+    known = _fleets.get(site.database_url)
+    if known is None or known[0] != newest:
+        known = _fleets[site.database_url] = (newest, _fleet(tx))
+    return known[1]
+
+
+def _fleet(tx: Transaction) -> Fleet:
+    status = reports.status_in(tx)
+    nights = {night.family: night for night in status.nights}
+    latest = max((night.as_of for night in status.nights), default=LONG_AGO)
+    costs = {row.family: Cost(**row._mapping) for row in tx.rows("web.cost", since=latest - MONTH)}
+    ordered = sorted(status.lines, key=lambda line: (line.family, line.group or ""))
+    members = []
+    for family, lines in groupby(ordered, key=lambda line: line.family):
+        groups = tuple(
+            Group(name, tuple(own)) for name, own in groupby(lines, key=lambda line: line.group)
+        )
+        members.append(Member(family, nights.get(family), groups, costs[family]))
+    thresholds = {(line.family, line.model): line.threshold for line in status.lines}
+    sparks = {
+        (row.family, row.model): drawing.spark(row.points, thresholds.get((row.family, row.model)))
+        for row in tx.rows("web.sparks", family=None, nights=SPARK_NIGHTS)
+    }
+    retrains = tx.one("web.called_for", since=latest - timedelta(days=1))
+    return Fleet(tuple(members), sparks, retrains.retrains)
+
+
+def verdict(fleet: Fleet, late: Mapping[str, datetime]) -> str:
+    """Last night in one sentence; ``late`` are nights that are due and not published."""
+    if not fleet.members:
+        return "Nothing has been scored yet: no family has a model."
+    models = sum(fleet.counts.values())
+    worst = [
+        f"{count:,} {WORDS[health]}"
+        for health, count in fleet.counts.items()
+        if health != "healthy"
+    ]
+    healthy = fleet.counts.get("healthy", 0)
+    state = (
+        f"all {_count(models, 'model')} are healthy"
+        if healthy == models
+        else f"of {_count(models, 'model')} {', '.join([*worst, f'{healthy:,} healthy'])}"
+    )
+    published = [member for member in fleet.members if member.family not in late and member.night]
+    rows = sum(member.night.rows for member in published if member.night)
+    if not late:
+        return f"Every family published its last night, {rows:,} rows; {state}."
+    names = ", ".join(sorted(late)[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")
+    return (
+        f"{len(late)} of {_count(len(fleet.members), 'family', 'families')} did not publish the"
+        f" last night: {names}; {state}."
+    )
+
+
+WORDS: dict[Health, str] = {health: health for health in HEALTHS} | {
+    "awaiting": "awaiting approval"
+}
+"""The states in words."""
+
+
+def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
+    """The families whose latest night is due, ``schedule.deadline`` included, and unpublished."""
+    found = {}
+    last = {m.family: m.night.as_of for m in fleet.members if m.night}
+    for family in load_families(site.models)[0]:
+        due = family.previous_tick(now - family.schedule.deadline)
+        if family.family in last and last[family.family] < due:
+            found[family.family] = due
+    return found
+
+
+def nights(tx: Transaction, family: str) -> list[Row]:
+    """The latest nights of a family, the latest first."""
+    return _rows(tx, "web.nights", family=family, nights=WATCHED_NIGHTS)
+
+
+# A model -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How the scores were distributed when the champion was promoted, and in the last night.
+
+    ``bins`` are (from, to, share then, share now); None is without end.
+    """
+
+    as_of: datetime
+    rows: int
+    bins: tuple[tuple[float | None, float | None, float, float], ...]
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """Everything about one model."""
+
+    model: Row
+    line: Line | None
+    measurements: Sequence[Row]
+    signals: Sequence[Row]
+    slices: Sequence[Row]
+    versions: Sequence[Row]
+    changes: Sequence[Row]
+    events: Sequence[reports.Event]
+
+    @property
+    def decisive(self) -> list[Row]:
+        """The metric that decisions look at, of the version that served, oldest first."""
+        return list(_one_a_night(m for m in self.measurements if m["decisive"]))
+
+    @property
+    def estimated(self) -> list[Row]:
+        """The same, estimated before any label."""
+        return [m for m in self.measurements if m["basis"] == "estimated"]
+
+
+def find_model(tx: Transaction, family: str, model: str) -> Row | None:
+    """A model by its name."""
+    row = tx.maybe("web.model", family=family, model=model)
+    return dict(row._mapping) if row else None
+
+
+def model(tx: Transaction, found: Row) -> ModelPage:
+    """Everything about a model that was found."""
+    model_id, family = found["model_id"], found["family"]
+    lines = reports.status_in(tx, family).lines if found["state"] == "active" else ()
+    return ModelPage(
+        model=found,
+        line=next((line for line in lines if line.model == found["model"]), None),
+        measurements=measurements(tx, model_id),
+        signals=signals(tx, family, model_id),
+        slices=_rows(tx, "web.slices", model_id=model_id),
+        versions=versions(tx, model_id),
+        changes=_rows(tx, "web.changes", model_id=model_id),
+        events=events(tx, model_id),
+    )
+
+
+def measurements(tx: Transaction, model_id: int) -> list[Row]:
+    """Every measurement of a model over all rows, oldest first."""
+    return _rows(tx, "web.measurements", model_id=model_id, since=LONG_AGO)
+
+
+def signals(tx: Transaction, family: str, model_id: int) -> list[Row]:
+    """What was watched of a model in its latest nights, oldest first."""
+    return _rows(tx, "web.signals", family=family, model_id=model_id, nights=WATCHED_NIGHTS)
+
+
+def slices(tx: Transaction, model_id: int) -> list[Row]:
+    """The latest measurement of a model by slice, the lowest first."""
+    return _rows(tx, "web.slices", model_id=model_id)
+
+
+def versions(tx: Transaction, model_id: int) -> list[Row]:
+    """The versions of a model, the latest first."""
+    return _rows(tx, "web.versions", model_id=model_id)
+
+
+def events(tx: Transaction, model_id: int) -> tuple[reports.Event, ...]:
+    """What happened to a model, oldest first."""
+    return reports.events_in(tx, model_id)
+
+
+def version(tx: Transaction, model_id: int, number: int) -> Row | None:
+    """One version of a model with its manifest."""
+    row = tx.maybe("web.version", model_id=model_id, number=number)
+    return dict(row._mapping) if row else None
+
+
+def scores(tx: Transaction, found: Row) -> Scores | None:
+    """The scores of the last night beside those of the champion's promotion."""
+    told = (found["reference"] or {}).get("scores")
+    batch = tx.maybe("web.latest_batch", model_id=found["model_id"])
+    if not told or not told["edges"] or batch is None:
+        return None
+    edges = told["edges"]
+    counted = {
+        row.place: row.rows
+        for row in tx.rows(
+            "web.scores", batch_id=batch.batch_id, model_id=found["model_id"], edges=edges
+        )
+    }
+    then, now = sum(told["counts"]) or 1, sum(counted.values()) or 1
+    ends = [None, *edges, None]
+    return Scores(
+        batch.as_of,
+        sum(counted.values()),
+        tuple(
+            (ends[i], ends[i + 1], count / then, counted.get(i, 0) / now)
+            for i, count in enumerate(told["counts"])
+        ),
+    )
+
+
+def difference(older: Row, newer: Row) -> list[tuple[str, str, str]]:
+    """Where two manifests differ: (place, older, newer), long lists by their length."""
+    sides = [dict(_flat(side["manifest"])) for side in (older, newer)]
+    places = dict.fromkeys([*sides[0], *sides[1]])
+    return [
+        (place, sides[0].get(place, drawing.NOTHING), sides[1].get(place, drawing.NOTHING))
+        for place in places
+        if sides[0].get(place) != sides[1].get(place)
+    ]
+
+
+# A night -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NightPage:
+    """One as_of of a family."""
+
+    family: str
+    as_of: datetime
+    snapshots: Sequence[Row]
+    batches: Sequence[Row]
+    models: Sequence[Row]
+    trail: Sequence[Row]
+    concluded: Sequence[Row]
+    before: datetime | None
+    after: datetime | None
+
+    @property
+    def checks(self) -> list[Row]:
+        """The checks of the verdict that counts: the latest on the latest snapshot."""
+        judged = next((s for s in self.snapshots if s["checks"] is not None), None)
+        return list(judged["checks"]) if judged else []
+
+    @property
+    def published(self) -> Row | None:
+        """The batch that readers see."""
+        return next((batch for batch in self.batches if batch["published_at"]), None)
+
+
+def night(tx: Transaction, family: str, as_of: datetime) -> NightPage | None:
+    """A night by its moment; None where nothing is known of it."""
+    at = {"family": family, "as_of": as_of}
+    around = tx.one("web.around", **at)
+    until = around.after or as_of + timedelta(days=1)
+    found = NightPage(
+        family,
+        as_of,
+        snapshots=_rows(tx, "web.night", **at),
+        batches=_rows(tx, "web.batches", **at),
+        models=_rows(tx, "web.batch_models", **at),
+        trail=_rows(tx, "web.trail", **at),
+        concluded=_rows(
+            tx, "web.concluded", family=family, since=as_of, until=until, count=CONCLUDED
+        ),
+        before=around.before,
+        after=around.after,
+    )
+    return found if found.snapshots or found.trail else None
+
+
+def may_show(family: ModelFamily | None, column: str | None) -> bool:
+    """Whether values of a column may be shown; of a family whose folder is broken, none."""
+    if family is None:
+        return False
+    return column not in getattr(family, "sensitive", ())
+
+
+# A decision ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DecisionPage:
+    """One decision: what it was made from, and what it led to."""
+
+    decision: Row
+    why: reports.Why
+    comparison: Row | None
+
+
+def decision(tx: Transaction, decision_id: int) -> DecisionPage | None:
+    """A decision by its number."""
+    row = tx.maybe("web.decision", decision_id=decision_id)
+    if row is None:
+        return None
+    compared = tx.maybe("web.comparison", decision_id=decision_id)
+    return DecisionPage(
+        dict(row._mapping),
+        reports.why_in(tx, row, row),
+        dict(compared._mapping) if compared else None,
+    )
+
+
+def _rows(tx: Transaction, name: str, **parameters: Any) -> list[Row]:
+    return [dict(row._mapping) for row in tx.rows(name, **parameters)]
+
+
+def _one_a_night(rows: Iterator[Row]) -> Iterator[Row]:
+    """Of the realized measurements of a moment the first: that of the version that served."""
+    for _, same in groupby((m for m in rows if m["basis"] == "realized"), key=lambda m: m["as_of"]):
+        yield next(same)
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{place}.{key}" if place else str(key))
+        return
+    if isinstance(value, list) and len(value) > 12:
+        yield place, f"{len(value):,} values, {value[0]} to {value[-1]}"
+        return
+    yield place, value if isinstance(value, str) else json.dumps(value)
+
+
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
