@@ -17,7 +17,9 @@ NIGHTS = 365
 
 def fill(server: Postgres, name: str) -> None:
     """Write a year of history into a migrated database, night by night."""
-    blocks = dict(re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", _SQL.read_text(), re.M | re.S))
+    blocks = dict(
+        re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", _SQL.read_text(), re.M | re.S)
+    )
     with session(server.url(name)) as connection:
         _run(connection, blocks["before"])
         for number in range(1, NIGHTS + 1):
@@ -30,4 +32,6 @@ _SQL = Path(__file__).with_suffix(".sql")
 
 def _run(connection: Connection, block: str, **parameters: int) -> None:
     for statement in block.strip().removesuffix(";").split(";\n"):
-        connection.execute(text(statement.replace("::", "\\:\\:")), parameters if ":n" in statement else {})
+        connection.execute(
+            text(statement.replace("::", "\\:\\:")), parameters if ":n" in statement else {}
+        )

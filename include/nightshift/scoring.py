@@ -407,7 +407,9 @@ class _Batch:
                 reach("scoring.copying")
         for version_id in failed:
             of = {"batch_id": self.batch_id, "as_of": self.snapshot.as_of}
-            bulk.run(queries()["scoring.delete_failed"], of | {"version_id": version_id, "role": role})
+            bulk.run(
+                queries()["scoring.delete_failed"], of | {"version_id": version_id, "role": role}
+            )
             written -= made[version_id]
         return written, failed
 
