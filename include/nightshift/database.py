@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import pyarrow as pa
 from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from nightshift.records import DatabaseError, DatabaseUnavailable, SourceError
 
@@ -30,6 +31,9 @@ SQL = Path(__file__).resolve().parents[2] / "sql"
 # Classes of SQLSTATE after which the same statement may well succeed: lost connections, server
 # shutting down or starting, too many connections, serialisation, deadlock, lock not available.
 _TRANSIENT = re.compile(r"08...|57P0.|53300|40001|40P01|55P03")
+
+_BROKEN_OFF = "57014"
+"""SQLSTATE of a statement that took longer than it may, or that an operator has stopped."""
 
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -161,6 +165,19 @@ class Database:
             yield Transaction(connection)
 
     @contextmanager
+    def reading(self, patience: timedelta) -> Iterator[Transaction]:
+        """A read-only transaction that sees one moment; a statement that lasts longer is ended."""
+        limit = int(patience / timedelta(milliseconds=1))
+        as_one = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with (
+            _nouns(self),
+            self._engine.connect().execution_options(**as_one) as connection,
+            connection.begin(),
+        ):
+            connection.exec_driver_sql(f"set local statement_timeout = {limit}")
+            yield Transaction(connection)
+
+    @contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
         with _nouns(self):
@@ -279,6 +296,8 @@ def _nouns(database: Database) -> Iterator[None]:
     """Drivers' errors as ours."""
     try:
         yield
+    except NoConnectionFree as error:
+        raise DatabaseUnavailable(f"{database}: every connection is in use. Try again") from error
     except DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
         raise _noun(database, state, str(error.orig)) from error
@@ -294,6 +313,8 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
             f"cannot reach Postgres at {database}: {first}. Nothing was changed. Is it running?"
             " `nightshift up` starts the embedded one"
         )
+    if state == _BROKEN_OFF:
+        return DatabaseUnavailable(f"{database}: {first}. Nothing was changed. Try again")
     return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 
 

@@ -136,13 +136,18 @@ def as_data(report: Any) -> Any:
 def status(database: Database, family: str | None = None) -> Status:
     """Every active model, or those of one family."""
     with database.transaction() as tx:
-        rows = tx.rows("reports.fleet", family=family)
-        nights = tuple(
-            LastNight(**row._mapping)
-            for row in tx.rows("reports.last_nights")
-            if family in (None, row.family)
-        )
-    lines = sorted((_line(row) for row in rows), key=_urgency)
+        return status_in(tx, family)
+
+
+def status_in(tx: Transaction, family: str | None = None) -> Status:
+    """The same, in a transaction that reads more than this."""
+    rows = tx.rows("reports.fleet", family=family)
+    nights = tuple(
+        LastNight(**row._mapping)
+        for row in tx.rows("reports.last_nights")
+        if family in (None, row.family)
+    )
+    lines = sorted((_line(row) for row in rows), key=urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
     return Status(tuple(_family_sentences(lines, nights)), nights, tuple(lines))
@@ -245,6 +250,11 @@ def decision_hash(row: Any) -> str:
     return hashlib.sha256(f"[{told}]".encode()).hexdigest()
 
 
+def urgency(line: Line) -> tuple[int, str, str]:
+    """What lines are sorted by: those that need somebody first."""
+    return HEALTHS.index(line.health), line.family, line.model
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
@@ -297,10 +307,6 @@ def _health(row: Any) -> Health:
     if row.measured in ("undefined", "measured"):
         return "undefined" if row.measured == "undefined" else "healthy"
     return "immature"
-
-
-def _urgency(line: Line) -> tuple[int, str, str]:
-    return HEALTHS.index(line.health), line.family, line.model
 
 
 def _family_sentences(lines: Sequence[Line], nights: Sequence[LastNight]) -> Iterator[str]:
