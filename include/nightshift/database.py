@@ -22,6 +22,7 @@ import pyarrow as pa
 from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from nightshift.records import DatabaseError, DatabaseUnavailable, RowsRetired, SourceError
 
@@ -34,6 +35,9 @@ LOCK_TIMEOUT = "30s"
 # that is lost or refused; then serialisation, deadlock, a lock or a statement that took too long.
 _LOST = re.compile(r"08...|57P0.|53300")
 _BUSY = re.compile(r"40001|40P01|55P03|57014")
+
+_BROKEN_OFF = "57014"
+"""SQLSTATE of a statement that took longer than it may, or that an operator has stopped."""
 
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -310,6 +314,8 @@ def _nouns(database: Database) -> Iterator[None]:
     """Drivers' errors as ours."""
     try:
         yield
+    except NoConnectionFree as error:
+        raise DatabaseUnavailable(f"{database}: every connection is in use. Try again") from error
     except DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
         raise _noun(database, state, str(error.orig)) from error
@@ -333,6 +339,8 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
             f"Postgres at {database} asks to try again: {first}. Nothing was changed. If it says so"
             " again, look in pg_stat_activity for what holds the lock or takes so long"
         )
+    if state == _BROKEN_OFF:
+        return DatabaseUnavailable(f"{database}: {first}. Nothing was changed. Try again")
     return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 
 

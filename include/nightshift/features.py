@@ -197,6 +197,12 @@ def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
     return result
 
 
+def flag_names(flags: int) -> tuple[str, ...]:
+    """Flags of a row by the names that readers see."""
+    names = {UNSEEN_CATEGORY: "unseen_category", OUT_OF_RANGE: "out_of_range"}
+    return tuple(name for bit, name in names.items() if flags & bit)
+
+
 def _numbers(values: Any) -> np.ndarray:
     numbers = np.asarray(values.drop_null().to_numpy(), dtype=np.float64)
     return numbers[np.isfinite(numbers)]

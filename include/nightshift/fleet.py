@@ -5,7 +5,7 @@ Joins what the rooms know, for the steps that deal with a whole family at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from nightshift import monitoring, registry, scoring, training, trials
@@ -23,6 +23,9 @@ from nightshift.records import (
 )
 from nightshift.registry import Champion
 from nightshift.storage import Store
+
+NOT_YET = 0
+"""The id of a member that no batch has made a model of yet."""
 
 
 def models(tx: Transaction, family: ModelFamily, as_of: datetime, *, now: datetime) -> list[Model]:
@@ -52,6 +55,33 @@ def serving(
         {name: (model, _version(champions, model)) for name, model in enrolled.items()},
         fallback=_version(champions, whole) if whole else None,
         shadows=shadows,
+    )
+
+
+def asked(
+    tx: Transaction, family: ModelFamily, found: Iterable[str | None], as_of: datetime
+) -> scoring.Serving:
+    """Who scores rows that are posted at ``as_of``, by the members found in them.
+
+    Nobody becomes a model by being asked about.
+    """
+    known = {
+        row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
+    }
+
+    def served(name: str) -> tuple[Model, Version | None]:
+        row = known.get(name)
+        if row is None:
+            return Model(NOT_YET, family.family, name), None
+        model = Model(row.model_id, family.family, name, row.group_name)
+        return model, registry.champion(tx, model.model_id, as_of)
+
+    if family.models is None:
+        return scoring.Serving({None: served(family.family)})
+    wanted = [name for name in found if name is not None and family.models.wanted(name)]
+    return scoring.Serving(
+        {name: served(name) for name in wanted},
+        fallback=served(family.family)[1] if family.models.fallback else None,
     )
 
 

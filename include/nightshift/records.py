@@ -11,6 +11,7 @@ The exception tree::
       SnapshotError         a snapshot cannot be taken, or is not what was registered
         SnapshotRejected    validation refused it: the previous batch is still served
       ScoringError          a champion could not score a snapshot: nothing was published
+        RowsRefused         posted rows are not what the family scores: mend the rows
       LabelsError           labels are missing or contradict their contract
       TrainingError         a challenger could not be trained: the champion serves on
       RegistryError         a version, artifact or promotion is not in order
@@ -26,7 +27,7 @@ The exception tree::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -91,6 +92,31 @@ class RowsRetired(NightshiftError):
     """Predictions of these nights were dropped, so no figure over them can be right."""
 
     code = "rows_retired"
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """What is wrong with a column of posted rows, and in which rows, counted from 0."""
+
+    column: str
+    rows: tuple[int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        which = "row" if len(self.rows) == 1 else "rows"
+        more = f" and {len(self.rows) - 5:,} more" if len(self.rows) > 5 else ""
+        numbers = ", ".join(map(str, self.rows[:5]))
+        return f"column {self.column!r} {self.message} ({which} {numbers}{more})"
+
+
+class RowsRefused(ScoringError):
+    """Posted rows are not what the family scores. ``problems`` says what to mend."""
+
+    code = "rows_refused"
+
+    def __init__(self, family: str, problems: Sequence[RowProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{family}: no row was scored: {'; '.join(map(str, problems))}")
 
 
 class LabelsError(NightshiftError):

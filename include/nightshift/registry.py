@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -52,6 +53,9 @@ from nightshift.records import (
     Version,
 )
 from nightshift.storage import Store
+
+_LOADING = Lock()
+"""One artifact at a time: another thread must not replace the module that is looked up."""
 
 
 @dataclass(frozen=True)
@@ -298,9 +302,11 @@ class Registry:
         if version.collected_at is not None:
             _refuse_collected(self._store, version)
         module = version.manifest["estimator"]["build"].split(".")[0]
-        # A pipeline may be made of the family's own classes, which are looked up by name.
-        family_module(self._models / version.model.family, module)
-        return LoadedVersion(version, _verified_pipeline(self._store, self._keys, _Key(version)))
+        with _LOADING:
+            # A pipeline may be made of the family's own classes, which are looked up by name.
+            family_module(self._models / version.model.family, module)
+            pipeline = _verified_pipeline(self._store, self._keys, _Key(version))
+        return LoadedVersion(version, pipeline)
 
     def promote(
         self,

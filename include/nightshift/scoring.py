@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nightshift import features
 from nightshift.database import Bulk, Database, Transaction, as_json, queries
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
@@ -87,6 +88,11 @@ class Serving:
         """The version that scores a member's rows."""
         _, version = self.members.get(member, (None, None))
         return version or self.fallback
+
+    def owner(self, member: str | None, scorer: Version) -> Model:
+        """The model that a member's rows belong to; a fallback scores the rows of others."""
+        model, _ = self.members.get(member, (None, None))
+        return model or scorer.model
 
     def beside(self, member: str | None) -> Version | None:
         """The challenger in shadow that scores a member's rows as well."""
@@ -178,6 +184,68 @@ def split(table: pa.Table, family: ModelFamily) -> dict[str | None, pa.Array]:
     names, starts = np.unique(members[order], return_index=True)
     pieces = np.split(order, starts[1:])
     return {str(name): pa.array(rows) for name, rows in zip(names, pieces, strict=False)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said about a posted row, as a batch would say it.
+
+    ``model`` is the one that the row belongs to, ``scorer`` the version that scored it: with the
+    flag ``fallback`` one of the whole family, None where nobody can score it.
+    """
+
+    entity_id: str
+    model: str
+    scorer: Version | None = None
+    score: float | None = None
+    label: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+def answer(
+    table: pa.Table,
+    family: ModelFamily,
+    serving: Serving,
+    load: Callable[[Version], LoadedVersion],
+) -> list[Answer]:
+    """Score rows as a batch scores a snapshot that holds just these; nothing is stored.
+
+    They are scored ordered by entity_id, as in a snapshot: the last bit of some estimators' scores
+    depends on a row's place. The answers are in the order of ``table``.
+    """
+    told: dict[str, Answer] = {}
+    ordered = table.sort_by("entity_id")
+    for member, numbers in split(ordered, family).items():
+        part, version = ordered.take(numbers), serving.of(member)
+        answers = (
+            _unscored(part, member or family.family)
+            if version is None
+            else _answers(part, load(version), serving.owner(member, version))
+        )
+        told.update({one.entity_id: one for one in answers})
+    return [told[entity_id] for entity_id in table["entity_id"].to_pylist()]
+
+
+def _unscored(part: pa.Table, model: str) -> Iterator[Answer]:
+    for entity_id in part["entity_id"].to_pylist():
+        yield Answer(entity_id, model)
+
+
+def _answers(part: pa.Table, loaded: LoadedVersion, owner: Model) -> Iterator[Answer]:
+    predicted = loaded.predict(part)
+    fallback = owner.model_id != loaded.version.model.model_id
+    labels = [None] * part.num_rows if predicted.label is None else predicted.label.tolist()
+    for entity_id, score, label, flags in zip(
+        part["entity_id"].to_pylist(),
+        predicted.score.tolist(),
+        labels,
+        predicted.flags.tolist(),
+        strict=True,
+    ):
+        yield Answer(
+            entity_id, owner.name, loaded.version, score, label,
+            (*features.flag_names(flags), *(["fallback"] if fallback else [])),
+        )  # fmt: skip
 
 
 def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
@@ -420,7 +488,7 @@ class _Batch:
     def _rows(
         self, part: pa.Table, version: LoadedVersion, member: str | None, role: int
     ) -> pa.RecordBatch:
-        model, _ = self.serving.members.get(member, (version.version.model, None))
+        owner = self.serving.owner(member, version.version)
         predicted = version.predict(part)
         rows = part.num_rows
         return pa.record_batch(
@@ -429,7 +497,7 @@ class _Batch:
                 "score": pa.array(predicted.score),
                 "batch_id": pa.repeat(pa.scalar(self.batch_id, pa.int32()), rows),
                 "version_id": pa.repeat(pa.scalar(version.version.version_id, pa.int32()), rows),
-                "model_id": pa.repeat(pa.scalar(model.model_id, pa.int32()), rows),
+                "model_id": pa.repeat(pa.scalar(owner.model_id, pa.int32()), rows),
                 "flags": pa.array(predicted.flags),
                 "role": pa.repeat(pa.scalar(role, pa.int16()), rows),
                 "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),

@@ -23,6 +23,7 @@ from nightshift import (
     monitoring,
     onnx_export,
     policy,
+    posted,
     registry,
     reproduction,
     scoring,
@@ -113,6 +114,40 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
         return scoring.score(
             database, _store(site), family, snapshot, found, serving, _registry(site).load, now=now
         )
+
+
+def score_rows(
+    site: Site, family_name: str, records: Sequence[posted.Record], *, by: str, now: datetime
+) -> list[scoring.Answer]:
+    """Score rows that somebody posts with the champions of ``now``, in the order of the rows.
+
+    Who asked, for how many rows, and which versions answered is in the audit trail before the
+    answer leaves; the rows themselves are not.
+
+    Raises
+    ------
+    RowsRefused
+        The rows are not what the family scores; nothing is recorded.
+    NoChampion
+        Nobody serves any of the rows.
+    """
+    family = site.family(family_name)
+    rows = posted.table(records, family)
+    with _audited(site, family_name, now, now) as database:
+        with database.transaction() as tx:
+            found = scoring.split(rows, family)
+            serving = fleet.asked(tx, family, found, now)
+            if not any(serving.of(member) for member in found):
+                raise registry.no_champion(tx, family, now)
+        answers = scoring.answer(rows, family, serving, _registry(site).load)
+        versions = {one.scorer.model.name: one.scorer.number for one in answers if one.scorer}
+        with database.transaction() as tx:
+            tx.record(
+                "scored_on_demand", now=now, family=family_name, by=by, rows=len(answers),
+                skipped_rows=sum(one.scorer is None for one in answers),
+                versions=versions,
+            )  # fmt: skip
+    return answers
 
 
 def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:

@@ -1,7 +1,428 @@
-"""The REST API, ``/nightshift/api/v1``."""
+"""The REST API, ``/nightshift/api/v1``: what the pages show, and scoring on demand.
+
+An application of its own, so that its errors and its OpenAPI are its own. Every answer is read
+within :data:`PATIENCE`. Airflow loads this module in each of its processes, so what is heavy is
+imported where it is used.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from nightshift import config
+from nightshift.web import openapi, paging, problems, schemas
+from nightshift.web.host import Host, HostDep, User, UserDep, user_of
+from nightshift.web.problems import Refusal
+
+if TYPE_CHECKING:
+    from nightshift.database import Database
+    from nightshift.family import ModelFamily
+    from nightshift.reports import Line, Status
+
+PATIENCE = timedelta(seconds=10)
+"""How long one statement may take."""
+
+MOST_BYTES = 10_000_000
+"""Of posted rows: a thousand for each of them."""
+
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 router = APIRouter()
+
+
+def create(host: Host) -> FastAPI:
+    """The API for a host, to be mounted at ``/api/v1``."""
+    app = FastAPI(
+        title="Nightshift",
+        version="1",
+        description="What the pages show, for programs, and scoring on demand",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(user_of), Depends(_unkept)],
+    )
+    app.state.host = host
+    app.include_router(router)
+    app.add_middleware(_EncodedPath)
+    problems.install(app)
+    return app
+
+
+class _EncodedPath:
+    """Routes by the path as it was sent, so that a slash in a name is no slash of ours."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope.get("raw_path"):
+            scope["path"] = scope["raw_path"].decode("ascii")
+        await self._app(scope, receive, send)
+
+
+def _unkept(response: Response) -> None:
+    """What a user may see is kept by nobody on the way."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads, what they may see, and where it is."""
+
+    host: Host
+    user: User
+    database: Database
+    families: frozenset[str]
+
+    def must_see(self, family: str) -> str:
+        """A family that is there for this user; whether another one exists is not told."""
+        if family not in self.families:
+            hint = config.nearest(family, self.families)
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there is no family {family!r}{hint}")
+        return family
+
+    def among(self, family: str | None) -> list[str]:
+        """One family, or all that the user may see."""
+        return sorted(self.families) if family is None else [self.must_see(family)]
+
+    def rows(self, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        """What a query finds, as dictionaries."""
+        with self.database.reading(PATIENCE) as tx:
+            return [dict(row._mapping) for row in tx.rows(query, **parameters)]
+
+    def status(self) -> Status:
+        """The fleet as far as the user may see it."""
+        from nightshift import reports
+
+        with self.database.reading(PATIENCE) as tx:
+            told = reports.status_in(tx)
+        return reports.Status(
+            tuple(one for one in told.sentences if one.partition(":")[0] in self.families),
+            tuple(one for one in told.nights if one.family in self.families),
+            tuple(one for one in told.lines if one.family in self.families),
+        )
+
+
+def reader(host: HostDep, user: UserDep) -> Reader:
+    """The database, opened for reading, and the families that the host lets the user see."""
+    from nightshift.database import connect
+
+    site = host.site()
+    database = connect(site.database_url)
+    with database.reading(PATIENCE) as tx:
+        families = {row.family for row in tx.rows("api.families")}
+    families.update(folder.name for folder in config.family_folders(site.models))
+    return Reader(host, user, database, host.allowed(user, families, "read"))
+
+
+ReaderDep = Annotated[Reader, Depends(reader)]
+
+
+@router.get("/openapi.json", include_in_schema=False)
+def description(request: Request) -> dict[str, Any]:
+    """The API's description, with the address it was asked at."""
+    return {**openapi.describe(request.app), "servers": [{"url": request.scope["root_path"]}]}
+
+
+@router.get("/fleet", response_model=schemas.Page[schemas.FleetLine], tags=["fleet"])
+def fleet(
+    request: Request, reader: ReaderDep, wanted: Annotated[schemas.FleetFilter, Query()]
+) -> Any:
+    """Every family that has a model, by name: its models by state, and its last night."""
+    [last] = paging.after(wanted, paging.BY_FAMILY) or ("",)
+    found = [line for line in _families(reader.status()) if line["family"] > last]
+    return paging.page(request, wanted, found, lambda line: (line["family"],))
+
+
+@router.get("/fleet/{family}", response_model=schemas.FleetDetail, tags=["fleet"])
+def family(reader: ReaderDep, family: schemas.FamilyPath) -> Any:
+    """A family, and the columns that a row to score is made of."""
+    reader.must_see(family)
+    known = {line["family"]: line for line in _families(reader.status())}
+    read = reader.host.site().family(family)
+    return {
+        "models": 0, "health": {}, "last_night": None, "sentence": f"{family}: nothing was scored",
+        **known.get(family, {"family": family}),
+        "owner": read.owner, "description": read.description, "task": read.task,
+        "columns": _columns(read),
+    }  # fmt: skip
+
+
+def _columns(read: ModelFamily) -> dict[str, Any]:
+    return {
+        "text": ["entity_id", *read.keys, *read.features.categorical],
+        "numbers": read.features.numeric,
+        "names_the_model": read.models.by if read.models else None,
+    }
+
+
+def _families(told: Status) -> list[dict[str, Any]]:
+    nights = {night.family: night for night in told.nights}
+    sentences = {one.partition(":")[0]: one for one in told.sentences}
+    return [
+        {
+            "family": name,
+            "models": sum(line.family == name for line in told.lines),
+            "health": _counted(line.health for line in told.lines if line.family == name),
+            "last_night": nights.get(name),
+            "sentence": sentence,
+        }
+        for name, sentence in sorted(sentences.items())
+    ]
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+@router.get("/models", response_model=schemas.Page[schemas.Model], tags=["models"])
+def models(
+    request: Request, reader: ReaderDep, wanted: Annotated[schemas.ModelFilter, Query()]
+) -> Any:
+    """Every active model, those that need somebody first."""
+    from nightshift import reports
+
+    families = reader.among(wanted.family)
+    last = paging.after(wanted, paging.BY_URGENCY)
+    found = [
+        line
+        for line in reader.status().lines
+        if line.family in families
+        and wanted.group in (None, line.group)
+        and wanted.health in (None, line.health)
+        and (last is None or reports.urgency(line) > last)
+    ]
+    return paging.page(request, wanted, found, reports.urgency)
+
+
+@router.get("/models/{family}/{model}", response_model=schemas.ModelDetail, tags=["models"])
+def model(reader: ReaderDep, family: schemas.FamilyPath, model: schemas.ModelPath) -> Any:
+    """One active model, and its champions."""
+    line = _line(reader, family, model)
+    promotions = reader.rows("api.promotions", family=family, model=model)
+    told = schemas.Model.model_validate(line).model_dump()
+    return {**told, "promotions": promotions}
+
+
+def _line(reader: Reader, family: str, model: str) -> Line:
+    reader.must_see(family)
+    known = {line.model: line for line in reader.status().lines if line.family == family}
+    if model not in known:
+        hint = config.nearest(model, known)
+        raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no active model {model!r}{hint}")
+    return known[model]
+
+
+@router.get(
+    "/measurements", response_model=schemas.Page[schemas.Measurement], tags=["measurements"]
+)
+def measurements(
+    request: Request, reader: ReaderDep, wanted: Annotated[schemas.MeasurementFilter, Query()]
+) -> Any:
+    """Measurements, those recorded last first."""
+    return _recorded(request, reader, wanted, "measurement")
+
+
+@router.get("/decisions", response_model=schemas.Page[schemas.Decision], tags=["decisions"])
+def decisions(
+    request: Request, reader: ReaderDep, wanted: Annotated[schemas.DecisionFilter, Query()]
+) -> Any:
+    """Decisions, the last first."""
+    return _recorded(request, reader, wanted, "decision")
+
+
+def _recorded(request: Request, reader: Reader, wanted: schemas.Recorded, kind: str) -> Any:
+    """A page of what is numbered as it is recorded."""
+    key = f"{kind}_id"
+    [last] = paging.after(wanted, paging.BY_ID) or (None,)
+    found = reader.rows(
+        f"api.{kind}s",
+        families=reader.among(wanted.family),
+        after=last,
+        count=wanted.limit + 1,
+        **wanted.model_dump(exclude={"family", "limit", "cursor"}),
+    )
+    return paging.page(request, wanted, found, lambda row: (row[key],))
+
+
+@router.get("/decisions/{decision_id}", response_model=schemas.DecisionDetail, tags=["decisions"])
+def decision(reader: ReaderDep, decision_id: schemas.DecisionPath) -> Any:
+    """One decision, what it was concluded from, and its hash."""
+    families = sorted(reader.families)
+    found = reader.rows("api.decision", decision_id=decision_id, families=families)
+    if not found:
+        raise Refusal(HTTPStatus.NOT_FOUND, f"there is no decision {decision_id}")
+    return found[0]
+
+
+@router.get("/nights", response_model=schemas.Page[schemas.NightLine], tags=["nights"])
+def nights(
+    request: Request, reader: ReaderDep, wanted: Annotated[schemas.NightFilter, Query()]
+) -> Any:
+    """Nights, the last first: frozen, judged, published or not."""
+    as_of, family = paging.after(wanted, paging.BY_NIGHT) or (None, None)
+    found = reader.rows(
+        "api.nights",
+        families=reader.among(wanted.family),
+        after_as_of=as_of,
+        after_family=family,
+        count=wanted.limit + 1,
+        **wanted.model_dump(exclude={"family", "limit", "cursor"}),
+    )
+    return paging.page(request, wanted, found, lambda row: (row["as_of"], row["family"]))
+
+
+@router.get("/nights/{family}/{as_of}", response_model=schemas.NightDetail, tags=["nights"])
+def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPath) -> Any:
+    """One night: what was checked, and which version scored which model's rows."""
+    found = reader.rows(
+        "api.nights", families=[reader.must_see(family)], since=as_of, until=as_of, state=None,
+        after_as_of=None, after_family=None, count=1,
+    )  # fmt: skip
+    if not found:
+        raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {as_of.isoformat()}")
+    told = found[0]
+    judged = reader.rows("api.checks", snapshot_id=told["snapshot_id"])
+    return {
+        **told,
+        "checks": judged[0]["checks"] if judged else [],
+        "models": reader.rows("api.night_models", batch_id=told["batch_id"]),
+    }
+
+
+@router.get(
+    "/predictions/{family}/{model}/{entity_id}",
+    response_model=schemas.Prediction,
+    tags=["predictions"],
+)
+def prediction(
+    reader: ReaderDep,
+    family: schemas.FamilyPath,
+    model: schemas.ModelPath,
+    entity_id: schemas.EntityPath,
+    as_of: Annotated[
+        schemas.DayOrMoment | None,
+        Query(description="No night after this day (in UTC) or moment; by default the latest"),
+    ] = None,
+) -> Any:
+    """What readers see about an entity: its published prediction in the latest night by as_of.
+
+    The answer says which night that is. A night that was scored again answers with what it shows
+    now; published_at says since when.
+    """
+    found = reader.rows(
+        "api.prediction",
+        family=reader.must_see(family), model=model, entity_id=entity_id, until=as_of,
+    )  # fmt: skip
+    if not found:
+        by = f" by {as_of.isoformat()}" if as_of else ""
+        raise Refusal(
+            HTTPStatus.NOT_FOUND,
+            f"no prediction of {entity_id!r} by {family}/{model} was published{by}",
+        )
+    return found[0]
+
+
+async def posted(request: Request, user: UserDep) -> bytes:
+    """The body of a request of somebody who is known, no more of it than we take."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "post rows as JSON: Content-Type: application/json"
+        )
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"at most {MOST_BYTES:,} bytes are taken at a time; post fewer rows",
+            )
+    return bytes(body)
+
+
+_EXAMPLE = {
+    "entity_id": "2026-11-03/B6725/JFK/0905",
+    "distance": 1576,
+    "carrier": "B6",
+    "origin": None,
+}
+
+
+@router.post(
+    "/fleet/{family}/score",
+    response_model=schemas.Scores,
+    tags=["scoring"],
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Rows"},
+                    "example": {"rows": [_EXAMPLE]},
+                }
+            },
+        }
+    },
+)
+def score(
+    reader: ReaderDep, family: schemas.FamilyPath, body: Annotated[bytes, Depends(posted)]
+) -> Any:
+    """Score posted rows by the champions that serve now, as a batch would.
+
+    In a factory the column that names the model says whose champion scores a row, and the fallback
+    those of models that have none. Nothing is published. Who asked, for how many rows, and which
+    versions answered is recorded; the rows are not.
+    """
+    from nightshift import steps
+
+    site, user = reader.host.site(), reader.user
+    if not reader.host.allowed(user, [reader.must_see(family)], "act"):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"{user.name} may see {family}, but not score rows: that needs the permission to"
+            f" trigger {family}.score",
+        )
+    now = datetime.now(UTC)
+    answers = steps.score_rows(site, family, _rows(body), by=user.name, now=now)
+    return {
+        "family": family,
+        "scored_at": now,
+        "items": [
+            {
+                "entity_id": one.entity_id, "model": one.model, "score": one.score,
+                "model_version": one.scorer.number if one.scorer else None,
+                "label": one.label, "flags": one.flags,
+            }
+            for one in answers
+        ],
+    }  # fmt: skip
+
+
+def _rows(body: bytes) -> list[dict[str, Any]]:
+    try:
+        read = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    try:
+        return schemas.Rows.model_validate(read).rows
+    except ValidationError as error:
+        faults = [problems.about(("body", *one["loc"]), one["msg"]) for one in error.errors()]
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"the body is not a list of 1 to {schemas.MOST_ROWS:,} rows under the key rows",
+            faults,
+        ) from None

@@ -39,7 +39,7 @@ def create(host: Host) -> FastAPI:
     app.state.host = host
     app.include_router(pages.router)
     app.include_router(actions.router)
-    app.include_router(api.router, prefix="/api/v1")
+    app.mount("/api/v1", api.create(host))
     app.add_api_route("/static/{name:path}", static, include_in_schema=False)
     app.middleware("http")(for_users)
     app.middleware("http")(with_headers)
