@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+
 from sqlalchemy import Connection, text
 
 from nightshift.embedded import Postgres, session
@@ -18,7 +19,7 @@ NIGHTS = 365
 def fill(server: Postgres, name: str) -> None:
     """Write a year of history into a migrated database, night by night."""
     blocks = dict(
-        re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", _SQL.read_text(), re.M | re.S)
+        re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", _SQL.read_text(), re.MULTILINE | re.DOTALL)
     )
     with session(server.url(name)) as connection:
         _run(connection, blocks["before"])
