@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from nightshift.family import FAMILY_NAME, PATTERNS, ModelFamily, Section
+from nightshift.family import FAMILY_NAME, PATTERNS, Duration, ModelFamily, Section
 from nightshift.records import ConfigError
 
 
@@ -117,9 +117,13 @@ class Settings(Section):
 
     ``retrains_per_night``: at most so many retrains are called for in 24 hours by measurements and
     calendars of all families; the worst models first, the others are deferred to the next night.
+
+    ``keep_predictions``: months of predictions that ended so long ago are dropped, of all families
+    at once, as far as no family still needs them; by default they are kept for ever.
     """
 
     retrains_per_night: Annotated[int, Field(ge=0)] = 50
+    keep_predictions: Duration | None = None
 
 
 def load_settings(home: Path) -> Settings:

@@ -23,7 +23,7 @@ from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from nightshift.records import DatabaseError, DatabaseUnavailable, SourceError
+from nightshift.records import DatabaseError, DatabaseUnavailable, RowsRetired, SourceError
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -75,6 +75,20 @@ class Transaction:
             as_of=as_of,
             detail=as_json(detail),
         )
+
+    def require_rows(self, family: str, start: datetime, end: datetime) -> None:
+        """Raise RowsRetired if a night of a family in (start, end] was published and dropped since.
+
+        Whoever reads prediction rows asks first: a figure over what is left would be wrong.
+        """
+        gone = self.one("database.retired", family=family, start=start, end=end)
+        if gone.nights:
+            raise RowsRetired(
+                f"{family}: predictions of {gone.nights} published nights up to"
+                f" {gone.last.isoformat()} were retired; those before {gone.ends.isoformat()} are"
+                " gone. Ask about later nights; keep_predictions in include/nightshift.yaml says"
+                " how long predictions are kept"
+            )
 
 
 class Bulk:

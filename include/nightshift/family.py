@@ -75,6 +75,12 @@ def _own_column(value: str) -> str:
     return value
 
 
+def _free_name(value: str) -> str:
+    if value == "latest":
+        raise ValueError("choose another name: the view predictions_latest is of all families")
+    return value
+
+
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -508,7 +514,7 @@ class Promotion(Section):
 class ModelFamily(Section):
     """A folder in ``include/models``: an estimator, a features query, a labels query."""
 
-    family: Annotated[str, Field(pattern=_NAME)]
+    family: Annotated[str, Field(pattern=_NAME), AfterValidator(_free_name)]
     description: str
     task: Literal["regression", "binary_classification", "multiclass_classification"]
     owner: str
@@ -570,6 +576,13 @@ class ModelFamily(Section):
                     " give it levels, such as {warn: 0.1, alert: 0.3}"
                 )
         return self
+
+    @property
+    def looks_back(self) -> timedelta:
+        """How far back measurements, signals and trials read predictions, at most."""
+        trial = max(self.promotion.shadow or timedelta(0), self.promotion.probation or timedelta(0))
+        matured = max(self.performance.window, trial, self.labels.silent_after)
+        return max(self.labels.maturity + matured, self.watch.window)
 
     @property
     def keys(self) -> list[str]:

@@ -31,6 +31,9 @@ HORIZONS = (1, 2, 3, 7, 14, 30)
 LOOK_BACK = timedelta(days=60)
 """From how many nights, beyond those that are too young, the arrival of labels is told."""
 
+ARRIVALS = timedelta(days=max(HORIZONS)) + LOOK_BACK
+"""How far back the arrival of labels reads predictions."""
+
 NEARLY_ALL = 0.99
 """The share of the labels that ever come which a maturity must wait for."""
 
@@ -147,14 +150,10 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
     in that time and have none.
     """
     quiet_since = as_of - family.labels.silent_after
+    start, end = quiet_since - family.labels.maturity, as_of - family.labels.maturity
     with database.transaction() as tx:
-        row = tx.one(
-            "labels.silence",
-            family=family.family,
-            start=quiet_since - family.labels.maturity,
-            end=as_of - family.labels.maturity,
-            as_of=as_of,
-        )
+        tx.require_rows(family.family, start, end)
+        row = tx.one("labels.silence", family=family.family, start=start, end=end, as_of=as_of)
     if not row.predictions or (row.known_at is not None and row.known_at > quiet_since):
         return None
     last = f"since {row.known_at:%Y-%m-%d %H:%M}Z" if row.known_at else "ever"
@@ -168,12 +167,15 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
 def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arrivals:
     """How fast the labels of published nights came, as known at ``as_of``."""
     longest = max(HORIZONS)
+    start = as_of - ARRIVALS
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, as_of)
     with database.bulk() as bulk:
         counted = bulk.read(
             queries()["labels.arrivals"],
             {
                 "family": family.family,
-                "start": as_of - timedelta(days=longest) - LOOK_BACK,
+                "start": start,
                 "as_of": as_of,
                 "by_class": family.task != "regression",
             },

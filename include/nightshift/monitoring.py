@@ -93,8 +93,10 @@ def outcomes(
 
     Columns ``entity_id``, ``as_of``, ``model_id`` (whose row it is), ``version_id`` and
     ``scored_by`` (which version of which model scored it), ``score``, ``label``, ``value`` (text,
-    None where unknown).
+    None where unknown). Raises RowsRetired where rows of these nights were dropped.
     """
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, end)
     with database.bulk() as bulk:
         return bulk.read(
             queries()["monitoring.outcomes"],

@@ -17,6 +17,7 @@ The exception tree::
         NoChampion          nothing has been promoted for this model at that moment
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
+      RowsRetired           predictions that a figure needs were dropped by keep_predictions
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
 """
@@ -82,6 +83,12 @@ class ScoringError(NightshiftError):
     """A champion could not score a snapshot. Nothing of this batch was published."""
 
     code = "scoring"
+
+
+class RowsRetired(NightshiftError):
+    """Predictions of these nights were dropped, so no figure over them can be right."""
+
+    code = "rows_retired"
 
 
 class LabelsError(NightshiftError):

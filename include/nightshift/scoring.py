@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from nightshift.database import Database, Transaction, queries
+from nightshift.database import Database, Transaction, as_json, queries
 from nightshift.family import ModelFamily
 from nightshift.records import (
     READERS,
     SHADOW,
     Batch,
     Model,
+    RowsRetired,
     ScoringError,
     Snapshot,
     Version,
@@ -23,16 +25,23 @@ from nightshift.records import (
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
 
+VERSIONS_TOLD = 100
+"""A notification lists so many version numbers at most; more would not fit in every case."""
+
+TRIES = 10
+"""How often readers are asked to make way for dropping months."""
+
 ROWS = pa.schema(
     [
+        pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
         pa.field("batch_id", pa.int32(), nullable=False),
         pa.field("version_id", pa.int32(), nullable=False),
-        pa.field("entity_id", pa.string(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
-        pa.field("label", pa.string()),
+        pa.field("model_id", pa.int32(), nullable=False),
         pa.field("flags", pa.int16(), nullable=False),
-        pa.field("model_id", pa.int32()),
         pa.field("role", pa.int16(), nullable=False),
+        pa.field("entity_id", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
     ]
 )
 
@@ -113,6 +122,8 @@ def score(
     night = {"family": family.family, "as_of": snapshot.as_of, "snapshot_id": snapshot.snapshot_id}
     with database.transaction() as tx:
         _refuse_unvalidated(tx, family, snapshot)
+        _open_month(tx, family, snapshot)
+        tx.rows("scoring.show_family", family=family.family, task=family.task)
         same = tx.maybe("scoring.published_same", **night, version_ids=versions)
         if same is not None:
             published: int = same.batch_id
@@ -179,6 +190,7 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 "published", now=now, family=row.family, as_of=row.as_of,
                 batch_id=batch_id, rows=row.row_count,
             )  # fmt: skip
+            tx.rows("scoring.notify", payload=as_json(_notice(tx, row)))
         shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
         return Batch(
             shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
@@ -188,13 +200,67 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
     """Delete the rows of batches started before a moment that no reader sees; how many rows."""
     with database.transaction() as tx:
-        batches = [row.batch_id for row in tx.rows("scoring.unseen", before=before)]
-        if not batches:
+        unseen = tx.rows("scoring.unseen", before=before)
+        if not unseen:
             return 0
-        rows = tx.run("scoring.delete_rows", batch_ids=batches)
+        batches = [row.batch_id for row in unseen]
+        nights = sorted({row.as_of for row in unseen})
+        rows = tx.run("scoring.delete_rows", batch_ids=batches, nights=nights)
         tx.run("scoring.mark_purged", batch_ids=batches, purged_at=now)
         tx.record("purged", now=now, batches=batches, rows=rows)
         return rows
+
+
+def retire(database: Database, *, before: datetime, now: datetime) -> list[str]:
+    """Drop the months of prediction rows that end by a moment; the tables that were dropped.
+
+    Dropping waits for everybody who reads predictions, and whoever comes later waits along. So each
+    try gives up after 0.3 seconds, and after :data:`TRIES` of them the rest is left to another day.
+    Pointers, batches and measurements stay: it is known what was published.
+    """
+    dropped: list[str] = []
+    for _ in range(TRIES):
+        while (month := _retire_month(database, before, now)) not in ("none", "busy"):
+            dropped.append(month)
+        if month == "none":
+            break
+    return dropped
+
+
+def _retire_month(database: Database, before: datetime, now: datetime) -> str:
+    with database.transaction() as tx:
+        month: str = tx.one("scoring.retire_month", before=before, now=now).month
+        if month not in ("none", "busy"):
+            tx.record("retired_rows", now=now, table=month, before=before)
+        return month
+
+
+def _notice(tx: Transaction, batch: Any) -> dict[str, Any]:
+    """What listeners are told of a published batch; Postgres allows 8000 bytes."""
+    versions = [row.number for row in tx.rows("scoring.versions", batch_id=batch.batch_id)]
+    return {
+        "family": batch.family,
+        "as_of": batch.as_of,
+        "batch_id": batch.batch_id,
+        "rows": batch.row_count,
+        "versions": versions if len(versions) <= VERSIONS_TOLD else None,
+        "contract": contract(tx),
+    }
+
+
+def contract(tx: Transaction) -> str:
+    """The version of what readers may rely on."""
+    version: str = tx.one("scoring.contract").version
+    return version
+
+
+def _open_month(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
+    if not tx.one("scoring.open_month", as_of=snapshot.as_of).open:
+        raise RowsRetired(
+            f"{family.family}: predictions of {snapshot.as_of:%B %Y} were retired, because"
+            " keep_predictions in include/nightshift.yaml has passed; a night of that month is not"
+            " scored again"
+        )
 
 
 def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
@@ -266,8 +332,8 @@ class _Batch:
                 if rows:
                     bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
             for version_id in failed:
-                batch = {"batch_id": self.batch_id, "version_id": version_id}
-                bulk.run(queries()["scoring.delete_shadow"], batch)
+                batch = {"batch_id": self.batch_id, "as_of": self.snapshot.as_of}
+                bulk.run(queries()["scoring.delete_shadow"], batch | {"version_id": version_id})
         if failed:
             versions = {version.version_id: version for version in scorers.values()}
             with self.database.transaction() as tx:
@@ -293,24 +359,22 @@ class _Batch:
     def _rows(
         self, part: pa.Table, version: LoadedVersion, member: str | None, role: int
     ) -> pa.RecordBatch:
-        model, _ = self.serving.members.get(member, (None, None))
-        own = model is None or model.model_id == version.version.model.model_id
+        model, _ = self.serving.members.get(member, (version.version.model, None))
         predicted = version.predict(part)
         rows = part.num_rows
         return pa.record_batch(
             {
-                "batch_id": pa.array([self.batch_id] * rows, pa.int32()),
-                "version_id": pa.array([version.version.version_id] * rows, pa.int32()),
-                "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),
+                "as_of": pa.repeat(pa.scalar(self.snapshot.as_of, ROWS.field("as_of").type), rows),
                 "score": pa.array(predicted.score),
+                "batch_id": pa.repeat(pa.scalar(self.batch_id, pa.int32()), rows),
+                "version_id": pa.repeat(pa.scalar(version.version.version_id, pa.int32()), rows),
+                "model_id": pa.repeat(pa.scalar(model.model_id, pa.int32()), rows),
+                "flags": pa.array(predicted.flags),
+                "role": pa.repeat(pa.scalar(role, pa.int16()), rows),
+                "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),
                 "label": pa.array(predicted.label, pa.string())
                 if predicted.label is not None
                 else pa.nulls(rows, pa.string()),
-                "flags": pa.array(predicted.flags),
-                "model_id": pa.nulls(rows, pa.int32())
-                if model is None or own
-                else pa.array([model.model_id] * rows, pa.int32()),
-                "role": pa.array([role] * rows, pa.int16()),
             },
             schema=ROWS,
         )

@@ -59,6 +59,9 @@ ARTIFACT_GRACE = timedelta(days=7)
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
 
+RETIRE_GRACE = timedelta(days=7)
+"""How long predictions are kept beyond their time: a late monitoring still finds its window."""
+
 ANSWER_GRACE = timedelta(days=1)
 """How long after its time an approval is left to the run that waits for it."""
 
@@ -118,7 +121,7 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
     -------
     dict
         ``batch_id`` (of the batch that readers see now), ``family``, ``as_of`` (ISO 8601),
-        ``rows``, ``versions`` (numbers).
+        ``rows``, ``versions`` (numbers), ``contract`` (the version of what readers rely on).
     """
     database = connect(site.database_url)
     with database.transaction() as tx:
@@ -127,12 +130,14 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
         shown = scoring.publish(database, batch_id, now=now)
         with database.transaction() as tx:
             numbers = [row.number for row in tx.rows("scoring.versions", batch_id=shown.batch_id)]
+            contract = scoring.contract(tx)
     return {
         "batch_id": shown.batch_id,
         "family": shown.family,
         "as_of": shown.as_of.isoformat(),
         "rows": shown.row_count,
         "versions": numbers,
+        "contract": contract,
     }
 
 
@@ -752,12 +757,12 @@ def _numbered(tx: Transaction, model_id: int, number: int | None) -> Version:
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
-    needs, reject what nobody approved.
+    needs, reject what nobody approved, drop months of predictions that nobody keeps.
 
     Returns counts by name.
     """
     database = connect(site.database_url)
-    families, _ = load_families(site.models)
+    families, problems = load_families(site.models)
     # The champion before the one that serves stays in any case: a probation may need it.
     keep = {one.family: max(one.promotion.keep_versions, 2) for one in families}
     return {
@@ -766,7 +771,21 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
             database, keep, before=now - ARTIFACT_GRACE, now=now
         ),
         "timed_out_approvals": len(_time_out(site, database, now)),
+        "retired_months": 0
+        if problems  # nobody knows what a family needs that does not load
+        else len(_retire(site, database, families, now)),
     }
+
+
+def _retire(
+    site: Site, database: Database, families: Sequence[ModelFamily], now: datetime
+) -> list[str]:
+    """Drop the months of predictions that neither keep_predictions nor any family needs."""
+    keep = site.settings.keep_predictions
+    if keep is None:
+        return []
+    longest = max([keep, labels.ARRIVALS, *(one.looks_back for one in families)])
+    return scoring.retire(database, before=now - longest - RETIRE_GRACE, now=now)
 
 
 def _time_out(site: Site, database: Database, now: datetime) -> list[int]:

@@ -522,6 +522,8 @@ def _nights_told(
         "known_by": as_of,
         "versions": ",".join(map(str, sorted(versions))),
     }
+    with database.transaction() as tx:
+        tx.require_rows(family.family, window["start"], window["end"])
     with database.bulk() as bulk:
         rows = bulk.read(queries()["trials.told"], window).to_pandas()
     return dict(iter(rows.groupby(["version_id", "role"])))

@@ -75,9 +75,11 @@ values
 select (select max(known_at) from nightshift.labels
         where family = :family and known_at <= cast(:as_of as timestamptz)) as known_at,
        (select count(*)
-        from nightshift.published p join nightshift.prediction_rows r using (batch_id)
+        from nightshift.published p
+        join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
         where p.family = :family and r.role = 0
           and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
+          and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
           and not exists (
             select from nightshift.labels l
             where l.family = p.family and l.entity_id = r.entity_id
@@ -92,7 +94,7 @@ select p.as_of,
        case when cast(:by_class as boolean) then l.value end as value,
        count(*) as predictions
 from nightshift.published p
-join nightshift.prediction_rows r using (batch_id)
+join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
 left join lateral (
     select min(l.known_at) as known_at,
            (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1] as value
@@ -106,5 +108,7 @@ where p.family = :family
   and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:as_of as timestamptz)
+  and r.as_of > cast(:start as timestamptz)
+  and r.as_of <= cast(:as_of as timestamptz)
 group by 1, 2, 3
 order by 1, 2, 3;

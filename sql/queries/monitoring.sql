@@ -1,17 +1,16 @@
 -- name: outcomes
 -- Published predictions of the nights in (start, end], each with its latest label known by a moment.
-select r.entity_id, b.as_of, coalesce(r.model_id, v.model_id) as model_id, r.version_id,
+select r.entity_id, p.as_of, r.model_id, r.version_id,
        v.model_id as scored_by, r.score, r.label, l.value
 from nightshift.published p
-join nightshift.batches b using (batch_id)
-join nightshift.prediction_rows r using (batch_id)
+join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
 join nightshift.versions v using (version_id)
 left join lateral (
     select l.value
     from nightshift.labels l
     where l.family = p.family
       and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = b.as_of)
+      and (l.answers is null or l.answers = p.as_of)
       and l.known_at <= cast(:known_by as timestamptz)
     order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
     limit 1
@@ -20,7 +19,9 @@ where p.family = :family
   and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:end as timestamptz)
-order by b.as_of, r.entity_id;
+  and r.as_of > cast(:start as timestamptz)  -- again, of the rows: it leaves other months unread
+  and r.as_of <= cast(:end as timestamptz)
+order by p.as_of, r.entity_id;
 
 -- name: snapshots
 -- The snapshots behind the published nights in (start, end], oldest first.

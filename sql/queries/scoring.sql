@@ -11,6 +11,14 @@ join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of = :as_of
   and b.snapshot_id = :snapshot_id and b.version_ids = cast(:version_ids as int[]);
 
+-- name: open_month
+-- Have a partition for a night's rows; false where the night's month was retired.
+select nightshift.open_month(cast(:as_of as timestamptz)) as open;
+
+-- name: show_family
+-- Have the view predictions_<family>, with the columns of the family's task.
+select nightshift.show_family(:family, :task);
+
 -- name: start
 -- Begin a batch; its id is its fence, so a batch begun later wins.
 insert into nightshift.batches (family, as_of, snapshot_id, version_ids, state, started_at)
@@ -47,6 +55,14 @@ on conflict (family, as_of) do update
 set batch_id = excluded.batch_id, published_at = excluded.published_at
 where published.batch_id < excluded.batch_id;
 
+-- name: notify
+-- Tell those who listen, once this transaction is kept.
+select pg_notify('nightshift_published', cast(:payload as text));
+
+-- name: contract
+-- The version of what readers may rely on.
+select version from public.contract;
+
 -- name: shown
 -- The batch that readers see for a night.
 select b.batch_id, b.snapshot_id, b.row_count
@@ -56,27 +72,33 @@ where p.family = :family and p.as_of = :as_of;
 
 -- name: unseen
 -- Batches with rows that no reader sees, begun before a moment.
-select b.batch_id
+select b.batch_id, b.as_of
 from nightshift.batches b
 where b.started_at < :before and b.purged_at is null
   and not exists (select from nightshift.published p where p.batch_id = b.batch_id);
 
 -- name: delete_rows
--- Delete the rows of batches.
-delete from nightshift.prediction_rows where batch_id = any(cast(:batch_ids as int[]));
+-- Delete the rows of batches, which are of some nights.
+delete from nightshift.prediction_rows
+where batch_id = any(cast(:batch_ids as int[])) and as_of = any(cast(:nights as timestamptz[]));
+
+-- name: retire_month
+-- Drop the oldest month of rows if it ends by a moment: which it was, none, or busy.
+select nightshift.retire_month(cast(:before as timestamptz), cast(:now as timestamptz)) as month;
 
 -- name: delete_shadow
 -- Delete what a challenger in shadow has told in a batch.
 delete from nightshift.prediction_rows
-where batch_id = :batch_id and version_id = :version_id and role = 1;
+where batch_id = :batch_id and as_of = cast(:as_of as timestamptz) and version_id = :version_id and role = 1;
 
 -- name: scored_by
--- The published nights from a moment on that a version has scored, with the snapshots behind them, oldest first.
+-- The published nights from a moment on that a version has scored and that are not retired, with the snapshots behind them, oldest first.
 select p.as_of, b.snapshot_id
 from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of >= cast(:since as timestamptz)
   and cast(:version_id as int) = any(b.version_ids)
+  and not exists (select from nightshift.retirements t where t.ends > p.as_of)
 order by p.as_of;
 
 -- name: mark_purged

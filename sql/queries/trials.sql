@@ -45,7 +45,7 @@ order by p.model_id;
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
 select r.entity_id, p.as_of, r.version_id, r.role, r.score, r.label, l.value
 from nightshift.published p
-join nightshift.prediction_rows r using (batch_id)
+join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
 left join lateral (
     select l.value
     from nightshift.labels l
@@ -60,6 +60,8 @@ where p.family = :family
   and r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:end as timestamptz)
+  and r.as_of > cast(:start as timestamptz)
+  and r.as_of <= cast(:end as timestamptz)
 order by p.as_of, r.entity_id;
 
 -- name: snapshots
