@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format bench bench-policy bench-gate compile clean
+.PHONY: help demo up down test check format bench bench-policy bench-gate bench-lookups compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, a
 
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate
+
+bench-lookups: $(INSTALLED)  ## Measure what readers wait for with 20 million predictions
+	$(PY) -m bench.lookups
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))

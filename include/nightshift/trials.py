@@ -515,15 +515,16 @@ def _nights_told(
     if not tried:
         return {}
     versions = {one.newer for one in tried} | {one.older for one in tried if one.kind == "shadow"}
+    start, end = min(one.starts for one in tried), as_of - family.labels.maturity
     window = {
         "family": family.family,
-        "start": min(one.starts for one in tried),
-        "end": as_of - family.labels.maturity,
+        "start": start,
+        "end": end,
         "known_by": as_of,
         "versions": ",".join(map(str, sorted(versions))),
     }
     with database.transaction() as tx:
-        tx.require_rows(family.family, window["start"], window["end"])
+        tx.require_rows(family.family, start, end)
     with database.bulk() as bulk:
         rows = bulk.read(queries()["trials.told"], window).to_pandas()
     return dict(iter(rows.groupby(["version_id", "role"])))

@@ -92,3 +92,13 @@ def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> se
         assert time.monotonic() < deadline, airflow.get("importErrors")
         time.sleep(0.5)
     return dag_ids
+
+
+def until_started(airflow: Airflow, dag_id: str, seconds: float = 60) -> str:
+    """Wait until a DAG has a run; the id of its first."""
+    deadline = time.monotonic() + seconds
+    while not (runs := airflow.get(f"dags/{dag_id}/dagRuns", order_by="run_after")["dag_runs"]):
+        assert time.monotonic() < deadline, f"nothing has started {dag_id}"
+        time.sleep(0.5)
+    run_id: str = runs[0]["dag_run_id"]
+    return run_id

@@ -24,11 +24,20 @@ from nightshift.config import Site, load_family
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 
-from .airflow import Airflow, free_port, until_listed
+from .airflow import Airflow, free_port, until_listed, until_started
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"
 DAGS = {"maintain", *(f"{FAMILY}.{kind}" for kind in ("score", "monitor", "retrain"))}
+CONSUMER = "plan_gates"  # of another team, in a folder of its own
+BUNDLES = [
+    {
+        "name": folder,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(HOME / folder), "refresh_interval": 10},
+    }
+    for folder in ("dags", "examples")
+]
 NIGHTS = 3  # published before Airflow starts, all mature
 pytestmark = pytest.mark.timeout(600)  # on a busy machine; a quiet one needs a quarter
 
@@ -109,6 +118,7 @@ def loop() -> Iterator[Loop]:
         environment.setenv("NIGHTSHIFT_STATE", str(folder / "state"))
         environment.setenv("NIGHTSHIFT_MODELS", str(folder / "models"))
         environment.setenv("PYTHONPATH", str(HOME / "tests" / "dags"))  # the notifier
+        environment.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
         environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
         environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
         site = local.site()
@@ -120,7 +130,7 @@ def loop() -> Iterator[Loop]:
             write_history(site, family, as_of)
             local.up(site)
             airflow = Airflow.log_in(local.ui_url(site), "admin", local.logins(site)["admin"])
-            for dag_id in until_listed(airflow, DAGS):
+            for dag_id in until_listed(airflow, {*DAGS, CONSUMER}):
                 airflow.unpause(dag_id)
             yield Loop(site, airflow, as_of)
         finally:
@@ -152,7 +162,9 @@ def test_a_night_is_published_whole_announced_and_the_same_when_run_again(
     assert event["name"] == f"{FAMILY}.predictions"
     assert event["extra"]["rows"] == len(first)
     assert datetime.fromisoformat(event["extra"]["as_of"]) == loop.as_of
+    assert event["extra"]["contract"] == "1.0"
     assert event["partition_key"] == loop.as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+    airflow.succeed(CONSUMER, until_started(airflow, CONSUMER))
 
     again = airflow.trigger(f"{FAMILY}.score", partition_key=event["partition_key"])
     airflow.succeed(f"{FAMILY}.score", again)

@@ -103,7 +103,8 @@ join nightshift.versions v using (version_id)
 order by b.as_of, r.batch_id, r.entity_id;
 drop table nightshift.prediction_rows_before;
 create index on nightshift.prediction_rows (batch_id);
-create index on nightshift.prediction_rows (entity_id, as_of desc);
+-- Holds all that finding an entity's newest night takes: the rows of its other nights are not opened.
+create index on nightshift.prediction_rows (entity_id, as_of desc) include (batch_id, model_id) where role = 0;
 analyze nightshift.prediction_rows;
 
 -- What downstream reads ----------------------------------------------------------------------
@@ -149,13 +150,13 @@ comment on column public.predictions.snapshot is 'SHA-256 of the Parquet file of
 comment on column public.predictions.batch_id is 'The batch the row belongs to; rows of one as_of of a family share it';
 comment on column public.predictions.published_at is 'When readers saw the batch first';
 
--- Distinct is asked of two tables only, and the rest is joined to what is left: one entity is looked up by the thousand.
+-- The inner query asks for what the index holds; only the newest row of each is opened.
 create view public.predictions_latest as
-select l.entity_id, l.family, l.model, l.as_of, l.score, l.label,
+select l.entity_id, l.family, l.model, l.as_of, r.score, r.label,
        array_remove(array[
-           case when l.flags & 1 <> 0 then 'unseen_category' end,
-           case when l.flags & 2 <> 0 then 'out_of_range' end,
-           case when l.model_id <> v.model_id then 'fallback' end
+           case when r.flags & 1 <> 0 then 'unseen_category' end,
+           case when r.flags & 2 <> 0 then 'out_of_range' end,
+           case when r.model_id <> v.model_id then 'fallback' end
        ], null) as flags,
        v.number as model_version,
        (select s.content_hash from nightshift.batches b join nightshift.snapshots s using (snapshot_id)
@@ -164,14 +165,15 @@ select l.entity_id, l.family, l.model, l.as_of, l.score, l.label,
        l.published_at
 from (
     select distinct on (p.family, m.name, r.entity_id)
-           p.family, m.name as model, r.entity_id, r.as_of, r.score, r.label, r.flags, r.model_id, r.version_id,
-           r.batch_id, p.published_at
+           p.family, m.name as model, r.entity_id, r.as_of, r.batch_id, p.published_at
     from nightshift.published p
     join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
     join nightshift.models m using (model_id)
     where r.role = 0
     order by p.family, m.name, r.entity_id, r.as_of desc
 ) l
+join nightshift.prediction_rows r
+  on r.entity_id = l.entity_id and r.as_of = l.as_of and r.batch_id = l.batch_id and r.role = 0
 join nightshift.versions v using (version_id);
 comment on view public.predictions_latest is 'The newest published prediction of each model and entity. Ask for entities: without any, all nights are read.';
 comment on column public.predictions_latest.entity_id is 'As in predictions';
