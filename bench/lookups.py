@@ -31,6 +31,7 @@ from nightshift.embedded import Postgres, session
 
 NIGHTS, NIGHTLY, ONCE = 200, 99_000, 1_000
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
+LAST = FIRST + timedelta(days=NIGHTS)  # the night that is published under readers
 OUT = Path("build/bench/lookups.json")
 READERS = 2
 
@@ -45,19 +46,20 @@ insert into nightshift.versions
 select model_id, 1, repeat('a', 64), '', '{{}}', decision_id, now() from nightshift.decisions;
 insert into nightshift.snapshots
     (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at)
-select m.family, night, 1, repeat('b', 64), case m.family when 'nightly' then {NIGHTLY} else {ONCE} end,
-       0, '', night
-from generate_series(timestamptz '{FIRST}', timestamptz '{FIRST}' + interval '{NIGHTS} days', '1 day') night,
+select m.family, night, 1, repeat('b', 64),
+       case m.family when 'nightly' then {NIGHTLY} else {ONCE} end, 0, '', night
+from generate_series(timestamptz '{FIRST}', timestamptz '{LAST}', '1 day') night,
      nightshift.models m;
 select nightshift.open_month(as_of) from nightshift.snapshots;
 insert into nightshift.batches
     (family, as_of, snapshot_id, version_ids, row_count, state, started_at, written_at)
-select s.family, s.as_of, s.snapshot_id, array[v.version_id], s.row_count, 'written', s.as_of, s.as_of
+select s.family, s.as_of, s.snapshot_id, array[v.version_id], s.row_count, 'written', s.as_of,
+       s.as_of
 from nightshift.snapshots s join nightshift.models m on m.family = s.family
 join nightshift.versions v using (model_id) order by s.as_of, s.family;
 insert into nightshift.published
 select family, as_of, batch_id, as_of from nightshift.batches
-where as_of < timestamptz '{FIRST}' + interval '{NIGHTS} days';
+where as_of < timestamptz '{LAST}';
 """
 _NIGHT = """
 insert into nightshift.prediction_rows
@@ -131,22 +133,20 @@ def _timed(cursor: Any, query: str, parameter: Any) -> float:
 
 def _publishing(url: str) -> list[float]:
     """The last night's batches, published and taken back, while readers read without a pause."""
-    last = FIRST + timedelta(days=NIGHTS)
+    ours, taken = database.connect(url), []
     with session(url) as connection:
         found = connection.exec_driver_sql(
             "select batch_id from nightshift.batches where as_of = %s and family = 'nightly'",
-            (last,),
+            (LAST,),
         )
         batch_id = found.scalar_one()
-        taken = []
         with _reading(url):
             for _ in range(50):
-                ours = database.connect(url)
-                taken.append(_seconds(lambda: scoring.publish(ours, batch_id, now=last)))
+                taken.append(_seconds(lambda: scoring.publish(ours, batch_id, now=LAST)))
                 connection.exec_driver_sql(
                     "delete from nightshift.published where batch_id = %s", (batch_id,)
                 )
-    database.connect(url).close()
+    ours.close()
     return taken
 
 

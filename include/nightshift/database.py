@@ -286,13 +286,15 @@ def named_query(name: str) -> TextClause:
     return text(queries()[name])
 
 
-def migrate(admin_url: str) -> None:
+def migrate(admin_url: str, *, to: str = "head") -> None:
     """Bring a database to the newest schema, and make the roles it needs.
 
     Parameters
     ----------
     admin_url
         A SQLAlchemy URL of someone who may create roles and schemas.
+    to
+        Stop at this revision.
     """
     from alembic import command
     from alembic.config import Config
@@ -304,7 +306,7 @@ def migrate(admin_url: str) -> None:
             config = Config()
             config.set_main_option("script_location", str(SQL / "migrations"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
     finally:
         database.close()
 

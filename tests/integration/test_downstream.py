@@ -226,6 +226,51 @@ def test_a_month_that_somebody_reads_is_left_to_another_day(january: World) -> N
     assert steps.maintain(january.site, now=MAY)["retired_months"] == 1
 
 
+BEFORE = [
+    "insert into nightshift.models (family, name, created_at)"
+    " values ('f', 'f', now()), ('f', 'new', now())",
+    "insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject,"
+    " decided_at) values (1, 'retrain', 'first', 'first', now(), '{}', 'first', now())",
+    "insert into nightshift.versions (model_id, number, artifact_hash, signature, manifest,"
+    " decision_id, trained_at) values (1, 1, repeat('a', 64), '', '{}', 1, now())",
+    "insert into nightshift.snapshots (family, as_of, revision, content_hash, row_count,"
+    " dropped_rows, query_hash, taken_at) select 'f', night, 1, repeat('b', 64), 2, 0, '', night"
+    " from (values (timestamptz '2026-01-31 23:00+00'), ('2026-02-01 00:00+00')) n (night)",
+    "insert into nightshift.batches (family, as_of, snapshot_id, version_ids, row_count, state,"
+    " started_at, written_at) select 'f', as_of, snapshot_id, '{1}', 2, 'written', as_of, as_of"
+    " from nightshift.snapshots order by as_of",
+    "insert into nightshift.published select family, as_of, batch_id, as_of"
+    " from nightshift.batches",
+    "insert into nightshift.prediction_rows (batch_id, version_id, entity_id, score, flags,"
+    " model_id, role) select batch_id, 1, e.*, 0 from nightshift.batches,"
+    " (values ('old', 1.5, 1, null), ('new', 2.5, 0, 2)) e (id, score, flags, model)",
+]
+
+
+def test_predictions_from_before_the_months_stay_the_same(new_database: Any) -> None:
+    url = new_database()
+    database.migrate(url, to="0003")
+    every = "select * from predictions order by as_of, entity_id"
+    with session(url) as connection:
+        for statement in BEFORE:
+            connection.exec_driver_sql(statement)
+        before = connection.exec_driver_sql(every).all()
+        database.migrate(url)
+        assert connection.exec_driver_sql(every).all() == before
+        months = connection.exec_driver_sql(
+            "select tableoid::regclass::text, count(*) from nightshift.prediction_rows"
+            " group by 1 order by 1"
+        ).all()
+    assert [(row.model, row.flags) for row in before[:2]] == [
+        ("new", ["fallback"]),
+        ("f", ["unseen_category"]),
+    ]
+    assert months == [
+        ("nightshift.prediction_rows_2026_01", 2),
+        ("nightshift.prediction_rows_2026_02", 2),
+    ]
+
+
 # Plans --------------------------------------------------------------------------------------------
 
 ENTITIES = 1500

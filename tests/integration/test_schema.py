@@ -9,12 +9,15 @@ from nightshift import database
 from nightshift.database import positional, queries
 from nightshift.embedded import session
 
-VIEWS = ("predictions", "champions", "performance", "decisions", "signals", "models")
+VIEWS = (
+    "predictions", "predictions_latest", "nights", "champions", "performance", "decisions",
+    "signals", "models", "contract",
+)  # fmt: skip
 APPEND_ONLY = (
     "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
     "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
     "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
-    "approvals", "answers", "holds",
+    "approvals", "answers", "holds", "retirements",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (
@@ -49,7 +52,7 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
 def test_every_table_and_view_says_what_it_holds(database_url: str) -> None:
     with session(database_url) as connection:
         silent = connection.exec_driver_sql(
-            "select relname from pg_class where relkind in ('r', 'v')"
+            "select relname from pg_class where relkind in ('r', 'p', 'v')"
             " and relnamespace in ('nightshift'::regnamespace, 'public'::regnamespace)"
             " and obj_description(oid) is null and relname <> 'schema_version'"
         ).all()

@@ -469,6 +469,12 @@ def settings_of(home: Path, text: str) -> Settings:
 def test_settings_hold_for_all_families(tmp_path: Path) -> None:
     assert load_settings(tmp_path).retrains_per_night == 50
     assert settings_of(tmp_path, "retrains_per_night: 0").retrains_per_night == 0
+    assert load_settings(tmp_path).keep_predictions is None
+
+
+def test_a_family_is_not_named_as_a_view_of_all_families(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"family: found 'latest': choose another name"):
+        load_family(write(tmp_path, family="latest"))
 
 
 def test_a_file_of_comments_leaves_the_settings_at_their_defaults(tmp_path: Path) -> None:
@@ -485,6 +491,8 @@ def test_a_file_of_comments_leaves_the_settings_at_their_defaults(tmp_path: Path
         ("retrain_per_night: 5",
          "retrain_per_night: unknown key (did you mean 'retrains_per_night'?);"
          " accepted: retrains_per_night"),
+        ("keep_predictions: 400",
+         "keep_predictions: found 400: write an ISO 8601 duration such as P7D or PT6H"),
         ("- 5", "holds a list or a single value, not keys and values"),
         ("a: [5", "is not readable YAML: "),
     ],
