@@ -35,6 +35,9 @@ LOCK_TIMEOUT = "30s"
 _LOST = re.compile(r"08...|57P0.|53300")
 _BUSY = re.compile(r"40001|40P01|55P03|57014")
 
+# NUL as JSON spells it, after an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
@@ -195,6 +198,11 @@ class Database:
             raise
         except DatabaseError as error:
             raise SourceError(f"{told_as}: {error}") from error
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"{told_as}: a column is of a type that cannot be read ({error}); cast it to text,"
+                " a number or timestamptz"
+            ) from error
 
     @contextmanager
     def administration(self) -> Iterator[Connection]:
@@ -218,8 +226,8 @@ def connect(
 
 
 def as_json(value: Any) -> str:
-    """JSON that Postgres takes: moments as ISO 8601, no NaN."""
-    return json.dumps(value, default=_iso, allow_nan=False)
+    """JSON that Postgres takes: moments as ISO 8601, no NaN, a replacement character for NUL."""
+    return _NUL.sub(r"\1\\ufffd", json.dumps(value, default=_iso, allow_nan=False))
 
 
 def _iso(value: object) -> str:

@@ -17,6 +17,7 @@ The exception tree::
         NoChampion          nothing has been promoted for this model at that moment
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
+      StorageError          the store could not be written: the disk is full, or refuses
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
 """
@@ -118,6 +119,12 @@ class PromotionLost(RegistryError):
     """Another promotion of this model came first. Look at it before trying again."""
 
     code = "promotion_lost"
+
+
+class StorageError(NightshiftError):
+    """The store could not be written. Nothing of the file is left."""
+
+    code = "storage"
 
 
 class DatabaseError(NightshiftError):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightshift.failpoints import reach
-from nightshift.records import ArtifactRefused, NightshiftError, SnapshotError
+from nightshift.records import ArtifactRefused, NightshiftError, SnapshotError, StorageError
 
 Kind = Literal["parquet", "joblib"]
 
@@ -73,6 +73,15 @@ class Store:
         self.path(content_hash, kind).unlink(missing_ok=True)
 
     def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
+        try:
+            return self._write_whole(kind, write)
+        except OSError as error:
+            raise StorageError(
+                f"{self.root} could not be written: {error.strerror or error}. Make room there or"
+                " mend the disk, and run this step again"
+            ) from error
+
+    def _write_whole(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self.root, prefix=".writing-")
         unfinished = Path(name)
