@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format bench bench-policy bench-gate bench-lookups compile clean
+.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-lookups compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ check: $(INSTALLED)  ## Lint, format, types, import direction and unit tests, in
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twenty times the random tests
+	$(PY) -m tests.faults.soak
+	SOAK=1 $(PY) -m pytest -q tests/faults/test_machine.py tests/faults/test_fuzz.py
+
+mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
+	$(PY) -m tests.faults.mutants
 
 bench: $(INSTALLED)  ## Measure how many rows a second each step makes
 	$(PY) -m bench

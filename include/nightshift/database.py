@@ -36,8 +36,8 @@ LOCK_TIMEOUT = "30s"
 _LOST = re.compile(r"08...|57P0.|53300")
 _BUSY = re.compile(r"40001|40P01|55P03|57014")
 
-_BROKEN_OFF = "57014"
-"""SQLSTATE of a statement that took longer than it may, or that an operator has stopped."""
+# NUL as JSON spells it, after an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -226,6 +226,11 @@ class Database:
             raise
         except DatabaseError as error:
             raise SourceError(f"{told_as}: {error}") from error
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"{told_as}: a column is of a type that cannot be read ({error}); cast it to text,"
+                " a number or timestamptz"
+            ) from error
 
     @contextmanager
     def administration(self) -> Iterator[Connection]:
@@ -249,8 +254,8 @@ def connect(
 
 
 def as_json(value: Any) -> str:
-    """JSON that Postgres takes: moments as ISO 8601, no NaN."""
-    return json.dumps(value, default=_iso, allow_nan=False)
+    """JSON that Postgres takes: moments as ISO 8601, no NaN, a replacement character for NUL."""
+    return _NUL.sub(r"\1\\ufffd", json.dumps(value, default=_iso, allow_nan=False))
 
 
 def _iso(value: object) -> str:
@@ -341,8 +346,6 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
             f"Postgres at {database} asks to try again: {first}. Nothing was changed. If it says so"
             " again, look in pg_stat_activity for what holds the lock or takes so long"
         )
-    if state == _BROKEN_OFF:
-        return DatabaseUnavailable(f"{database}: {first}. Nothing was changed. Try again")
     return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
 
 

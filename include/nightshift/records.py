@@ -19,7 +19,7 @@ The exception tree::
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
       RowsRetired           predictions that a figure needs were dropped by keep_predictions
-      StorageError          object storage refused: a bucket, a login or a right is missing
+      StorageError          the store refused: a full disk, or a bucket, a login or a right that is missing
         StorageUnavailable  object storage cannot be reached: try again
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
@@ -156,7 +156,7 @@ class PromotionLost(RegistryError):
 
 
 class StorageError(NightshiftError):
-    """Object storage refused. Mend the bucket, the login or the right that the message names."""
+    """The store refused. Mend what the message names; nothing half-written is left."""
 
     code = "storage"
 

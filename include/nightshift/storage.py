@@ -108,6 +108,15 @@ class Store:
         return _Bucket(root) if "://" in root else _Folder(Path(root))
 
     def _write(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
+        try:
+            return self._write_whole(kind, write)
+        except OSError as error:
+            raise StorageError(
+                f"{self.root} could not be written: {error.strerror or error}. Make room there or"
+                " mend the disk, and run this step again"
+            ) from error
+
+    def _write_whole(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
         descriptor, name = tempfile.mkstemp(dir=self._place.drafts(), prefix=".writing-")
         unfinished = Path(name)
         try:

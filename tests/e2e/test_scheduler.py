@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from sqlalchemy import make_url
@@ -121,6 +123,8 @@ def loop() -> Iterator[Loop]:
         environment.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
         environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
         environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
+        # What a scheduler that was killed has left is looked for often, not every five minutes.
+        environment.setenv("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "10")
         site = local.site()
         try:
             local.up(site, airflow=False)
@@ -215,3 +219,55 @@ def test_maintenance_leaves_published_nights_alone(loop: Loop, asked: dict[str, 
     loop.airflow.succeed("maintain", asked["maintain"])
     nights = "select count(distinct as_of) from predictions where family = %s and as_of < %s"
     assert loop.rows(nights, FAMILY, loop.as_of) == [(NIGHTS,)]
+
+
+def process(loop: Loop, name: str) -> psutil.Process:
+    with local._processes(loop.site)._control() as control:
+        return psutil.Process(control.getProcessInfo(name)["pid"])
+
+
+def held_night(loop: Loop, number: int) -> str:
+    """Ask for a night so many days before; the run's id, once its first task runs."""
+    as_of = loop.as_of - timedelta(days=number)
+    run_id = loop.airflow.trigger(f"{FAMILY}.score", as_of=as_of.isoformat())
+    deadline = time.monotonic() + 120
+    while loop.airflow.tasks(f"{FAMILY}.score", run_id)["freeze"][0] in (None, "scheduled"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return run_id
+
+
+def published(loop: Loop, number: int) -> list[tuple[Any, ...]]:
+    """Batches, rows and keys that readers see of a night."""
+    return loop.rows(
+        "select count(distinct batch_id), count(*) > 100, count(*) = count(distinct entity_id)"
+        " from predictions where family = %s and as_of = %s",
+        FAMILY,
+        loop.as_of - timedelta(days=number),
+    )
+
+
+def test_case_19_a_scheduler_that_is_killed_during_a_night_ends_it_when_it_is_back(
+    loop: Loop,
+) -> None:
+    run_id = held_night(loop, 1)
+    killed = process(loop, "scheduler")
+    killed.kill()
+    loop.airflow.succeed(f"{FAMILY}.score", run_id)
+    assert process(loop, "scheduler").pid != killed.pid
+    assert published(loop, 1) == [(1, True, True)]
+
+
+def test_case_20_an_api_server_that_hangs_for_20_seconds_costs_a_night_nothing(loop: Loop) -> None:
+    run_id = loop.airflow.trigger(
+        f"{FAMILY}.score", as_of=(loop.as_of - timedelta(days=1)).isoformat()
+    )
+    server = process(loop, "api-server")
+    family = [server, *server.children(recursive=True)]
+    for one in family:
+        one.suspend()
+    time.sleep(20)  # the fault itself
+    for one in family:
+        one.resume()
+    loop.airflow.succeed(f"{FAMILY}.score", run_id)
+    assert published(loop, 1) == [(1, True, True)]

@@ -84,7 +84,9 @@ def test_case_21_a_column_that_is_not_as_declared_is_named(
 def test_case_22_columns_are_taken_by_name(served: World) -> None:
     served.write("features.sql", f"select kind, size, entity_id {NIGHT}")
     assert served.score(10)
-    assert shown(served, 10)["20260111-7"] == (pytest.approx(10), [])
+    found, flags = shown(served, 10)["20260111-7"]
+    assert found == pytest.approx(10)
+    assert flags == []
 
 
 # Rows ---------------------------------------------------------------------------------------------

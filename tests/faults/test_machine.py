@@ -359,11 +359,11 @@ def prepared(world: World) -> Prepared:
         " (select max(label_id) from nightshift.labels) as labels,"
         " (select max(collection_id) from nightshift.label_collections) as collections"
     )
-    return Prepared(world.site, *last)
+    return Prepared(world.site, last.decisions, last.labels, last.collections)
 
 
 @pytest.mark.timeout(7200)
 def test_any_order_of_operations_ends_as_the_model_says(prepared: Prepared) -> None:
     Nights.prepared = prepared
     often = thorough(50, stateful_step_count=30)
-    run_state_machine_as_test(Nights, settings=often)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Nights, settings=often)
