@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format bench bench-policy bench-gate compile clean
+.PHONY: help demo up down test check format bench bench-policy bench-gate bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, a
 
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate
+
+bench-web: $(INSTALLED)  ## Measure how fast the page of 5,000 models opens (needs Chromium)
+	$(PY) -m bench.web
+
+screenshots: $(INSTALLED)  ## Take the pictures of docs/images from the running demo (needs Chromium)
+	$(PY) -m bench.screenshots
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))

@@ -1,119 +1,193 @@
 """``make bench-web``: the fleet of 5,000 models with a year of history, as a browser meets it.
 
 An embedded Postgres is filled with what 365 nights of 5,000 models leave behind, and the pages are
-served by uvicorn without Airflow, to a reader who may see everything.
+served by uvicorn without Airflow, to a reader who may see everything. Measured are the fleet read
+anew, as after something has happened, and as it is known; a browser opens it with an empty cache.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, text
+
+from nightshift import database
 from nightshift.embedded import Postgres, session
 
-MODELS, NIGHTS, FAMILIES = 5_000, 365, 10
-LAST = "timestamptz '2026-11-03 02:00+00'"
+NIGHTS = 365
+ROUNDS = 5
+FIRST_BYTE, WHOLE_PAGE, BYTES = 0.3, 2.0, 1_500_000
+OUT = Path("build/bench/web.json")
+SQL = Path(__file__).with_suffix(".sql")
+PATIENCE = 60
 
-_HISTORY = f"""
-select setseed(0.5);
-set synchronous_commit = off;
-alter table nightshift.decisions disable trigger chain;
 
-insert into nightshift.models (family, name, created_at)
-select 'family_' || mod(n, {FAMILIES}), 'member-' || to_char(n, 'FM00000'), {LAST} - interval '1 year'
-from generate_series(1, {MODELS}) n;
+@dataclass(frozen=True)
+class Figure:
+    """A median of ``ROUNDS``, the least and the greatest of them, and what it must stay under."""
 
-insert into nightshift.memberships (model_id, as_of, state, group_name)
-select model_id, {LAST} - interval '1 year', 'active', 'group ' || chr(65 + mod(model_id / {FAMILIES}, 8))
-from nightshift.models;
+    figure: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    bar: float
+    holds: bool
 
-create temporary table nights as
-select n, {LAST} - make_interval(days => {NIGHTS} - n) as as_of
-from generate_series(1, {NIGHTS}) n;
 
-insert into nightshift.decisions
-    (model_id, kind, rule, reason, as_of, inputs, subject, decided_at, seq, prev_hash, hash)
-select model_id, 'retrain', 'on_demand', 'the first models', {LAST} - interval '1 year', '{{}}',
-       'asked', {LAST} - interval '1 year', model_id, '', ''
-from nightshift.models;
-
-insert into nightshift.versions (model_id, number, artifact_hash, signature, manifest, decision_id, trained_at)
-select model_id, 1, repeat('0', 64), '', '{{"rows": 1000}}', decision_id, as_of
-from nightshift.decisions;
-
-insert into nightshift.promotions (model_id, seq, version_id, decision_id, effective_from, promoted_at)
-select model_id, 1, version_id, decision_id, trained_at, trained_at
-from nightshift.versions;
-
--- Night by night, as they are written. One model in a hundred sinks in the last week.
-insert into nightshift.measurements
-    (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, measured_at, version_id, method, reference, nights)
-select v.model_id, 'roc_auc', n.as_of + interval '4 hours', n.as_of - interval '9 days', n.as_of - interval '2 days',
-       case when x.value + 0.02 < 0.7 then 'breached' else 'measured' end,
-       x.value, x.value - 0.02, x.value + 0.02, 1400, 1380, 0.7, n.as_of + interval '4 hours', v.version_id,
-       'DeLong (1988)', 0.8,
-       (select jsonb_agg(jsonb_build_object('as_of', n.as_of - make_interval(days => d), 'predictions', 200,
-                                            'labels', 197, 'value', x.value, 'error', 0.02))
-        from generate_series(3, 9) d)
-from nights n
-cross join nightshift.versions v
-cross join lateral (
-    select 0.78 + 0.02 * random() - case when mod(v.model_id, 100) = 7 and n.n > {NIGHTS} - 7 then 0.12 else 0 end as value
-) x
-order by n.n, v.model_id;
-
-insert into nightshift.measurements
-    (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, measured_at, method, reference)
-select model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-       threshold, measured_at, method, reference
-from nightshift.measurements
-order by measurement_id;
-
-insert into nightshift.decisions
-    (model_id, kind, rule, reason, as_of, inputs, subject, decided_at, seq, prev_hash, hash)
-select x.model_id, case when x.state = 'breached' then 'defer' else 'keep' end,
-       case when x.state = 'breached' then 'budget' else 'healthy' end,
-       'roc_auc ' || round(x.value::numeric, 4) || ' (' || round(x.low::numeric, 4) || ' to '
-       || round(x.high::numeric, 4) || ') on 1,380 labels, against the threshold 0.7',
-       x.as_of, jsonb_build_object('measurement', x.measurement_id, 'cooldown', null, 'last_retrain', null),
-       'monitoring ' || x.as_of, x.as_of, {MODELS} + row_number() over (order by x.measurement_id), '', md5(x.measurement_id::text)
-from nightshift.measurements x
-where x.version_id is not null
-order by x.measurement_id;
-
-insert into nightshift.snapshots
-    (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at)
-select 'family_' || f, as_of, 1, repeat('0', 64), 100000, 0, '', as_of + interval '1 minute'
-from nights, generate_series(0, {FAMILIES} - 1) f order by n;
-
-insert into nightshift.batches
-    (family, as_of, snapshot_id, version_ids, row_count, state, started_at, written_at)
-select family, as_of, snapshot_id, '{{}}', row_count, 'written', taken_at, taken_at + interval '1 minute'
-from nightshift.snapshots order by snapshot_id;
-
-insert into nightshift.published (family, as_of, batch_id, published_at)
-select family, as_of, batch_id, written_at from nightshift.batches;
-
-insert into nightshift.events (happened_at, code, family, as_of, detail)
-select published_at, 'published', family, as_of, jsonb_build_object('batch_id', batch_id)
-from nightshift.published order by published_at;
-
-insert into nightshift.signals
-    (batch_id, model_id, version_id, signal, feature, value, level, row_count, watched_at)
-select b.batch_id, v.model_id, v.version_id, 'drift', feature, x.drift,
-       case when x.drift > 0.999 then 'alert' else 'ok' end, 1400, b.written_at
-from nightshift.batches b
-join nightshift.models m using (family)
-join nightshift.versions v using (model_id)
-cross join (values ('distance'), ('carrier'), ('origin')) t (feature)
-cross join lateral (select random() + 0 * v.model_id as drift) x
-where b.as_of > {LAST} - interval '30 days';
-
-alter table nightshift.decisions enable trigger chain;
-"""
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
+    server = Postgres(folder / "pg", port=None, durable=False)
+    server.start()
+    try:
+        server.create_database("nightshift")
+        database.migrate(server.url("nightshift"))
+        with Console().status("Writing a year of 5,000 models"):
+            fill(server, "nightshift")
+        with serving(server.url("nightshift"), folder) as url:
+            figures = list(measure(url, lambda: _happen(server)))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
+    _tell(figures)
 
 
 def fill(server: Postgres, name: str) -> None:
-    """Write a year of history into a migrated database."""
+    """Write a year of history into a migrated database, night by night."""
+    found = re.findall(
+        r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", SQL.read_text(), re.MULTILINE | re.DOTALL
+    )
+    blocks = dict(found)
     with session(server.url(name)) as connection:
-        connection.exec_driver_sql(_HISTORY)
-        connection.exec_driver_sql("vacuum analyze")
+        _run(connection, blocks["before"])
+        for number in range(1, NIGHTS + 1):
+            _run(connection, blocks["night"], n=number)
+        _run(connection, blocks["after"])
+
+
+@contextmanager
+def serving(database_url: str, folder: Path) -> Iterator[str]:
+    """The pages under uvicorn, in a process of their own; their address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "bench.web_server", database_url, str(folder), str(port)]
+    process = subprocess.Popen(words)
+    url = f"http://127.0.0.1:{port}/nightshift/"
+    try:
+        _until_it_answers(url + "static/style.css")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure(url: str, happen: Callable[[], None]) -> Iterator[Figure]:
+    """Every figure, over ``ROUNDS`` rounds."""
+    anew, known, whole, sizes = [], [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        for _ in range(ROUNDS):
+            happen()
+            anew.append(_first_byte(url))
+            known.append(_first_byte(url))
+            happen()
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            seconds, size = _opened(page, url)
+            whole.append(seconds)
+            sizes.append(size)
+            page.close()
+        browser.close()
+    yield _figure("first byte, read anew", anew, "s", FIRST_BYTE)
+    yield _figure("first byte, known", known, "s", FIRST_BYTE)
+    yield _figure("whole page in Chromium, read anew", whole, "s", WHOLE_PAGE)
+    yield _figure("page with styles and scripts", sizes, "bytes", BYTES)
+
+
+def _first_byte(url: str) -> float:
+    with httpx.Client() as client:
+        start = time.perf_counter()
+        with client.stream("GET", url) as answer:
+            answer.raise_for_status()
+            pieces = answer.iter_raw()
+            next(pieces)
+            seconds = time.perf_counter() - start
+            for _ in pieces:
+                pass
+    return seconds
+
+
+def _opened(page: Page, url: str) -> tuple[float, int]:
+    """Seconds to the load event, and the uncompressed bytes of everything that was fetched."""
+    bodies: list[int] = []
+    page.on("requestfinished", lambda request: bodies.append(request.sizes()["responseBodySize"]))
+    page.goto(url, wait_until="load")
+    loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    return float(loaded) / 1000, sum(bodies)
+
+
+def _happen(server: Postgres) -> None:
+    """Something happens to the fleet, so that it must be read anew."""
+    with session(server.url("nightshift")) as connection:
+        connection.exec_driver_sql(
+            "insert into nightshift.events (happened_at, code, detail)"
+            " values (now(), 'bench', '{}')"
+        )
+
+
+def _run(connection: Connection, block: str, **parameters: int) -> None:
+    for statement in block.strip().removesuffix(";").split(";\n"):
+        given = parameters if ":n" in statement else {}
+        connection.execute(text(statement.replace("::", r"\:\:")), given)
+
+
+def _until_it_answers(url: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            if httpx.get(url).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} did not answer within {PATIENCE} s")
+
+
+def _figure(name: str, values: list[float] | list[int], unit: str, bar: float) -> Figure:
+    middle = statistics.median(values)
+    return Figure(name, middle, min(values), max(values), unit, bar, middle < bar)
+
+
+def _tell(figures: list[Figure]) -> None:
+    table = Table(title=f"The fleet of 5,000 models and {NIGHTS} nights, medians of {ROUNDS}")
+    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for f in figures:
+        shown = [
+            f"{value:,.4g}" if f.unit == "s" else f"{value:,}" for value in (f.value, f.low, f.high)
+        ]
+        table.add_row(f.figure, *shown, f.unit, f"{f.bar:,}", str(f.holds))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -157,6 +157,23 @@ def world(tmp_path: Path, make_site: Callable[..., Site]) -> Iterator[World]:
 
 
 @pytest.fixture
+def lived(world: World) -> World:
+    """A champion of night 15, scored and monitored until the world changed and it was replaced."""
+    world.configure(performance={"threshold": -1.0})
+    world.train(15)
+    for number in range(16, 24):
+        world.score(number)
+        decisions = world.monitor(number)
+        if decisions:
+            now = world.night(number) + timedelta(hours=5)
+            for version_id in steps.fit(world.site, decisions, now=now):
+                steps.conclude(
+                    world.site, steps.compare(world.site, [version_id], now=now), now=now
+                )
+    return world
+
+
+@pytest.fixture
 def forget(world: World) -> Callable[[int], None]:
     """Lose the artifact of a version, by its number, in the store and in memory."""
 

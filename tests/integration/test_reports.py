@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import local, reports, steps
+from nightshift import local, reports
 from nightshift.cli import app
 from nightshift.config import Site
 from nightshift.database import connect
@@ -35,23 +35,6 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         return outcome.output
 
     return call
-
-
-@pytest.fixture
-def lived(world: World) -> World:
-    """A champion of night 15, scored and monitored until the world changed and it was replaced."""
-    world.configure(performance={"threshold": -1.0})
-    world.train(15)
-    for number in range(16, 24):
-        world.score(number)
-        decisions = world.monitor(number)
-        if decisions:
-            now = world.night(number) + timedelta(hours=5)
-            for version_id in steps.fit(world.site, decisions, now=now):
-                steps.conclude(
-                    world.site, steps.compare(world.site, [version_id], now=now), now=now
-                )
-    return world
 
 
 def test_why_tells_the_chain_from_labels_to_what_followed(
@@ -97,9 +80,8 @@ def test_status_is_one_sentence_a_family_and_one_line_a_model(
 
 
 def test_status_says_what_state_is_no_state(lived: World, run: Callable[..., Any]) -> None:
-    assert "is none of failed, awaiting, retraining, breached" in run(
-        "status", "--state", "fine", code=2
-    )
+    told = run("status", "--state", "fine", code=2)
+    assert "is none of failed, awaiting, retraining, breached" in told
 
 
 def test_history_tells_every_turn_and_folds_the_quiet_nights(

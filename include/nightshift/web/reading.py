@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import groupby
 from typing import Any
+
+from markupsafe import Markup
 
 from nightshift import reports
 from nightshift.config import Site, load_families
@@ -24,10 +27,13 @@ MONTH = timedelta(days=30)
 SPARK_NIGHTS = 30
 WATCHED_NIGHTS = 60
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+MANY = 8
+"""From how many entries on a list of a manifest is told in short."""
+
 CONCLUDED = 200
 """How many decisions of one day are listed."""
 
-CALM: frozenset[Health] = frozenset({"healthy", "immature", "undefined"})
+CALM: frozenset[Health] = frozenset({"healthy", "immature", "undefined", "untrained"})
 """The states that ask nothing of anybody."""
 
 Row = Mapping[str, Any]
@@ -83,28 +89,37 @@ class Member:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Every family, with the sparkline of every model as :func:`drawing.spark` writes it."""
+    """Every family, with the sparkline of every model as :func:`drawing.spark` writes it.
+
+    ``made`` keeps what was made of it: the cards of a family, by root and family.
+    """
 
     members: tuple[Member, ...]
     sparks: Mapping[tuple[str, str], str]
     retrains: int
+    made: dict[tuple[str, str], Markup] = field(default_factory=dict, compare=False)
 
     def seen(self, families: frozenset[str]) -> Fleet:
         """The part of it that somebody may see."""
         members = tuple(member for member in self.members if member.family in families)
-        return Fleet(members, self.sparks, self.retrains)
+        return replace(self, members=members)
 
-    @property
+    @cached_property
     def lines(self) -> list[Line]:
         return [line for member in self.members for line in member.lines]
 
-    @property
+    @cached_property
     def wanted(self) -> list[Line]:
-        """The models that need somebody, the worst first."""
-        needy = [line for line in self.lines if line.health not in CALM]
+        """The models that need somebody, the worst first; who was just replaced does not."""
+        needy = [
+            line
+            for line in self.lines
+            if line.health not in CALM
+            and not (line.health == "breached" and line.decision == "promote")
+        ]
         return sorted(needy, key=reports.urgency)
 
-    @property
+    @cached_property
     def counts(self) -> dict[Health, int]:
         """How many models are in each state, those that need somebody first."""
         counted = Counter(line.health for line in self.lines)
@@ -114,13 +129,19 @@ class Fleet:
 _fleets: dict[str, tuple[Any, Fleet]] = {}
 
 
+def known_fleet(tx: Transaction, site: Site) -> Fleet | None:
+    """Every model, as it was read last; None where something has happened since."""
+    known = _fleets.get(site.database_url)
+    return known[1] if known and known[0] == tuple(tx.one("web.newest")) else None
+
+
 def fleet(tx: Transaction, site: Site) -> Fleet:
     """Every model; what has not changed since the last call is not read again."""
-    newest = tuple(tx.one("web.newest"))
-    known = _fleets.get(site.database_url)
-    if known is None or known[0] != newest:
-        known = _fleets[site.database_url] = (newest, _fleet(tx))
-    return known[1]
+    known = known_fleet(tx, site)
+    if known is None:
+        known = _fleet(tx)
+        _fleets[site.database_url] = (tuple(tx.one("web.newest")), known)
+    return known
 
 
 def _fleet(tx: Transaction) -> Fleet:
@@ -148,27 +169,29 @@ def verdict(fleet: Fleet, late: Mapping[str, datetime]) -> str:
     """Last night in one sentence; ``late`` are nights that are due and not published."""
     if not fleet.members:
         return "Nothing has been scored yet: no family has a model."
-    models = sum(fleet.counts.values())
-    worst = [
-        f"{count:,} {WORDS[health]}"
-        for health, count in fleet.counts.items()
-        if health != "healthy"
-    ]
-    healthy = fleet.counts.get("healthy", 0)
-    state = (
-        f"all {_count(models, 'model')} are healthy"
-        if healthy == models
-        else f"of {_count(models, 'model')} {', '.join([*worst, f'{healthy:,} healthy'])}"
-    )
-    published = [member for member in fleet.members if member.family not in late and member.night]
-    rows = sum(member.night.rows for member in published if member.night)
-    if not late:
-        return f"Every family published its last night, {rows:,} rows; {state}."
-    names = ", ".join(sorted(late)[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")
+    state = _states(fleet)
+    published = [member.night for member in fleet.members if member.night]
+    rows = sum(night.rows for night in published)
+    count = len(fleet.members)
+    missing = sorted(late) + [m.family for m in fleet.members if not m.night]
+    if not missing:
+        who = "Every family" if count > 1 else fleet.members[0].family
+        return f"{who} published the last night, {rows:,} rows; {state}."
+    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+    if count == 1:
+        return f"{names} did not publish the last night; {state}."
     return (
-        f"{len(late)} of {_count(len(fleet.members), 'family', 'families')} did not publish the"
-        f" last night: {names}; {state}."
+        f"{len(missing)} of {_count(count, 'family', 'families')} did not publish the last night:"
+        f" {names}; {state}."
     )
+
+
+def _states(fleet: Fleet) -> str:
+    told = [f"{count:,} {WORDS[health]}" for health, count in fleet.counts.items()]
+    models = len(fleet.lines)
+    if len(told) == 1 and models > 1:
+        return f"all {models:,} models are {told[0].partition(' ')[2]}"
+    return f"{_count(models, 'model')}: {', '.join(told)}"
 
 
 WORDS: dict[Health, str] = {health: health for health in HEALTHS} | {
@@ -414,14 +437,28 @@ def _one_a_night(rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
+    """Every value with its place; what has many entries is told by their number, sum or ends."""
+    entries = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(entries, list) and len(entries) > MANY and not _nested(entries):
+        ends = f"sum {sum(entries):,.6g}" if _numbers(entries) else f"{entries[0]} to {entries[-1]}"
+        yield place, f"{len(entries):,} values, {ends}"
+    elif isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flat(inner, f"{place}.{key}" if place else str(key))
-        return
-    if isinstance(value, list) and len(value) > 12:
-        yield place, f"{len(value):,} values, {value[0]} to {value[-1]}"
-        return
-    yield place, value if isinstance(value, str) else json.dumps(value)
+    elif isinstance(value, list) and _nested(value):
+        for number, inner in enumerate(value):
+            named = inner.get("name", number) if isinstance(inner, dict) else number
+            yield from _flat(inner, f"{place}.{named}")
+    else:
+        yield place, value if isinstance(value, str) else json.dumps(value)
+
+
+def _nested(values: Iterable[Any]) -> bool:
+    return any(isinstance(value, dict | list) for value in values)
+
+
+def _numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:

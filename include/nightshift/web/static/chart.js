@@ -6,7 +6,13 @@
   const metric = document.getElementById("chart-metric");
   const coverage = document.getElementById("chart-coverage");
   const KINDS = { retrain: "◆", promote: "▲", rollback: "▼", shadow: "◇" };
-  const NAMES = { retrain: "retrain", promote: "serves", rollback: "back to" };
+  const DATES = [
+    [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+    [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [86400, "{MMM} {D}", "\n{YYYY}", null, null, null, null, null, 1],
+    [3600, "{HH}:{mm}", "\n{MMM} {D}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", "\n{MMM} {D}", null, null, null, null, null, 1],
+  ];
 
   function colour(name) {
     const probe = document.createElement("i");
@@ -22,7 +28,7 @@
 
   function axes(c, extra) {
     const common = { stroke: c.quiet, grid: { stroke: c.edge, width: 1 }, ticks: { stroke: c.edge, width: 1 }, font: "12px sans-serif" };
-    return [{ ...common }, { ...common, size: 64, ...extra }];
+    return [{ ...common, values: DATES }, { ...common, size: 64, ...extra }];
   }
 
   // What happened when, and what the lines are: written where they are.
@@ -31,24 +37,34 @@
     const ratio = devicePixelRatio;
     ctx.save();
     ctx.font = `${12 * ratio}px sans-serif`;
-    let free = -Infinity;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
+    const notes = [];
     for (const [time, kind, version] of s.marks) {
       const x = u.valToPos(time, "x", true);
-      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
       const serves = version != null;
-      ctx.strokeStyle = ctx.fillStyle = serves ? c.text : c.guess;
+      ctx.strokeStyle = serves ? c.text : c.guess;
       ctx.lineWidth = ratio;
       ctx.setLineDash(serves ? [] : [3 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      const text = serves ? `${KINDS[kind] || "▲"} v${version}` : `${KINDS[kind] || "·"} ${NAMES[kind] || kind}`;
+      const text = serves ? `${KINDS[kind] || "▲"} v${version}` : `${KINDS[kind] || "·"} ${kind}`;
+      const last = notes[notes.length - 1];
+      if (last && x - last.x < 60 * ratio) last.texts.push(text);
+      else notes.push({ x, texts: [text] });
+    }
+    ctx.fillStyle = c.text;
+    let free = -Infinity;
+    for (const { x, texts } of notes) {
+      const text = texts.length > 3 ? `${texts.length} changes` : texts.join(" ");
       const width = ctx.measureText(text).width;
-      if (x > free) {
-        ctx.fillText(text, Math.min(x + 3 * ratio, bbox.left + bbox.width - width), bbox.top - 5 * ratio);
-        free = x + width + 10 * ratio;
-      }
+      const left = Math.min(x, bbox.left + bbox.width - width);
+      if (left < free) continue;
+      ctx.fillText(text, left, bbox.top - 6 * ratio);
+      free = left + width + 10 * ratio;
     }
     ctx.setLineDash([]);
     ctx.fillStyle = c.limit;
@@ -63,19 +79,17 @@
       ctx.lineTo(x, y + r);
       ctx.fill();
     });
-    const said = [];
-    for (const [name, values, ink] of [["realized", s.value, c.line], ["estimated", s.estimated, c.guess], ["threshold", s.threshold, c.limit]]) {
-      for (let i = values.length - 1; i >= 0; i -= 1) {
-        if (values[i] == null) continue;
-        let y = u.valToPos(values[i], "y", true) - 6 * ratio;
-        while (said.some((other) => Math.abs(other - y) < 14 * ratio)) y -= 14 * ratio;
-        said.push(y);
-        ctx.fillStyle = ink;
-        const text = name === "threshold" ? `threshold ${figure(values[i])}` : name;
-        ctx.textAlign = "right";
-        ctx.fillText(text, bbox.left + bbox.width - 4 * ratio, y);
-        break;
-      }
+    // Where a line ends, its name: from the top, so that names do not cover each other.
+    const ends = [["realized", s.value, c.line], ["estimated", s.estimated, c.guess], ["threshold", s.threshold, c.limit]]
+      .map(([name, values, ink]) => ({ name, ink, value: values.findLast((v) => v != null) }))
+      .filter((end) => end.value !== undefined)
+      .map((end) => ({ ...end, y: u.valToPos(end.value, "y", true) + 4 * ratio }))
+      .sort((one, other) => one.y - other.y);
+    let above = -Infinity;
+    for (const end of ends) {
+      above = Math.max(end.y, above + 14 * ratio);
+      ctx.fillStyle = end.ink;
+      ctx.fillText(end.name, bbox.left + bbox.width + 6 * ratio, above);
     }
     ctx.restore();
   }
@@ -91,26 +105,30 @@
     const few = s.time.length < 2;
     const points = (ink, hollow) => ({ show: s.time.length < 120, size: 5, stroke: ink, fill: hollow ? "transparent" : ink });
     const span = few && s.time.length ? { range: [s.time[0] - 86400, s.time[0] + 86400] } : {};
+    const estimated = s.estimated.some((v) => v != null);
+    const time = { tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") };
+    // At rest the line under a chart tells the last night.
+    const rest = [(u) => { if (u.legend.idx == null) u.setLegend({ idx: s.time.length - 1 }, false); }];
+    const lines = [
+      [{ label: "Low", stroke: "transparent", width: 0, points: { show: false }, value }, s.low],
+      [{ label: "High", stroke: "transparent", width: 0, points: { show: false }, value }, s.high],
+      [{ label: "Realized", stroke: c.line, width: 2, points: points(c.line), value }, s.value],
+      [{ label: "Threshold", stroke: c.limit, width: 1.5, dash: [2, 3], points: { show: false }, value }, s.threshold],
+      ...(estimated ? [[{ label: "Estimated", stroke: c.guess, width: 1.5, dash: [5, 4], points: points(c.guess, true), value }, s.estimated]] : []),
+    ];
     charts = [
       new uPlot({
-        width, height: 330, padding: [22, 12, 0, 0], cursor, axes: axes(c), scales: { x: { time: true, ...span } },
-        tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
-        series: [x,
-          { label: "Low", stroke: "transparent", width: 0, points: { show: false }, value },
-          { label: "High", stroke: "transparent", width: 0, points: { show: false }, value },
-          { label: "Realized", stroke: c.line, width: 2, points: points(c.line), value },
-          { label: "Estimated", stroke: c.guess, width: 1.5, dash: [5, 4], points: points(c.guess, true), value, show: s.estimated.some((v) => v != null) },
-          { label: "Threshold", stroke: c.limit, width: 1.5, dash: [2, 3], points: { show: false }, value },
-        ],
+        ...time, width, height: 330, padding: [22, 68, 0, 0], cursor, axes: axes(c), scales: { x: { time: true, ...span } },
+        series: [x, ...lines.map(([line]) => line)],
         bands: [{ series: [2, 1], fill: c.band }],
-        hooks: { draw: [(u) => annotate(u, c)] },
-      }, [s.time, s.low, s.high, s.value, s.estimated, s.threshold], metric),
+        hooks: { draw: [(u) => annotate(u, c)], ready: rest, setLegend: rest },
+      }, [s.time, ...lines.map(([, values]) => values)], metric),
       new uPlot({
-        width, height: 130, padding: [8, 12, 0, 0], cursor,
+        ...time, width, height: 130, padding: [8, 68, 0, 0], cursor,
         axes: axes(c, { values: (_, all) => all.map((v) => `${Math.round(v * 100)}%`) }),
         scales: { x: { time: true, ...span }, y: { range: [0, 1] } },
-        tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
         series: [x, { label: "Labels known", stroke: c.line, fill: c.band, width: 1.5, points: { show: false }, value: (_, v) => (v == null ? "–" : `${(v * 100).toFixed(1)}%`) }],
+        hooks: { ready: rest, setLegend: rest },
       }, [s.time, s.labels.map((count, i) => (s.predictions[i] ? count / s.predictions[i] : null))], coverage),
     ];
   }
