@@ -10,7 +10,8 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-lookups compile clean
+.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-lookups \
+	bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,12 @@ bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through,
 
 bench-lookups: $(INSTALLED)  ## Measure what readers wait for with 20 million predictions
 	$(PY) -m bench.lookups
+
+bench-web: $(INSTALLED)  ## Measure how fast the page of 5,000 models opens (needs Chromium)
+	$(PY) -m bench.web
+
+screenshots: $(INSTALLED)  ## Take the pictures of docs/images from the running demo (needs Chromium)
+	$(PY) -m bench.screenshots
 
 compile:  ## Pin the packages anew from pyproject.toml (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))

@@ -1,26 +1,81 @@
 """``make bench-web``: the fleet of 5,000 models with a year of history, as a browser meets it.
 
 An embedded Postgres is filled with what 365 nights of 5,000 models leave behind, and the pages are
-served by uvicorn without Airflow, to a reader who may see everything.
+served by uvicorn without Airflow, to a reader who may see everything. Measured are the fleet read
+anew, as after something has happened, and as it is known; a browser opens it with an empty cache.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import httpx
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+from rich.table import Table
 from sqlalchemy import Connection, text
 
+from nightshift import database
 from nightshift.embedded import Postgres, session
 
 NIGHTS = 365
+ROUNDS = 5
+FIRST_BYTE, WHOLE_PAGE, BYTES = 0.3, 2.0, 1_500_000
+OUT = Path("build/bench/web.json")
+SQL = Path(__file__).with_suffix(".sql")
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median of ``ROUNDS``, the least and the greatest of them, and what it must stay under."""
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    bar: float
+    holds: bool
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
+    server = Postgres(folder / "pg", port=None, durable=False)
+    server.start()
+    try:
+        server.create_database("nightshift")
+        database.migrate(server.url("nightshift"))
+        with Console().status("Writing a year of 5,000 models"):
+            fill(server, "nightshift")
+        with serving(server.url("nightshift"), folder) as url:
+            figures = list(measure(url, lambda: _happen(server)))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
+    _tell(figures)
 
 
 def fill(server: Postgres, name: str) -> None:
     """Write a year of history into a migrated database, night by night."""
-    blocks = dict(
-        re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", _SQL.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^-- name: (\w+)\n(.*?)(?=^-- name|\Z)", SQL.read_text(), re.MULTILINE | re.DOTALL
     )
+    blocks = dict(found)
     with session(server.url(name)) as connection:
         _run(connection, blocks["before"])
         for number in range(1, NIGHTS + 1):
@@ -28,11 +83,111 @@ def fill(server: Postgres, name: str) -> None:
         _run(connection, blocks["after"])
 
 
-_SQL = Path(__file__).with_suffix(".sql")
+@contextmanager
+def serving(database_url: str, folder: Path) -> Iterator[str]:
+    """The pages under uvicorn, in a process of their own; their address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "bench.web_server", database_url, str(folder), str(port)]
+    process = subprocess.Popen(words)
+    url = f"http://127.0.0.1:{port}/nightshift/"
+    try:
+        _until_it_answers(url + "static/style.css")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure(url: str, happen: Callable[[], None]) -> Iterator[Figure]:
+    """Every figure, over ``ROUNDS`` rounds."""
+    anew, known, whole, sizes = [], [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        for _ in range(ROUNDS):
+            happen()
+            anew.append(_first_byte(url))
+            known.append(_first_byte(url))
+            happen()
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            seconds, size = _opened(page, url)
+            whole.append(seconds)
+            sizes.append(size)
+            page.close()
+        browser.close()
+    yield _figure("first byte, read anew", anew, "s", FIRST_BYTE)
+    yield _figure("first byte, known", known, "s", FIRST_BYTE)
+    yield _figure("whole page in Chromium, read anew", whole, "s", WHOLE_PAGE)
+    yield _figure("page with styles and scripts", sizes, "bytes", BYTES)
+
+
+def _first_byte(url: str) -> float:
+    with httpx.Client() as client:
+        start = time.perf_counter()
+        with client.stream("GET", url) as answer:
+            answer.raise_for_status()
+            pieces = answer.iter_raw()
+            next(pieces)
+            seconds = time.perf_counter() - start
+            for _ in pieces:
+                pass
+    return seconds
+
+
+def _opened(page: Page, url: str) -> tuple[float, int]:
+    """Seconds to the load event, and the uncompressed bytes of everything that was fetched."""
+    bodies: list[int] = []
+    page.on("requestfinished", lambda request: bodies.append(request.sizes()["responseBodySize"]))
+    page.goto(url, wait_until="load")
+    loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    return float(loaded) / 1000, sum(bodies)
+
+
+def _happen(server: Postgres) -> None:
+    """Something happens to the fleet, so that it must be read anew."""
+    with session(server.url("nightshift")) as connection:
+        connection.exec_driver_sql(
+            "insert into nightshift.events (happened_at, code, detail)"
+            " values (now(), 'bench', '{}')"
+        )
 
 
 def _run(connection: Connection, block: str, **parameters: int) -> None:
     for statement in block.strip().removesuffix(";").split(";\n"):
-        connection.execute(
-            text(statement.replace("::", "\\:\\:")), parameters if ":n" in statement else {}
-        )
+        given = parameters if ":n" in statement else {}
+        connection.execute(text(statement.replace("::", r"\:\:")), given)
+
+
+def _until_it_answers(url: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            if httpx.get(url).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} did not answer within {PATIENCE} s")
+
+
+def _figure(name: str, values: list[float] | list[int], unit: str, bar: float) -> Figure:
+    middle = statistics.median(values)
+    return Figure(name, middle, min(values), max(values), unit, bar, middle < bar)
+
+
+def _tell(figures: list[Figure]) -> None:
+    table = Table(title=f"The fleet of 5,000 models and {NIGHTS} nights, medians of {ROUNDS}")
+    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for f in figures:
+        shown = [
+            f"{value:,.4g}" if f.unit == "s" else f"{value:,}" for value in (f.value, f.low, f.high)
+        ]
+        table.add_row(f.figure, *shown, f.unit, f"{f.bar:,}", str(f.holds))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -53,22 +53,28 @@ select m.model_id, m.family, m.name as model, n.group_name as group,
        coalesce(w.alerts, 0) as alerts, q.approval_id as waiting,
        coalesce(r.failure, case when d.kind = 'retrain' then t.failure end) as failure
 from nightshift.models m
-join lateral (
-    select state, group_name from nightshift.memberships
-    where model_id = m.model_id order by as_of desc limit 1
-) n on n.state = 'active'
-left join lateral (
-    select v.number, p.effective_from, p.promoted_at, by.kind
-    from nightshift.promotions p
+join (
+    select distinct on (model_id) model_id, state, group_name from nightshift.memberships
+    order by model_id desc, as_of desc
+) n on n.model_id = m.model_id and n.state = 'active'
+left join (
+    select p.model_id, v.number, p.effective_from, p.promoted_at, by.kind
+    from (select distinct on (model_id) * from nightshift.promotions order by model_id desc, seq desc) p
     join nightshift.versions v using (version_id)
     join nightshift.decisions by on by.decision_id = p.decision_id
-    where p.model_id = m.model_id order by p.seq desc limit 1
-) c on true
+) c on c.model_id = m.model_id
 left join lateral (
-    select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
-    from nightshift.measurements
-    where model_id = m.model_id and decisive and basis = 'realized' and slice = ''
-    order by as_of desc, version_id nulls last limit 1
+    (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
+     from nightshift.measurements
+     where model_id = m.model_id and decisive and basis = 'realized' and slice = '' and version_id is not null
+     order by as_of desc limit 1)
+    union all
+    (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
+     from nightshift.measurements
+     where model_id = m.model_id and decisive and basis = 'realized' and slice = '' and version_id is null
+       and c.number is null
+     order by as_of desc limit 1)
+    limit 1
 ) x on true
 left join lateral (
     select decision_id, kind, rule, reason, as_of, decided_at from nightshift.decisions

@@ -198,4 +198,5 @@ def log_in(running: Installation, browser: Browser, user: str, path: str) -> Pag
     page.get_by_label("Username").fill(user)
     page.locator("input[type=password]").fill(local.logins(running.site)[user])
     page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/auth/" not in url)
     return page

@@ -277,10 +277,10 @@ def test_a_held_family_is_shown_as_such_and_can_be_released(ada: TestClient, wor
 
 
 def test_requests_share_one_pool_of_connections(ada: TestClient, world: World) -> None:
-    before = world.rows("select count(*) as count from pg_stat_activity")[0].count
+    before = world.rows("select count(*) as number from pg_stat_activity")[0].number
     for _ in range(5):
         assert ada.get("/").status_code == 200
-    after = world.rows("select count(*) as count from pg_stat_activity")[0].count
+    after = world.rows("select count(*) as number from pg_stat_activity")[0].number
     assert after - before <= 2
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 
 from nightshift.config import Site
 from nightshift.embedded import session
+from nightshift.family import ModelFamily
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 
@@ -47,9 +49,18 @@ class Reader:
         return asked if self.families is None else asked & self.families
 
     async def call(
-        self, request: Request, method: str, path: str, body: Mapping[str, Any]
+        self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         raise NotImplementedError
+
+    def login_url(self, to: str) -> str:
+        return f"/login?next={to}"
+
+    def origin(self) -> str | None:
+        return None
+
+    def partition_key(self, family: ModelFamily, as_of: datetime) -> str:
+        return as_of.isoformat()
 
     def run_url(self, dag_id: str, run_id: str | None = None) -> str:
         return f"/dags/{dag_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,8 +16,9 @@ from urllib.parse import quote
 import jinja2
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
+from markupsafe import Markup
 
 from nightshift.config import Site
 from nightshift.database import Transaction
@@ -84,7 +85,7 @@ class Visit:
     def site(self) -> Site:
         return self.host.site()
 
-    def reading(self) -> AbstractContextManager[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """A read-only transaction."""
         return cast("AbstractContextManager[Transaction]", reading.reading(self.site))
 
@@ -117,6 +118,15 @@ class Visit:
         """A page; its template knows the request as ``visit``."""
         return HTMLResponse(_render(template, self.root, visit=self, **values))
 
+    def cards(self, fleet: reading.Fleet, member: reading.Member) -> Markup:
+        """The models of a family, made once for all who see them."""
+        key = (self.root, member.family)
+        if key not in fleet.made:
+            fleet.made[key] = Markup(  # noqa: S704 - a template of ours made it
+                _render("_cards.html", self.root, member=member, sparks=fleet.sparks)
+            )
+        return fleet.made[key]
+
     def runs(self, dag_id: str, as_of: datetime | None = None) -> str:
         """Airflow's page of a DAG, or of its runs about one moment: their ids contain it."""
         url = self.host.run_url(dag_id)
@@ -131,27 +141,55 @@ VisitDep = Annotated[Visit, Depends(Visit)]
 
 @router.get("/", response_class=HTMLResponse)
 def fleet(visit: VisitDep) -> Response:
-    """Every model on one screen."""
-    found = _fleet(visit)
-    late = reading.late(visit.site, found, datetime.now(UTC))
-    return visit.page(
-        "fleet.html",
-        fleet=found,
-        late=late,
-        verdict=reading.verdict(found, late),
-        budget=visit.site.settings.retrains_per_night,
-    )
+    """Every model on one screen.
+
+    Where it must be read anew, the head of the page is sent before, so that a browser fetches its
+    style and scripts in the meantime.
+    """
+    with visit.transaction() as tx:
+        known = reading.known_fleet(tx, visit.site)
+    if known is None:
+        return StreamingResponse(_as_it_is_read(visit), media_type="text/html")
+    return visit.page("fleet.html", look=lambda: _looked(visit, known))
+
+
+def _as_it_is_read(visit: Visit) -> Iterator[str]:
+    template = _templates().get_template("fleet.html")
+    look = cache(lambda: _looked(visit, _fleet(visit)))
+    parts = template.generate(root=visit.root, visit=visit, look=look)
+    head = []
+    for part in parts:
+        head.append(part)
+        if "<main" in part:
+            break
+    yield "".join(head)
+    yield "".join(parts)
+
+
+def _looked(visit: Visit, found: reading.Fleet) -> dict[str, Any]:
+    seen = found.seen(visit.readable([member.family for member in found.members]))
+    late = reading.late(visit.site, seen, datetime.now(UTC))
+    return {
+        "fleet": seen,
+        "late": late,
+        "verdict": reading.verdict(seen, late),
+        "budget": visit.site.settings.retrains_per_night,
+    }
 
 
 @router.get("/fleet.csv")
 def fleet_csv(visit: VisitDep) -> Response:
     """The same, a line for each model."""
-    return _csv("fleet", FLEET, map(asdict, _fleet(visit).lines))
+    return _csv("fleet", FLEET, map(asdict, _seen(visit).lines))
 
 
 def _fleet(visit: Visit) -> reading.Fleet:
-    with visit.reading() as tx:
-        found = reading.fleet(tx, visit.site)
+    with visit.transaction() as tx:
+        return reading.fleet(tx, visit.site)
+
+
+def _seen(visit: Visit) -> reading.Fleet:
+    found = _fleet(visit)
     return found.seen(visit.readable([member.family for member in found.members]))
 
 
@@ -159,7 +197,7 @@ def _fleet(visit: Visit) -> reading.Fleet:
 def family_csv(visit: VisitDep, family: str) -> Response:
     """The latest nights of a family."""
     visit.enter(family)
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         return _csv(f"{family}-nights", NIGHTS, reading.nights(tx, family))
 
 
@@ -167,7 +205,7 @@ def family_csv(visit: VisitDep, family: str) -> Response:
 def family(visit: VisitDep, family: str) -> Response:
     """One family: its models and its nights."""
     visit.enter(family)
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = reading.fleet(tx, visit.site).seen(frozenset({family}))
         nights = reading.nights(tx, family)
     if not found.members and not nights:
@@ -190,7 +228,7 @@ def family(visit: VisitDep, family: str) -> Response:
 @router.get("/models/{family}/{model:path}/measurements.csv")
 def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
     """Every measurement of a model."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         rows = reading.measurements(tx, found["model_id"])
     return _csv(f"{family}-{model}-measurements", MEASURED, rows)
@@ -199,7 +237,7 @@ def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
 @router.get("/models/{family}/{model:path}/signals.csv")
 def signals_csv(visit: VisitDep, family: str, model: str) -> Response:
     """What was watched of a model in its latest nights."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         rows = reading.signals(tx, family, found["model_id"])
     return _csv(f"{family}-{model}-signals", WATCHED, rows)
@@ -208,7 +246,7 @@ def signals_csv(visit: VisitDep, family: str, model: str) -> Response:
 @router.get("/models/{family}/{model:path}/slices.csv")
 def slices_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The latest measurement of a model by slice."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         rows = reading.slices(tx, _model(visit, tx, family, model)["model_id"])
     return _csv(f"{family}-{model}-slices", SLICED, rows)
 
@@ -216,7 +254,7 @@ def slices_csv(visit: VisitDep, family: str, model: str) -> Response:
 @router.get("/models/{family}/{model:path}/scores.csv")
 def scores_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The distribution of a model's scores, then and now."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = reading.scores(tx, _model(visit, tx, family, model))
     columns = ("from", "to", "share_when_promoted", "share_last_night")
     bins = found.bins if found else ()
@@ -228,7 +266,7 @@ def scores_csv(visit: VisitDep, family: str, model: str) -> Response:
 @router.get("/models/{family}/{model:path}/versions.csv")
 def versions_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The versions of a model."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         rows = reading.versions(tx, _model(visit, tx, family, model)["model_id"])
     return _csv(f"{family}-{model}-versions", VERSIONS, rows)
 
@@ -236,7 +274,7 @@ def versions_csv(visit: VisitDep, family: str, model: str) -> Response:
 @router.get("/models/{family}/{model:path}/decisions.csv")
 def decisions_csv(visit: VisitDep, family: str, model: str) -> Response:
     """What happened to a model."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         events = reading.events(tx, _model(visit, tx, family, model)["model_id"])
     return _csv(f"{family}-{model}-decisions", EVENTS, map(asdict, events))
 
@@ -246,7 +284,7 @@ def version(
     visit: VisitDep, family: str, model: str, number: int, against: int | None = None
 ) -> Response:
     """The manifest of a version; beside another one, where they differ."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         shown = _version(tx, found, number)
         other = _version(tx, found, against) if against is not None else None
@@ -264,7 +302,7 @@ def version(
 @router.get("/models/{family}/{model:path}/versions/{number:int}.json")
 def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
     """The manifest of a version as it was signed."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         shown = _version(tx, _model(visit, tx, family, model), number)
     return _download(
         drawing.as_json(shown["manifest"]), "application/json", f"{family}-{model}-{number}.json"
@@ -274,7 +312,7 @@ def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
 @router.get("/models/{family}/{model:path}", response_class=HTMLResponse)
 def model(visit: VisitDep, family: str, model: str) -> Response:
     """One model: its metric over time, its inputs, its versions, what was decided."""
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         shown = reading.model(tx, found)
         scores = reading.scores(tx, found)
@@ -340,7 +378,7 @@ def _night(visit: Visit, family: str, as_of: str) -> reading.NightPage:
         raise HTTPException(
             404, f"{as_of!r} is no night; write it as 2026-11-03T02:00:00Z."
         ) from None
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = reading.night(tx, family, at if at.tzinfo else at.replace(tzinfo=UTC))
     if found is None:
         raise HTTPException(404, f"Nothing is known of the night {as_of} of {family}.")
@@ -376,7 +414,7 @@ def decision(visit: VisitDep, decision_id: int) -> Response:
 
 
 def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
-    with visit.reading() as tx:
+    with visit.transaction() as tx:
         found = reading.decision(tx, decision_id)
     if found is None or found.decision["family"] not in visit.readable([found.decision["family"]]):
         raise HTTPException(404, f"There is no decision {decision_id}, or you may not see it.")

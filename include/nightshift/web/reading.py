@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import groupby
 from typing import Any
+
+from markupsafe import Markup
 
 from nightshift import reports
 from nightshift.config import Site, load_families
@@ -86,22 +89,26 @@ class Member:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Every family, with the sparkline of every model as :func:`drawing.spark` writes it."""
+    """Every family, with the sparkline of every model as :func:`drawing.spark` writes it.
+
+    ``made`` keeps what was made of it: the cards of a family, by root and family.
+    """
 
     members: tuple[Member, ...]
     sparks: Mapping[tuple[str, str], str]
     retrains: int
+    made: dict[tuple[str, str], Markup] = field(default_factory=dict, compare=False)
 
     def seen(self, families: frozenset[str]) -> Fleet:
         """The part of it that somebody may see."""
         members = tuple(member for member in self.members if member.family in families)
-        return Fleet(members, self.sparks, self.retrains)
+        return replace(self, members=members)
 
-    @property
+    @cached_property
     def lines(self) -> list[Line]:
         return [line for member in self.members for line in member.lines]
 
-    @property
+    @cached_property
     def wanted(self) -> list[Line]:
         """The models that need somebody, the worst first; who was just replaced does not."""
         needy = [
@@ -112,7 +119,7 @@ class Fleet:
         ]
         return sorted(needy, key=reports.urgency)
 
-    @property
+    @cached_property
     def counts(self) -> dict[Health, int]:
         """How many models are in each state, those that need somebody first."""
         counted = Counter(line.health for line in self.lines)
@@ -122,13 +129,19 @@ class Fleet:
 _fleets: dict[str, tuple[Any, Fleet]] = {}
 
 
+def known_fleet(tx: Transaction, site: Site) -> Fleet | None:
+    """Every model, as it was read last; None where something has happened since."""
+    known = _fleets.get(site.database_url)
+    return known[1] if known and known[0] == tuple(tx.one("web.newest")) else None
+
+
 def fleet(tx: Transaction, site: Site) -> Fleet:
     """Every model; what has not changed since the last call is not read again."""
-    newest = tuple(tx.one("web.newest"))
-    known = _fleets.get(site.database_url)
-    if known is None or known[0] != newest:
-        known = _fleets[site.database_url] = (newest, _fleet(tx))
-    return known[1]
+    known = known_fleet(tx, site)
+    if known is None:
+        known = _fleet(tx)
+        _fleets[site.database_url] = (tuple(tx.one("web.newest")), known)
+    return known
 
 
 def _fleet(tx: Transaction) -> Fleet:

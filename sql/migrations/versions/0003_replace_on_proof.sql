@@ -120,9 +120,12 @@ comment on table nightshift.answers is 'Who answered, what, and the hash of the 
 
 -- Written by monitoring ----------------------------------------------------------------------
 
--- A month of thousands of models at a glance is read from this index alone.
+-- What thousands of models show at a glance: the month from the first index alone, the latest row from the others.
 create index measurements_at_a_glance on nightshift.measurements (model_id, as_of) include (value)
     where decisive and basis = 'realized' and slice = '' and version_id is not null;
+create index signals_at_alert on nightshift.signals (batch_id, model_id) where level = 'alert';
+drop index nightshift.decisions_model_id_as_of_idx;
+create index on nightshift.decisions (model_id, as_of, decision_id);
 
 -- What downstream reads ----------------------------------------------------------------------
 
