@@ -19,7 +19,7 @@ The exception tree::
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
       RowsRetired           predictions that a figure needs were dropped by keep_predictions
-      StorageError          the store refused: a full disk, or a bucket, a login or a right that is missing
+      StorageError          the store refused: a full disk, a bucket or a right that is missing
         StorageUnavailable  object storage cannot be reached: try again
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
