@@ -298,6 +298,6 @@ def forks(work: Callable[..., Any], *arguments: Any, **named: Any) -> Process:
     return Process(partial(work, *arguments, **named))
 
 
-def store_files(folder: Path) -> set[str]:
+def store_files(folder: Path | str) -> set[str]:
     """The names of all files in a store, unfinished ones too."""
-    return {file.name for file in folder.rglob("*") if file.is_file()}
+    return {file.name for file in Path(folder).rglob("*") if file.is_file()}

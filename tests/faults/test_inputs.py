@@ -361,7 +361,7 @@ def test_case_36_a_link_in_place_of_an_artifact_leads_nowhere(
     assert served.score(10)
     (tmp_path / "elsewhere").write_bytes(b"something else")
     [row] = served.rows("select artifact_hash from nightshift.versions")
-    file = Store(served.site.store).path(row.artifact_hash, "joblib")
+    file = Path(Store(served.site.store).address(row.artifact_hash, "joblib"))
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere")
     opened_anew()

@@ -107,7 +107,7 @@ def test_a_name_is_on_the_disk_before_anybody_is_told_of_it(
     monkeypatch.setattr(os, "fsync", watched)
     store = Store(tmp_path / "store")
     name = store.write_bytes(b"something", "joblib")
-    file = store.path(name, "joblib")
+    file = Path(store.address(name, "joblib"))
     assert any(folder == file.parent and file.name in names for folder, names in synced)
     assert any(folder == store.root and file.parent.name in names for folder, names in synced)
 

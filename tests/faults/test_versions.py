@@ -38,7 +38,7 @@ def challengers(world: World, *numbers: int) -> list[int]:
 def artifact(world: World, number: int) -> Path:
     """The file of a version, by its number."""
     [row] = world.rows(f"select artifact_hash from nightshift.versions where number = {number}")
-    return Store(world.site.store).path(row.artifact_hash, "joblib")
+    return Path(Store(world.site.store).address(row.artifact_hash, "joblib"))
 
 
 def edited(world: World, sql: str) -> None:
@@ -248,7 +248,7 @@ def test_case_18_a_snapshot_that_was_edited_is_refused(
     [row] = served.rows(
         f"select content_hash from nightshift.snapshots where snapshot_id = {snapshot_id}"
     )
-    file = Store(served.site.store).path(row.content_hash, "parquet")
+    file = Path(Store(served.site.store).address(row.content_hash, "parquet"))
     table = pq.read_table(file)
     pq.write_table(table.slice(1), file)
     refused(served, SnapshotError, 11, "was changed after it was written")
@@ -328,7 +328,7 @@ def test_case_38_one_model_that_fails_to_load_holds_up_no_other(
 ) -> None:
     [row] = factory.rows("select artifact_hash from nightshift.versions join nightshift.models"
                          " using (model_id) where name = 'k2'")  # fmt: skip
-    file = Store(factory.site.store).path(row.artifact_hash, "joblib")
+    file = Path(Store(factory.site.store).address(row.artifact_hash, "joblib"))
     whole = file.read_bytes()
     file.write_bytes(b"")
     opened_anew()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from nightshift import database, simulation, steps
 from nightshift.config import Site, load_family
 from nightshift.embedded import Postgres, session
+from nightshift.family import ModelFamily
 from nightshift.posted import table as posted_rows
 from nightshift.reports import HEALTHS
 from nightshift.storage import Store
@@ -106,14 +107,23 @@ class Door:
             raise HTTPException(401, "log in first")
         return User(name, name)
 
+    def login_url(self, to: str) -> str:
+        return "/login"
+
+    def origin(self) -> str | None:
+        return None
+
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
         if act == "act" and user.name not in self.scorers:
             return frozenset()
         return frozenset(families).intersection(self.keys[user.name])
 
     async def call(
-        self, request: Request, method: str, path: str, body: Mapping[str, Any]
+        self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def partition_key(self, family: ModelFamily, as_of: datetime) -> str:
         raise NotImplementedError
 
     def run_url(self, dag_id: str, run_id: str | None = None) -> str:

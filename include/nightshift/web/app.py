@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from nightshift.records import ConfigError, DatabaseUnavailable, NightshiftError, RegistryError
-from nightshift.web import actions, api, pages
+from nightshift.web import actions, api, pages, problems
 from nightshift.web.host import Host, host_of, user_of
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -91,8 +91,9 @@ async def refuse(request: Request, error: Exception) -> Response:
     """A refusal in one sentence: a page for people, JSON for programs."""
     assert isinstance(error, AnyHTTPException)
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    for_people = "text/html" in request.headers.get("accept", "")
-    if path.startswith("/api/") or not for_people:
+    if path.startswith("/api/"):
+        return problems.http(request, error)
+    if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
     context = {
         "status": HTTPStatus(error.status_code),

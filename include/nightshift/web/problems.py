@@ -78,7 +78,7 @@ class Refusal(Exception):
 def install(app: FastAPI) -> None:
     """Let every error of an application leave it as a problem."""
     app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(StarletteHTTPException, http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(NightshiftError, _ours)
     app.add_exception_handler(Exception, _unforeseen)
@@ -98,7 +98,8 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     return _answer(error.status, str(error), faults=error.faults)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def http(request: Request, error: Exception) -> JSONResponse:
+    """A refusal that has a status already."""
     assert isinstance(error, StarletteHTTPException)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.UNAUTHORIZED:
