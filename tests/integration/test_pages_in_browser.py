@@ -79,7 +79,7 @@ def test_pages_are_for_everybody_and_keep_to_the_policy(
         for width in WIDTHS:
             context = browser.new_context(
                 viewport={"width": width, "height": 900},
-                color_scheme=theme,  # type: ignore[arg-type]
+                color_scheme=theme,
             )
             for path in PATHS:
                 _examine(context.new_page(), f"{root}{path}", width, axe)
