@@ -302,11 +302,12 @@ def _faults(row: Any, place: int, last: str) -> Iterator[str]:
         yield f"{told}: its content does not give its hash; it was changed after it was made"
 
 
+_TOLD = [f.name for f in fields(Line) if f.name != "health"]
+
+
 def _line(row: Any) -> Line:
-    told = dict(row._mapping)
-    return Line(
-        health=_health(row), **{f.name: told[f.name] for f in fields(Line) if f.name in told}
-    )
+    told = row._asdict()
+    return Line(health=_health(row), **{name: told[name] for name in _TOLD})
 
 
 def _health(row: Any) -> Health:

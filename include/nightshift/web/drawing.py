@@ -23,14 +23,19 @@ def spark(points: Sequence[float | None], threshold: float | None) -> str:
 
     Thousands of them fit a page; a script draws those that are looked at.
     """
-    known = [point for point in (threshold, *points) if point is not None]
+    heights = (threshold, *points)
+    known = [height for height in heights if height is not None]
     if not known:
         return ""
     low, high = min(known), max(known)
-    scale = TOP / (high - low) if high > low else 0.0
+    if low == high:
+        low, high = low - 1, high + 1
+    scale = TOP / (high - low)
     return "".join(
-        "-" if point is None else LETTERS[round((point - low) * scale) if scale else TOP // 2]
-        for point in (threshold, *points)
+        [
+            "-" if height is None else LETTERS[int((height - low) * scale + 0.5)]
+            for height in heights
+        ]
     )
 
 
