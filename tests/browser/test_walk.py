@@ -81,8 +81,8 @@ def test_the_navigation_leads_to_a_model_its_decision_its_night_and_its_figures(
     inside = admin.frame_locator("iframe[title=Nightshift]")
     expect(inside.get_by_role("heading", level=1)).to_be_visible()
     inside.get_by_role("searchbox").fill("walk")
-    expect(inside.locator("#grid a:visible")).to_have_text([re.compile(WALKED)])
-    inside.locator("#grid a:visible").click()
+    expect(inside.locator("#grid .models a:visible")).to_have_text([re.compile(WALKED)])
+    inside.locator("#grid .models a:visible").click()
     expect(inside.get_by_role("heading", level=1)).to_contain_text(WALKED)
     expect(inside.get_by_role("button", name="Retrain now")).to_be_visible()
     with admin.expect_download() as downloading:

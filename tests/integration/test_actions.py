@@ -50,7 +50,8 @@ class Desk:
         return "https://airflow.example.org"
 
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
-        return frozenset(families if user.name == "ada" or act == "read" else ())
+        able = {"ada": ("read", "act", "approve"), "bob": ("read",)}.get(user.name, ())
+        return frozenset(families if act in able else ())
 
     async def call(
         self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -212,6 +213,13 @@ class TestApproval:
             "response_received": False,
             "task_instance": task,
         }
+
+
+def test_who_may_not_look_is_told_of_no_family(ada: TestClient) -> None:
+    ada.headers["x-user"] = "eve"
+    refused = ada.post("/actions/loads/retrain", data=FORM)
+    assert refused.status_code == 404
+    assert "or you may not see it" in refused.text
 
 
 ADDRESSES = ("retrain", "rollback", "score?as_of=2026-01-12T02:00:00Z", "approval/1", "hold")

@@ -196,6 +196,10 @@ class Actor:
 
 def _may(act: Act) -> Any:
     def actor(request: Request, family: str, user: UserDep, host: HostDep) -> Actor:
+        if not host.allowed(user, [family], "read"):
+            raise HTTPException(
+                HTTPStatus.NOT_FOUND, f"No family is called {family!r}, or you may not see it."
+            )
         if not host.allowed(user, [family], act):
             what = "start runs of" if act == "act" else "approve or reject challengers of"
             raise HTTPException(
