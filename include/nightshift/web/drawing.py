@@ -130,28 +130,18 @@ def chart(
 ) -> dict[str, Any]:
     """What the script draws: the metric with its interval, labels, and what happened when.
 
-    Times are seconds since 1970. A night without a value is a gap. ``marks`` are (time, kind,
-    version).
+    Times are seconds since 1970; estimates have times of their own. A night without a value is a
+    gap. ``marks`` are (time, kind, version).
     """
-    times = sorted({row["as_of"] for row in (*measured, *estimated)})
-    realized = {row["as_of"]: row for row in measured}
-    guessed = {row["as_of"]: row for row in estimated}
-
-    def told(rows: Mapping[datetime, Mapping[str, Any]], name: str) -> list[Any]:
-        return [rows[time][name] if time in rows else None for time in times]
-
+    names = ("value", "low", "high", "threshold", "state", "predictions", "labels")
     return {
-        "metric": (measured or estimated)[0]["metric"] if times else None,
-        "time": [time.timestamp() for time in times],
-        "value": told(realized, "value"),
-        "low": told(realized, "low"),
-        "high": told(realized, "high"),
-        "threshold": told({**guessed, **realized}, "threshold"),
-        "state": told(realized, "state"),
-        "version": told(realized, "version"),
-        "estimated": told(guessed, "value"),
-        "predictions": told(realized, "predictions"),
-        "labels": told(realized, "labels"),
+        "metric": next((row["metric"] for row in (*measured, *estimated)), None),
+        "time": [row["as_of"].timestamp() for row in measured],
+        **{name: [row[name] for row in measured] for name in names},
+        "estimated": {
+            "time": [row["as_of"].timestamp() for row in estimated],
+            "value": [row["value"] for row in estimated],
+        },
         "marks": [_mark(change) for change in changes],
     }
 

@@ -25,7 +25,8 @@ PATIENCE = timedelta(seconds=10)
 
 MONTH = timedelta(days=30)
 SPARK_NIGHTS = 30
-WATCHED_NIGHTS = 60
+WATCHED_NIGHTS = 42
+LISTED_NIGHTS = 60
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MANY = 8
 """From how many entries on a list of a manifest is told in short."""
@@ -213,7 +214,7 @@ def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
 
 def nights(tx: Transaction, family: str) -> list[Row]:
     """The latest nights of a family, the latest first."""
-    return _rows(tx, "web.nights", family=family, nights=WATCHED_NIGHTS)
+    return _rows(tx, "web.nights", family=family, nights=LISTED_NIGHTS)
 
 
 # A model -------------------------------------------------------------------------------------

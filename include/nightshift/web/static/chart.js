@@ -80,7 +80,7 @@
       ctx.fill();
     });
     // Where a line ends, its name: from the top, so that names do not cover each other.
-    const ends = [["realized", s.value, c.line], ["estimated", s.estimated, c.guess], ["threshold", s.threshold, c.limit]]
+    const ends = [["realized", s.value, c.line], ["estimated", s.estimated.value, c.guess], ["threshold", s.threshold, c.limit]]
       .map(([name, values, ink]) => ({ name, ink, value: values.findLast((v) => v != null) }))
       .filter((end) => end.value !== undefined)
       .map((end) => ({ ...end, y: u.valToPos(end.value, "y", true) + 4 * ratio }))
@@ -102,27 +102,31 @@
     const cursor = { sync: { key: "model" }, drag: { x: true, y: false } };
     const x = { label: "Measured", value: (_, time) => (time == null ? "–" : day(time)) };
     const value = (_, v) => figure(v);
-    const few = s.time.length < 2;
+    const every = [...s.time, ...s.estimated.time];
+    const [first, last] = [Math.min(...every), Math.max(...every)];
+    const span = { range: first === last ? [first - 86400, last + 86400] : [first, last] };
     const points = (ink, hollow) => ({ show: s.time.length < 120, size: 5, stroke: ink, fill: hollow ? "transparent" : ink });
-    const span = few && s.time.length ? { range: [s.time[0] - 86400, s.time[0] + 86400] } : {};
-    const estimated = s.estimated.some((v) => v != null);
+    const estimated = s.estimated.value.some((v) => v != null);
     const time = { tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") };
     // At rest the line under a chart tells the last night.
-    const rest = [(u) => { if (u.legend.idx == null) u.setLegend({ idx: s.time.length - 1 }, false); }];
+    const rest = [(u) => { if (u.legend.idx == null) u.setLegend({ idx: u.data[0].length - 1 }, false); }];
     const lines = [
       [{ label: "Low", stroke: "transparent", width: 0, points: { show: false }, value }, s.low],
       [{ label: "High", stroke: "transparent", width: 0, points: { show: false }, value }, s.high],
       [{ label: "Realized", stroke: c.line, width: 2, points: points(c.line), value }, s.value],
       [{ label: "Threshold", stroke: c.limit, width: 1.5, dash: [2, 3], points: { show: false }, value }, s.threshold],
-      ...(estimated ? [[{ label: "Estimated", stroke: c.guess, width: 1.5, dash: [5, 4], points: points(c.guess, true), value }, s.estimated]] : []),
+      ...(estimated ? [[{ label: "Estimated", stroke: c.guess, width: 1.5, dash: [5, 4], points: points(c.guess, true), value }, s.estimated.value]] : []),
     ];
+    // Estimates are made at other times: there the others have no gap, but nothing to say.
+    const measured = [s.time, ...lines.slice(0, 4).map(([, values]) => values)];
+    const joined = estimated ? uPlot.join([measured, [s.estimated.time, s.estimated.value]]) : measured;
     charts = [
       new uPlot({
         ...time, width, height: 330, padding: [22, 68, 0, 0], cursor, axes: axes(c), scales: { x: { time: true, ...span } },
         series: [x, ...lines.map(([line]) => line)],
         bands: [{ series: [2, 1], fill: c.band }],
         hooks: { draw: [(u) => annotate(u, c)], ready: rest, setLegend: rest },
-      }, [s.time, ...lines.map(([, values]) => values)], metric),
+      }, joined, metric),
       new uPlot({
         ...time, width, height: 130, padding: [8, 68, 0, 0], cursor,
         axes: axes(c, { values: (_, all) => all.map((v) => `${Math.round(v * 100)}%`) }),
