@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+from tests.integration.conftest import World
 
 from nightshift import failpoints, storage
 from nightshift.embedded import Postgres
@@ -95,6 +96,11 @@ class Process:
         self._process.join(PATIENCE)
         assert not self._process.is_alive()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has neither ended nor anything to say."""
+        return self._process.is_alive() and not self._pipe.poll()
+
     def outcome(self) -> Any:
         """What the work returns; its refusal is raised."""
         kind, said = self._told()
@@ -143,6 +149,16 @@ def outcome(process: Process) -> Any:
         return process.outcome()
     except Refused as refused:
         return refused
+
+
+def until_it_waits(world: World, process: Process) -> None:
+    """Wait until a process stands behind a lock of another one, or has ended without."""
+    waiting = (
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    while process.runs and not world.rows(waiting)[0][0]:
+        pass
 
 
 def as_airflow_would(work: partial[Any]) -> tuple[Any, int]:

@@ -20,6 +20,7 @@ from tests.faults.harness import (
     crash,
     lossy,
     together,
+    until_it_waits,
 )
 from tests.integration.conftest import FAMILY, World
 
@@ -346,18 +347,20 @@ def test_purging_and_publishing_one_batch_at_once_end_as_one_after_the_other(
         "publish": (publishing(served, batch_id, later), "scoring.flipped"),
         "purge": (partial(steps.maintain, served.site, now=later), "scoring.purged"),
     }
-    second = "purge" if first == "publish" else "publish"
     holding = Process(*work[first]).reached(work[first][1])
-    other = Process(work[second][0])
-    holding.go()
-    holding.outcome()
     if first == "publish":
-        assert other.outcome()["purged_rows"] == 0
+        assert Process(work["purge"][0]).outcome()["purged_rows"] == 0  # it does not wait
+        holding.go()
+        holding.outcome()
         assert shown(served) == oracle(served, 10)
-    else:
-        with pytest.raises(Refused, match="was purged"):
-            other.outcome()
-        assert shown(served) == {}
+        return
+    other = Process(work["publish"][0])
+    until_it_waits(served, other)
+    holding.go()
+    assert holding.outcome()["purged_rows"] == 30
+    with pytest.raises(Refused, match="was purged"):
+        other.outcome()
+    assert shown(served) == {}
 
 
 def test_a_batch_with_other_rows_than_its_snapshot_is_not_published(served: World) -> None:

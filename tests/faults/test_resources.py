@@ -72,7 +72,7 @@ def small_disk(served: World, tmp_path: Path) -> Iterator[World]:
             connection.exec_driver_sql("checkpoint")
             connection.exec_driver_sql(f"drop tablespace {space}")
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
         disk.rmdir()
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 import joblib
 import pyarrow.parquet as pq
 import pytest
-from tests.faults.harness import Process, Reader, Refused, outcome, store_files, together
+from tests.faults.harness import (
+    Process,
+    Reader,
+    Refused,
+    outcome,
+    store_files,
+    together,
+    until_it_waits,
+)
 from tests.integration.conftest import FAMILY, World
 from tests.integration.test_factory import FACTORY
 
@@ -137,9 +145,7 @@ def test_case_14_a_rollback_that_a_promotion_overtakes_is_lost(
     back = partial(steps.rollback, served.site, FAMILY, reason="r", by="t", as_of=now, now=now)
     holding = Process(promote, "registry.promoted").reached("registry.promoted")
     rolling = Process(back)
-    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-    while not served.rows(waiting)[0][0]:  # until it stands behind the promotion
-        assert rolling._process.is_alive()
+    until_it_waits(served, rolling)
     holding.go()
     holding.outcome()
     end = outcome(rolling)
