@@ -62,13 +62,16 @@ def small_disk(served: World, tmp_path: Path) -> Iterator[World]:
     try:
         with session(served.site.database_url) as connection:
             connection.exec_driver_sql(f"create tablespace {space} location '{disk}'")
-            connection.exec_driver_sql(
-                f"alter table nightshift.prediction_rows set tablespace {space}"
+            connection.exec_driver_sql("select nightshift.open_month('2026-01-01')")
+            months = (
+                "select relid::regclass::text from pg_partition_tree('nightshift.prediction_rows')"
             )
+            kept = [row[0] for row in connection.exec_driver_sql(f"{months} where isleaf")]
+            for month in kept:
+                connection.exec_driver_sql(f"alter table {month} set tablespace {space}")
             yield served
-            connection.exec_driver_sql(
-                "alter table nightshift.prediction_rows set tablespace pg_default"
-            )
+            for month in kept:
+                connection.exec_driver_sql(f"alter table {month} set tablespace pg_default")
             connection.exec_driver_sql("checkpoint")
             connection.exec_driver_sql(f"drop tablespace {space}")
     finally:
