@@ -142,7 +142,7 @@ def publish(site: Site, family: str, night: datetime) -> None:
     assert simulation.score_night(site, family, night, now=datetime.now(UTC))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[Installation]:
     """Postgres, families with a champion each, and Airflow's four processes."""
     # Not pytest's own temporary folder: its path may be too long for a socket.
@@ -170,14 +170,14 @@ def running() -> Iterator[Installation]:
             shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def asked(running: Installation) -> dict[str, str]:
     """A retrain of each family, asked for at once so that they share the machine: their ids."""
     trigger = running.airflow.trigger
     return {name: trigger(f"{name}.retrain", as_of=CHANGED.isoformat()) for name in TIMEOUTS}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         installed = shutil.which("chromium")  # else the one of `playwright install chromium`

@@ -457,10 +457,12 @@ def test_an_alert_that_fails_is_red_and_leaves_the_run_to_the_real_tasks(airflow
 
 def test_an_unforeseen_error_is_told(airflow: Airflow) -> None:
     airflow.world.configure(alerts=[airflow.lines(on=["failed"])])
-    airflow.world.site.state.mkdir(exist_ok=True)
-    Path(airflow.world.site.store).write_text("a file where a folder should be")
+    airflow.world.train(9)
+    key = airflow.world.site.keys / "signing.pem"
+    key.unlink()
+    key.mkdir()
     assert airflow.run("score", 10)["state"] == "failed"
-    assert airflow.told() == ["loads: score failed in freeze"]
+    assert airflow.told() == ["loads: score failed in score"]
     assert "the error was not foreseen" in airflow.messages.read_text()
 
 

@@ -44,9 +44,10 @@ begin
     if to_regclass('nightshift.' || month) is not null then
         return true;
     end if;
-    -- Two first nights of a month may begin together.
+    -- Two first nights of a month may begin together. Whoever waited asks the table: what names are
+    -- known to this session (to_regclass) is as old as its last statement.
     perform pg_advisory_xact_lock(hashtext('nightshift.prediction_rows'));
-    if to_regclass('nightshift.' || month) is null then
+    if not exists (select from pg_class where relname = month and relnamespace = 'nightshift'::regnamespace) then
         -- Made apart and then attached: "partition of" would lock every reader out.
         execute format('create table nightshift.%I (like nightshift.prediction_rows including all)', month);
         execute format('comment on table nightshift.%I is %L', month,
@@ -278,6 +279,12 @@ begin
     end if;
     typed := case when task = 'regression' then 'score as value' else 'score as probability, label' end;
     perform pg_advisory_xact_lock(hashtext('nightshift.show_family'));
+    if exists (
+        select from pg_class
+        where relname = view and relnamespace = 'public'::regnamespace and obj_description(oid, 'pg_class') = told
+    ) then
+        return;  -- whoever was waited for has made it
+    end if;
     execute format('drop view if exists public.%I', view);
     execute format('create view public.%I as select entity_id, as_of, model, %s, flags, model_version, batch_id, published_at'
                    ' from public.predictions where family = %L', view, typed, family);
