@@ -1,6 +1,6 @@
 """``make bench-lookups``: what readers wait for, with 20 million predictions in the table.
 
-200 nights of a family of 99,000 entities, which are scored every night, and of one of 1,000, which
+200 nights of a family of 100,000 entities, which are scored every night, and of one of 1,000, which
 are scored once. Rows are made inside Postgres, in the order in which nights come. Four things are
 timed: the look-up of one entity, planned every time and prepared; a whole night; and publishing
 while readers look up entities and read nights without a pause.
@@ -29,7 +29,7 @@ from sqlalchemy import make_url
 from nightshift import database, scoring
 from nightshift.embedded import Postgres, session
 
-NIGHTS, NIGHTLY, ONCE = 200, 99_000, 1_000
+NIGHTS, NIGHTLY, ONCE = 200, 100_000, 1_000
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
 LAST = FIRST + timedelta(days=NIGHTS)  # the night that is published under readers
 OUT = Path("build/bench/lookups.json")
