@@ -21,21 +21,23 @@ def score_dag(family: ModelFamily) -> None:
             return steps.freeze(site(family), family.family, as_of, now=now())
 
         @step(pool=Pool.SCORING)
-        def validate(snapshot_id: int) -> int:
+        def validate(snapshot_id: int) -> list[dict[str, int]]:
             from nightshift import steps
 
-            return steps.validate(site(family), snapshot_id, now=now())
+            steps.validate(site(family), snapshot_id, now=now())
+            return steps.share_out(site(family), snapshot_id, now=now())
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=2))
-        def score(snapshot_id: int) -> int:
+        def score(snapshot_id: int, batch_id: int | None = None, part: int | None = None) -> int:
             from nightshift import steps
 
-            return steps.score(site(family), snapshot_id, now=now())
+            return steps.score_share(site(family), snapshot_id, batch_id, part, now=now())
 
         @step(outlets=[wiring.predictions_asset(family)])
-        def publish(batch_id: int) -> int:
+        def publish(batch_ids: list[int]) -> int:
             from nightshift import steps
 
+            [batch_id] = set(batch_ids)
             return wiring.announce(family, steps.publish(site(family), batch_id, now=now()))
 
         @step(pool=Pool.SCORING)
@@ -44,10 +46,8 @@ def score_dag(family: ModelFamily) -> None:
 
             return steps.watch(site(family), batch_id, now=now())
 
-        snapshot_id = freeze()
-        batch_id = score(snapshot_id)
-        validate(snapshot_id) >> batch_id
-        wiring.alert_after(family, "score", watch(publish(batch_id)))
+        batch_ids = score.expand_kwargs(validate(freeze()))
+        wiring.alert_after(family, "score", watch(publish(batch_ids)))
 
 
 for loaded in wiring.families():

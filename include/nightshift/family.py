@@ -511,6 +511,17 @@ class Promotion(Section):
     keep_versions: Annotated[int, Field(ge=1)] = 10
 
 
+class Scoring(Section):
+    """Into how many tasks a night is cut: each scores about ``rows_per_task`` rows.
+
+    Models count as rows: each as many as loading and calling it costs. A night within one task's
+    share stays in one task; none is cut into more than ``max_tasks``.
+    """
+
+    max_tasks: Annotated[int, Field(ge=1, le=1024)] = 64
+    rows_per_task: Annotated[int, Field(ge=1)] = 1_000_000
+
+
 class ModelFamily(Section):
     """A folder in ``include/models``: an estimator, a features query, a labels query."""
 
@@ -527,6 +538,7 @@ class ModelFamily(Section):
     labels: Labels
     performance: Performance
     watch: Watch = Watch()
+    scoring: Scoring = Scoring()
     retrain: Retrain
     promotion: Promotion
     models: Models | None = None

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -402,6 +402,12 @@ class Registry:
 def version(tx: Transaction, version_id: int) -> Version:
     """The version of this id."""
     return _version(tx.one("registry.get_version", version_id=version_id))
+
+
+def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version]:
+    """The versions of these ids, by id."""
+    rows = tx.rows("registry.get_versions", version_ids=list(version_ids))
+    return {row.version_id: _version(row) for row in rows}
 
 
 def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:

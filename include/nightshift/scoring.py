@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from nightshift import features
+from nightshift import features, registry, storage
 from nightshift.database import Bulk, Database, Transaction, as_json, queries
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
@@ -28,6 +29,7 @@ from nightshift.records import (
     Version,
 )
 from nightshift.registry import LoadedVersion
+from nightshift.shares import Share
 from nightshift.storage import Store
 
 VERSIONS_TOLD = 100
@@ -114,16 +116,7 @@ def score(
     """Write a batch that nobody sees yet; its id.
 
     A night that is published already with this snapshot and these versions is not scored again:
-    the published batch's id is returned. Rows that nobody can score are counted and left out.
-
-    A version that cannot be opened or fails is recorded and counted, and none of its rows are kept;
-    the others are not held up, and scoring the night again tries it again. Where every one fails,
-    the first error is raised. What fails whole leaves a batch that is never published and whose
-    rows are purged later.
-
-    Challengers in shadow score the same rows once those of the champions are written. One that
-    fails is recorded, and none of its rows are kept. Whether a night is scored again does not
-    depend on them.
+    the published batch's id is returned. Otherwise it is one part, see :func:`write_part`.
 
     Parameters
     ----------
@@ -132,47 +125,103 @@ def score(
     load
         Opens a version, see :meth:`nightshift.registry.Registry.load`.
     """
-    versions = sorted({v.version_id for m in found if (v := serving.of(m)) is not None})
-    night = {"family": family.family, "as_of": snapshot.as_of, "snapshot_id": snapshot.snapshot_id}
+    night = _night(snapshot, found, serving)
     with database.transaction() as tx:
-        _refuse_unvalidated(tx, family, snapshot)
-        _open_month(tx, family, snapshot)
-        tx.rows("scoring.show_family", family=family.family, task=family.task)
-        same = tx.maybe("scoring.published_same", **night, version_ids=versions)
+        _prepare(tx, family, snapshot)
+        same = tx.maybe("scoring.published_same", **night)
         if same is not None:
             published: int = same.batch_id
             return published
-        batch_id: int = tx.one(
-            "scoring.start", **night, version_ids=versions, started_at=now
-        ).batch_id
-    scorers = {member: v for member in found if (v := serving.of(member)) is not None}
-    beside = {member: v for member in found if (v := serving.beside(member)) is not None}
-    batch = _Batch(database, store, family, snapshot, serving, load, batch_id)
-    try:
-        written, failed = batch.write(scorers)
-    except _OWN_FAULT:
-        with database.transaction() as tx:
-            tx.run("scoring.abandon", batch_id=batch_id)
-        raise
-    lost = {member for member, version in scorers.items() if version.version_id in failed}
-    with database.transaction() as tx:
-        _record_models(tx, batch_id, serving, found, lost)
-        batch.record(tx, "model_failed", scorers.values(), failed, now)
-        tx.run(
-            "scoring.finish",
-            batch_id=batch_id,
-            row_count=written,
-            skipped_rows=sum(of.rows for member, of in found.items() if member not in scorers),
-            failed_rows=sum(found[member].rows for member in lost),
-            written_at=now,
-        )
-    reach("scoring.finished")
-    batch.write_shadows(beside, now)
+        plans = [_Plan.of(Share(tuple(found)), found, serving)]
+        batch_id = _start(tx, night, plans, now)
+    write_part(database, store, family, snapshot, batch_id, 0, load, now=now)
     return batch_id
 
 
-_OWN_FAULT = (ScoringError, RegistryError, ConfigError)
-"""What a version raises that cannot score. An outage of the database is not among it."""
+def begin(
+    database: Database,
+    family: ModelFamily,
+    snapshot: Snapshot,
+    found: Mapping[str | None, Seen],
+    serving: Serving,
+    shares: Iterable[Share],
+    *,
+    since: datetime,
+    now: datetime,
+) -> tuple[int, list[int]] | None:
+    """Begin a batch in several parts; its id and the numbers of its parts.
+
+    Who scores what is fixed from here on. A batch of the same snapshot and versions that was begun
+    after ``since`` and not ended is gone on with, so only what is missing of it is written; unless
+    a version has failed in it, which is then tried again.
+
+    Returns
+    -------
+    None
+        Where the night is published already with this snapshot and these versions.
+    """
+    night = _night(snapshot, found, serving)
+    with database.transaction() as tx:
+        _prepare(tx, family, snapshot)
+        if tx.maybe("scoring.published_same", **night) is not None:
+            return None
+        begun = tx.maybe("scoring.begun_same", **night, since=since)
+        if begun is not None:
+            batch_id: int = begun.batch_id
+        else:
+            plans = [_Plan.of(share, found, serving) for share in shares]
+            batch_id = _start(tx, night, plans, now)
+        return batch_id, [row.part for row in tx.rows("scoring.parts", batch_id=batch_id)]
+
+
+def write_part(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    snapshot: Snapshot,
+    batch_id: int,
+    part: int,
+    load: Callable[[Version], LoadedVersion],
+    *,
+    now: datetime,
+) -> None:
+    """Write one part of a batch, as far as it is not written; with the last one it is complete.
+
+    The rows of a part and the note that it is written are one transaction: of two who write the
+    same part one is undone. Rows that nobody can score are counted and left out.
+
+    A version that cannot be opened or fails is recorded and counted, and none of its rows are kept
+    in any part; the others are not held up, and scoring the night again tries it again. Where every
+    one has failed, the batch is abandoned and the first error is raised. What fails whole leaves a
+    batch that is never published and whose rows are purged later.
+
+    Challengers in shadow score the same rows once those of the champions are written. One that
+    fails is recorded, and none of its rows are kept. Whether a night is scored again does not
+    depend on them.
+    """
+    with database.transaction() as tx:
+        row = tx.one("scoring.part", batch_id=batch_id, part=part)
+        _refuse_given_up(family, snapshot, batch_id, row)
+        plan = _Plan.kept(row.plan)
+        versions = registry.versions(tx, plan.version_ids)
+    writing = _Part(database, store, family, snapshot, load, batch_id, part, plan, versions)
+    failed: Mapping[int, Exception] = {}
+    if row.written_at is None:
+        failed = writing.write(READERS, now)
+        reach("scoring.copied")
+    writing.finish(failed, now)
+    reach("scoring.finished")
+    if plan.scored(SHADOW):
+        failed = writing.write(SHADOW, now) if row.shadows_at is None else {}
+        writing.finish_shadows(failed, now)
+
+
+_FORGIVEN: Mapping[int, tuple[type[Exception], ...]] = {
+    READERS: (ScoringError, RegistryError, ConfigError),
+    SHADOW: (Exception,),
+}
+"""What a version raises that cannot score, by role. Of champions an outage is not among it;
+whatever a challenger does, readers get their rows."""
 
 
 def split(table: pa.Table, family: ModelFamily) -> dict[str | None, pa.Array]:
@@ -355,13 +404,16 @@ def contract(tx: Transaction) -> str:
     return version
 
 
-def _open_month(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
+def _prepare(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
+    """Refuse what must not be scored; have a place for its rows, and a view for their readers."""
+    _refuse_unvalidated(tx, family, snapshot)
     if not tx.one("scoring.open_month", as_of=snapshot.as_of).open:
         raise RowsRetired(
             f"{family.family}: predictions of {snapshot.as_of:%B %Y} were retired, because"
             " keep_predictions in include/nightshift.yaml has passed; a night of that month is not"
             " scored again"
         )
+    tx.rows("scoring.show_family", family=family.family, task=family.task)
 
 
 def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
@@ -373,131 +425,272 @@ def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot
         )
 
 
-def _record_models(
-    tx: Transaction,
-    batch_id: int,
-    serving: Serving,
-    found: Mapping[str | None, Seen],
-    failed: Collection[str | None],
-) -> None:
-    for member, (model, _) in serving.members.items():
-        if member not in found:
-            continue
-        version = None if member in failed else serving.of(member)
-        tx.run(
-            "scoring.record_model",
-            batch_id=batch_id,
-            model_id=model.model_id,
-            version_id=version.version_id if version else None,
-            row_count=found[member].rows,
+def _refuse_given_up(family: ModelFamily, snapshot: Snapshot, batch_id: int, batch: Any) -> None:
+    if batch.state == "abandoned" or batch.purged_at is not None:
+        raise ScoringError(
+            f"{family.family}: batch {batch_id} of {snapshot.as_of.isoformat()} was given up;"
+            " clear the task before this one, which begins another"
         )
 
 
+def _night(
+    snapshot: Snapshot, found: Mapping[str | None, Seen], serving: Serving
+) -> dict[str, Any]:
+    """What tells whether a batch is the same as another."""
+    return {
+        "family": snapshot.family,
+        "as_of": snapshot.as_of,
+        "snapshot_id": snapshot.snapshot_id,
+        "version_ids": sorted({v.version_id for m in found if (v := serving.of(m)) is not None}),
+    }
+
+
+def _start(tx: Transaction, night: Mapping[str, Any], plans: Iterable[_Plan], now: datetime) -> int:
+    batch_id: int = tx.one("scoring.start", **night, started_at=now).batch_id
+    for part, plan in enumerate(plans):
+        tx.run("scoring.add_part", batch_id=batch_id, part=part, plan=plan.as_json())
+    return batch_id
+
+
 @dataclass(frozen=True)
-class _Batch:
-    """A batch that is being written."""
+class _Work:
+    """What becomes of a member's rows, by ids.
+
+    ``model_id`` is None where it is no model of the family, ``version_id`` where nobody scores it.
+    """
+
+    member: str | None
+    rows: int
+    model_id: int | None
+    version_id: int | None
+    shadow_id: int | None
+
+    def scorer(self, role: int) -> int | None:
+        """Which version scores it in a role."""
+        return self.version_id if role == READERS else self.shadow_id
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a part scores, and by whom; kept as it was when the batch began."""
+
+    work: tuple[_Work, ...]
+    piece: int
+    pieces: int
+
+    @staticmethod
+    def of(share: Share, found: Mapping[str | None, Seen], serving: Serving) -> _Plan:
+        """The plan of a share."""
+
+        def about(member: str | None) -> _Work:
+            model, _ = serving.members.get(member, (None, None))
+            scorer, beside = serving.of(member), serving.beside(member)
+            return _Work(
+                member,
+                found[member].rows,
+                model.model_id if model else None,
+                scorer.version_id if scorer else None,
+                beside.version_id if beside else None,
+            )
+
+        return _Plan(tuple(map(about, share.members)), share.piece, share.pieces)
+
+    @staticmethod
+    def kept(plan: Mapping[str, Any]) -> _Plan:
+        """A plan that was kept."""
+        return _Plan(tuple(_Work(*about) for about in plan["work"]), plan["piece"], plan["pieces"])
+
+    def as_json(self) -> str:
+        """The plan as it is kept; there may be ten thousand members in it."""
+        work = [astuple(one) for one in self.work]
+        return as_json({"work": work, "piece": self.piece, "pieces": self.pieces})
+
+    def scored(self, role: int) -> dict[str | None, _Work]:
+        """The members that somebody scores in a role."""
+        return {one.member: one for one in self.work if one.scorer(role) is not None}
+
+    @property
+    def version_ids(self) -> set[int]:
+        """Of everybody who scores here."""
+        ids = {one.scorer(role) for role in (READERS, SHADOW) for one in self.work}
+        return {version_id for version_id in ids if version_id is not None}
+
+
+class _Superseded(Exception):
+    """Another task has written the same part, or the batch was given up: this try is undone."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a batch that is being written."""
 
     database: Database
     store: Store
     family: ModelFamily
     snapshot: Snapshot
-    serving: Serving
     load: Callable[[Version], LoadedVersion]
     batch_id: int
+    part: int
+    plan: _Plan
+    versions: Mapping[int, Version]
 
-    def write(self, scorers: Mapping[str | None, Version]) -> tuple[int, Mapping[int, Exception]]:
-        """Write what readers will see; how many rows, and which versions failed, by their ids."""
-        with self.database.bulk() as bulk:
-            written, failed = self._copy(bulk, scorers, READERS, _OWN_FAULT)
-        if failed and not written:
-            raise next(iter(failed.values()))
-        reach("scoring.copied")
-        return written, failed
+    def write(self, role: int, now: datetime) -> dict[int, Exception]:
+        """Write the rows of a role, unless somebody else has by then; which versions failed."""
+        scored = self.plan.scored(role)
+        failed: dict[int, Exception] = {}
+        written = 0
+        with suppress(_Superseded), self.database.bulk() as bulk:
+            for table in self._tables():
+                rows = self._rows(table, scored, role, failed)
+                if rows:
+                    written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+                    reach("scoring.copying")
+            self._claim(bulk, role, written, failed, now)
+        return failed
 
-    def write_shadows(self, scorers: Mapping[str | None, Version], now: datetime) -> None:
-        """Write what challengers in shadow tell; of one that fails nothing is left."""
-        if not scorers:
-            return
-        with self.database.bulk() as bulk:
-            # Whatever a challenger does, readers get their rows.
-            _, failed = self._copy(bulk, scorers, SHADOW, Exception)
-        if failed:
-            with self.database.transaction() as tx:
-                self.record(tx, "shadow_failed", scorers.values(), failed, now)
+    def finish(self, errors: Mapping[int, Exception], now: datetime) -> None:
+        """End the batch if this was its last part; give it up if every version has failed.
 
-    def record(
-        self,
-        tx: Transaction,
-        code: str,
-        versions: Iterable[Version],
-        failed: Mapping[int, Exception],
-        now: datetime,
-    ) -> None:
-        """Tell the audit trail of versions that failed."""
-        by_id = {version.version_id: version for version in versions}
-        for version_id, error in failed.items():
+        Parameters
+        ----------
+        errors
+            Of the versions that have failed in this part just now, the first of them first.
+        """
+        with self.database.transaction() as tx:
+            batch = tx.one("scoring.lock", batch_id=self.batch_id)
+            parts = tx.rows("scoring.parts", batch_id=self.batch_id)
+            failed = {int(number): why for row in parts for number, why in row.failed.items()}
+            hopeless = bool(failed) and set(failed) >= set(batch.version_ids)
+            if hopeless:
+                tx.run("scoring.abandon", batch_id=self.batch_id)
+            elif batch.state == "writing" and all(row.written_at for row in parts):
+                self._end(tx, sum(row.row_count for row in parts), failed, now)
+        if hopeless and errors:
+            raise next(iter(errors.values()))
+        if hopeless:
+            raise ScoringError(f"{self.family.family}: no version could score: {failed}")
+        _refuse_given_up(self.family, self.snapshot, self.batch_id, batch)
+
+    def finish_shadows(self, errors: Mapping[int, Exception], now: datetime) -> None:
+        """Leave no row of a challenger that has failed in any part that is written by now."""
+        with self.database.transaction() as tx:
+            parts = tx.rows("scoring.parts", batch_id=self.batch_id)
+            self._delete(
+                tx, {int(number) for row in parts for number in row.failed_shadows}, SHADOW
+            )
+            self._record(tx, "shadow_failed", _reasons(errors), now)
+
+    def _end(self, tx: Transaction, written: int, failed: Mapping[int, str], now: datetime) -> None:
+        plans = [_Plan.kept(row.plan) for row in tx.rows("scoring.plans", batch_id=self.batch_id)]
+        # Of a member that is cut into pieces, the first tells.
+        work = [one for plan in plans if plan.piece == 0 for one in plan.work]
+        models = [one for one in work if one.model_id is not None]
+        tx.run(
+            "scoring.record_models",
+            batch_id=self.batch_id,
+            model_ids=[one.model_id for one in models],
+            version_ids=[None if one.version_id in failed else one.version_id for one in models],
+            row_counts=[one.rows for one in models],
+        )
+        self._record(tx, "model_failed", failed, now)
+        tx.run(
+            "scoring.finish",
+            batch_id=self.batch_id,
+            row_count=written - self._delete(tx, failed, READERS),
+            skipped_rows=sum(one.rows for one in work if one.version_id is None),
+            failed_rows=sum(one.rows for one in work if one.version_id in failed),
+            written_at=now,
+        )
+
+    def _record(self, tx: Transaction, code: str, failed: Mapping[int, str], now: datetime) -> None:
+        versions = registry.versions(tx, failed)
+        for version_id, reason in failed.items():
             tx.record(
                 code,
                 now=now,
                 family=self.family.family,
                 as_of=self.snapshot.as_of,
-                model=by_id[version_id].model.name,
-                version=by_id[version_id].number,
+                model=versions[version_id].model.name,
+                version=versions[version_id].number,
                 batch_id=self.batch_id,
-                reason=f"{type(error).__name__}: {error}",
+                reason=reason,
             )
 
-    def _copy(
-        self,
-        bulk: Bulk,
-        scorers: Mapping[str | None, Version],
-        role: int,
-        forgiven: type[Exception] | tuple[type[Exception], ...],
-    ) -> tuple[int, dict[int, Exception]]:
-        """Write the rows of all versions, and leave none of one that fails; how many are left."""
-        failed: dict[int, Exception] = {}
-        made: Counter[int] = Counter()
-        written = 0
-        for table in self._tables():
-            rows = []
-            for member, part in _parts(table, self.family, scorers):
-                version = scorers[member]
-                if version.version_id in failed:
-                    continue
-                try:
-                    rows.append(self._rows(part, self.load(version), member, role))
-                except forgiven as error:
-                    failed[version.version_id] = error
-                else:
-                    made[version.version_id] += part.num_rows
-            if rows:
-                written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
-                reach("scoring.copying")
-        for version_id in failed:
-            of = {"batch_id": self.batch_id, "as_of": self.snapshot.as_of}
-            bulk.run(
-                queries()["scoring.delete_failed"], of | {"version_id": version_id, "role": role}
-            )
-            written -= made[version_id]
-        return written, failed
+    def _delete(self, tx: Transaction, version_ids: Collection[int], role: int) -> int:
+        if not version_ids:
+            return 0
+        return tx.run(
+            "scoring.delete_failed",
+            batch_id=self.batch_id,
+            as_of=self.snapshot.as_of,
+            version_ids=list(version_ids),
+            role=role,
+        )
+
+    def _claim(
+        self, bulk: Bulk, role: int, written: int, failed: Mapping[int, Exception], now: datetime
+    ) -> None:
+        claim = "scoring.claim_part" if role == READERS else "scoring.claim_shadows"
+        values = {
+            "batch_id": self.batch_id,
+            "part": self.part,
+            "moment": now,
+            "row_count": written,
+            "failed": as_json(_reasons(failed)),
+        }
+        if not bulk.read(queries()[claim], values).num_rows:
+            raise _Superseded
 
     def _tables(self) -> Iterator[pa.Table]:
-        for group in self.store.stream_table(self.snapshot.content_hash):
-            yield pa.Table.from_batches([group])
+        """The part's rows; in a factory all of a member at once, so that it is called once."""
+        groups = (
+            pa.Table.from_batches([group])
+            for group in self.store.stream_table(
+                self.snapshot.content_hash, self.plan.piece, self.plan.pieces
+            )
+        )
+        if self.family.models is None:
+            yield from groups
+            return
+        by = self.family.models.by
+        wanted = pa.array([one.member for one in self.plan.work], pa.string())
+        own = [group.filter(pc.is_in(group[by], value_set=wanted)) for group in groups]
+        if own:
+            yield from _whole_members(pa.concat_tables(own).sort_by(by), by)
 
     def _rows(
-        self, part: pa.Table, version: LoadedVersion, member: str | None, role: int
+        self,
+        table: pa.Table,
+        scored: Mapping[str | None, _Work],
+        role: int,
+        failed: dict[int, Exception],
+    ) -> list[pa.RecordBatch]:
+        """The rows of every member that somebody scores; who fails is added to ``failed``."""
+        rows = []
+        for member, numbers in split(table, self.family).items():
+            one = scored.get(member)
+            version_id = one.scorer(role) if one else None
+            if one is None or version_id is None or version_id in failed:
+                continue
+            part = table if len(numbers) == table.num_rows else table.take(numbers)
+            try:
+                rows.append(self._predicted(part, self.load(self.versions[version_id]), one, role))
+            except _FORGIVEN[role] as error:
+                failed[version_id] = error
+        return rows
+
+    def _predicted(
+        self, part: pa.Table, loaded: LoadedVersion, work: _Work, role: int
     ) -> pa.RecordBatch:
-        owner = self.serving.owner(member, version.version)
-        predicted = version.predict(part)
-        rows = part.num_rows
+        version, predicted, rows = loaded.version, loaded.predict(part), part.num_rows
+        model_id = work.model_id or version.model.model_id
         return pa.record_batch(
             {
                 "as_of": pa.repeat(pa.scalar(self.snapshot.as_of, ROWS.field("as_of").type), rows),
                 "score": pa.array(predicted.score),
                 "batch_id": pa.repeat(pa.scalar(self.batch_id, pa.int32()), rows),
-                "version_id": pa.repeat(pa.scalar(version.version.version_id, pa.int32()), rows),
-                "model_id": pa.repeat(pa.scalar(owner.model_id, pa.int32()), rows),
+                "version_id": pa.repeat(pa.scalar(version.version_id, pa.int32()), rows),
+                "model_id": pa.repeat(pa.scalar(model_id, pa.int32()), rows),
                 "flags": pa.array(predicted.flags),
                 "role": pa.repeat(pa.scalar(role, pa.int16()), rows),
                 "entity_id": part["entity_id"].combine_chunks().cast(pa.string()),
@@ -509,10 +702,16 @@ class _Batch:
         )
 
 
-def _parts(
-    table: pa.Table, family: ModelFamily, scorers: Mapping[str | None, Version]
-) -> Iterator[tuple[str | None, pa.Table]]:
-    """The rows of each member that somebody scores."""
-    for member, numbers in split(table, family).items():
-        if member in scorers:
-            yield member, table if len(numbers) == table.num_rows else table.take(numbers)
+def _reasons(errors: Mapping[int, Exception]) -> dict[int, str]:
+    return {number: f"{type(error).__name__}: {error}" for number, error in errors.items()}
+
+
+def _whole_members(table: pa.Table, by: str) -> Iterator[pa.Table]:
+    """A table that is sorted by member, in pieces of about a row group that cut no member."""
+    codes = table[by].combine_chunks().dictionary_encode().indices.to_numpy()
+    ends = np.flatnonzero(np.diff(codes)) + 1
+    start = 0
+    for end in (*ends.tolist(), table.num_rows):
+        if end - start >= storage.ROW_GROUP or end == table.num_rows:
+            yield table.slice(start, end - start)
+            start = end

@@ -27,6 +27,7 @@ from nightshift import (
     registry,
     reproduction,
     scoring,
+    shares,
     snapshots,
     tracking,
     training,
@@ -50,7 +51,7 @@ from nightshift.records import (
     Version,
 )
 from nightshift.registry import LoadedVersion, Registry
-from nightshift.storage import Store
+from nightshift.storage import ROW_GROUP, Store
 
 BUDGET_NIGHT = timedelta(days=1)
 """How far back retrains count against the budget of a night."""
@@ -114,6 +115,60 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
         return scoring.score(
             database, _store(site), family, snapshot, found, serving, _registry(site).load, now=now
         )
+
+
+def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, int]]:
+    """Cut a night into what each task scores; the arguments of :func:`score_share`, task by task.
+
+    A night that one task can score is left to it whole. Of others the batch begins here; where one
+    was begun before and not ended, it is gone on with.
+    """
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        snapshot = snapshots.get(tx, snapshot_id)
+    whole = [{"snapshot_id": snapshot_id}]
+    with _audited(site, snapshot.family, snapshot.as_of, now):
+        family = site.family(snapshot.family)
+        found = scoring.seen(_store(site), family, snapshot)
+        cut = shares.cut(
+            {member: seen.rows for member, seen in found.items()},
+            row_groups=-(-snapshot.row_count // ROW_GROUP),
+            max_tasks=family.scoring.max_tasks,
+            rows_per_task=family.scoring.rows_per_task,
+        )
+        if len(cut) == 1:
+            return whole
+        with database.transaction() as tx:
+            serving = fleet.serving(tx, family, snapshot.as_of, found, now=now)
+        if not any(serving.of(member) for member in found):
+            return whole
+        begun = scoring.begin(
+            database, family, snapshot, found, serving, cut, since=now - UNSEEN_GRACE / 2, now=now
+        )
+    if begun is None:
+        return whole
+    batch_id, parts = begun
+    return [{"snapshot_id": snapshot_id, "batch_id": batch_id, "part": part} for part in parts]
+
+
+def score_share(
+    site: Site,
+    snapshot_id: int,
+    batch_id: int | None = None,
+    part: int | None = None,
+    *,
+    now: datetime,
+) -> int:
+    """Score what :func:`share_out` gave to one task; the id of the batch that it belongs to."""
+    if batch_id is None or part is None:
+        return score(site, snapshot_id, now=now)
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        snapshot = snapshots.get(tx, snapshot_id)
+    with _audited(site, snapshot.family, snapshot.as_of, now):
+        family, load = site.family(snapshot.family), _registry(site).load
+        scoring.write_part(database, _store(site), family, snapshot, batch_id, part, load, now=now)
+    return batch_id
 
 
 def score_rows(

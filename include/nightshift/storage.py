@@ -82,10 +82,17 @@ class Store:
         with self._verified(content_hash, "parquet") as file:
             return pq.read_table(pa.PythonFile(file), columns=columns)
 
-    def stream_table(self, content_hash: str) -> Iterator[pa.RecordBatch]:
-        """A stored table row group by row group, after its bytes were verified."""
+    def stream_table(
+        self, content_hash: str, piece: int = 0, pieces: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        """A stored table row group by row group, after its bytes were verified.
+
+        Of several ``pieces`` one has every so manieth row group, from number ``piece`` on.
+        """
         with self._verified(content_hash, "parquet") as file:
-            yield from pq.ParquetFile(pa.PythonFile(file)).iter_batches(batch_size=ROW_GROUP)
+            parquet = pq.ParquetFile(pa.PythonFile(file))
+            groups = range(piece, parquet.num_row_groups, pieces)
+            yield from parquet.iter_batches(batch_size=ROW_GROUP, row_groups=groups)
 
     def read_bytes(self, content_hash: str, kind: Kind) -> bytes:
         """Stored bytes. They are read once: what was verified is what is returned."""

@@ -192,12 +192,11 @@ def rollback_params() -> dict[str, Param]:
     }
 
 
-def step(**operator: Any) -> Callable[[Callable[P, R]], Callable[..., Any]]:
+def step(**operator: Any) -> Callable[[Callable[P, R]], Any]:
     """``@task`` for a function that calls one step; ``operator`` are the task's own settings."""
 
-    def decorate(function: Callable[P, R]) -> Callable[..., Any]:
-        decorated: Callable[..., Any] = task(**operator)(failing_once(function))
-        return decorated
+    def decorate(function: Callable[P, R]) -> Any:
+        return task(**operator)(failing_once(function))
 
     return decorate
 

@@ -78,6 +78,15 @@ join nightshift.models m using (model_id)
 left join nightshift.collected_artifacts gone using (artifact_hash)
 where v.version_id = :version_id;
 
+-- name: get_versions
+-- Versions by their ids, with their models.
+select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, gone.collected_at
+from nightshift.versions v
+join nightshift.models m using (model_id)
+left join nightshift.collected_artifacts gone using (artifact_hash)
+where v.version_id = any(cast(:version_ids as int[]));
+
 -- name: version_of_decision
 -- The version that a decision has trained.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,

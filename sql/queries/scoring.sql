@@ -26,6 +26,56 @@ insert into nightshift.batches (family, as_of, snapshot_id, version_ids, state, 
 values (:family, :as_of, :snapshot_id, cast(:version_ids as int[]), 'writing', :started_at)
 returning batch_id;
 
+-- name: begun_same
+-- A batch in several parts that can still be written to its end and published: same snapshot, same versions, none failed.
+select b.batch_id
+from nightshift.batches b
+where b.family = :family and b.as_of = :as_of and b.snapshot_id = :snapshot_id
+  and b.version_ids = cast(:version_ids as int[]) and b.state = 'writing' and b.purged_at is null
+  and b.started_at > :since
+  and (select count(*) > 1 and bool_and(p.failed = '{}') from nightshift.batch_parts p where p.batch_id = b.batch_id)
+  and not exists (
+      select from nightshift.published p
+      where p.family = b.family and p.as_of = b.as_of and p.batch_id > b.batch_id)
+order by b.batch_id desc
+limit 1;
+
+-- name: add_part
+-- One part of a batch, still to be written.
+insert into nightshift.batch_parts (batch_id, part, plan) values (:batch_id, :part, cast(:plan as jsonb));
+
+-- name: parts
+-- The parts of a batch, in order, and what became of them.
+select part, row_count, written_at, failed, failed_shadows
+from nightshift.batch_parts where batch_id = :batch_id order by part;
+
+-- name: plans
+-- What the parts of a batch score, in order.
+select plan from nightshift.batch_parts where batch_id = :batch_id order by part;
+
+-- name: part
+-- What a part scores, and how far it has come.
+select p.plan, p.written_at, p.shadows_at, b.state, b.purged_at
+from nightshift.batch_parts p
+join nightshift.batches b using (batch_id)
+where p.batch_id = :batch_id and p.part = :part;
+
+-- name: claim_part
+-- In the transaction that writes a part: nobody has written it yet. No row where somebody was faster, or gave the batch up.
+update nightshift.batch_parts
+set written_at = cast(:moment as timestamptz), row_count = cast(:row_count as bigint), failed = cast(:failed as jsonb)
+where batch_id = cast(:batch_id as int) and part = cast(:part as int) and written_at is null
+  and batch_id in (select batch_id from nightshift.batches where state = 'writing' and purged_at is null)
+returning part;
+
+-- name: claim_shadows
+-- The same for what the challengers in shadow tell.
+update nightshift.batch_parts
+set shadows_at = cast(:moment as timestamptz), failed_shadows = cast(:failed as jsonb)
+where batch_id = cast(:batch_id as int) and part = cast(:part as int) and shadows_at is null
+  and batch_id in (select batch_id from nightshift.batches where purged_at is null)
+returning part;
+
 -- name: finish
 -- A batch is written to its end.
 update nightshift.batches
@@ -33,10 +83,12 @@ set state = 'written', row_count = :row_count, skipped_rows = :skipped_rows, fai
     written_at = :written_at
 where batch_id = :batch_id and state = 'writing';
 
--- name: record_model
--- How many rows of a batch belong to a model, and which version scored them.
+-- name: record_models
+-- How many rows of a batch belong to each model, and which version scored them.
 insert into nightshift.batch_models (batch_id, model_id, version_id, row_count)
-values (:batch_id, :model_id, :version_id, :row_count);
+select :batch_id, model_id, version_id, row_count
+from unnest(cast(:model_ids as int[]), cast(:version_ids as int[]), cast(:row_counts as bigint[]))
+     as told (model_id, version_id, row_count);
 
 -- name: abandon
 -- A batch will never be published.
@@ -47,8 +99,8 @@ update nightshift.batches set state = 'abandoned' where batch_id = :batch_id and
 select family, as_of from nightshift.batches where batch_id = :batch_id;
 
 -- name: lock
--- A batch that is about to be published, with what must hold of it; nobody purges it meanwhile.
-select b.batch_id, b.family, b.as_of, b.state, b.row_count, b.skipped_rows, b.failed_rows, b.purged_at,
+-- A batch that is about to be finished or published, with what must hold of it; nobody purges it meanwhile.
+select b.batch_id, b.family, b.as_of, b.version_ids, b.state, b.row_count, b.skipped_rows, b.failed_rows, b.purged_at,
        s.row_count as snapshot_rows
 from nightshift.batches b
 join nightshift.snapshots s using (snapshot_id)
@@ -103,10 +155,9 @@ where batch_id = any(cast(:batch_ids as int[])) and as_of = any(cast(:nights as 
 select nightshift.retire_month(cast(:before as timestamptz), cast(:now as timestamptz)) as month;
 
 -- name: delete_failed
--- Delete what a version that failed midway has told in a batch.
+-- Delete what versions that failed have told in a batch.
 delete from nightshift.prediction_rows
-where batch_id = :batch_id and as_of = cast(:as_of as timestamptz)
-  and version_id = :version_id and role = cast(:role as smallint);
+where batch_id = :batch_id and as_of = :as_of and version_id = any(cast(:version_ids as int[])) and role = :role;
 
 -- name: scored_by
 -- The published nights from a moment on that a version has scored and that are not retired, with the snapshots behind them, oldest first.

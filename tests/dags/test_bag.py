@@ -68,7 +68,8 @@ def test_the_past_is_never_filled_by_itself(parsed: Parsed) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_night_is_published_only_after_it_was_validated(parsed: Parsed, family: str) -> None:
     tasks = parsed["dags"][f"{family}.score"]["tasks"]
-    assert tasks["score"]["upstream"] == ["freeze", "validate"]
+    assert tasks["validate"]["upstream"] == ["freeze"]
+    assert tasks["score"]["upstream"] == ["validate"]
     assert tasks["publish"]["upstream"] == ["score"]
     assert tasks["publish"]["outlets"] == [f"{family}.predictions"]
     assert tasks["watch"]["upstream"] == ["publish"]
