@@ -78,12 +78,26 @@ def test_no_secret_is_written_in_the_file(topology: dict[str, Any]) -> None:
         (name, str(value))
         for service in topology["services"].values()
         for name, value in service.get("environment", {}).items()
+        if value is not None
     ]
     by_name = [value for name, value in settings if SECRET_NAME.search(name)]
     in_urls = [found for _, value in settings for found in PASSWORD_IN_URL.findall(value)]
     assert len(by_name) > 10
     assert len(in_urls) > 10
     assert [one for one in by_name + in_urls if not one.startswith("sentinel")] == []
+
+
+def test_every_part_that_runs_tasks_is_told_where_the_store_is(tmp_path: Path) -> None:
+    given = {"NIGHTSHIFT_STORE": "s3://bucket/prefix", "AWS_ENDPOINT_URL": "http://minio:9000"}
+    found = yaml.safe_load(compose_config(tmp_path, sentinels() | given).stdout)["services"]
+    for name in ("init", "scheduler", "dag-processor", "triggerer", "worker", "api-server"):
+        assert given.items() <= found[name]["environment"].items()
+
+
+def test_a_store_that_is_not_given_leaves_no_empty_setting(topology: dict[str, Any]) -> None:
+    environment = topology["services"]["worker"]["environment"]
+    assert environment["NIGHTSHIFT_STORE"] == ""
+    assert not environment.get("AWS_ENDPOINT_URL")
 
 
 @pytest.mark.parametrize("name", REQUIRED)
