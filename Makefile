@@ -10,8 +10,8 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-lookups \
-	bench-web screenshots compile clean
+.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-parse bench-scale \
+	bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: $(INSTALLED)  ## Measure how many rows a second each step makes
 
 bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, and how often it is wrong
 	$(PY) -m bench.policy
+
+bench-parse: $(INSTALLED)  ## Measure what 200 families cost the process that parses DAGs
+	$(PY) -m bench.parse
 
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate

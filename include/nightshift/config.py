@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -205,15 +206,31 @@ def load_family(folder: Path) -> ModelFamily:
 
 
 def load_families(models: Path) -> tuple[list[ModelFamily], list[Problem]]:
-    """Read every family below ``models``; a broken folder is a problem, never an exception."""
+    """Read every family below ``models``; a broken folder is a problem, never an exception.
+
+    Airflow may parse several files in one process: a folder that did not change is read once.
+    """
     families, problems = [], []
     for folder in family_folders(models):
-        found = _read_family(folder)
+        found = _unchanged_family(folder, _files_of(folder))
         if isinstance(found, ModelFamily):
             families.append(found)
         else:
             problems.extend(found)
     return families, problems
+
+
+def _files_of(folder: Path) -> frozenset[tuple[str, int, int]]:
+    """Each file's name, size and time of change: what differs when somebody has edited one."""
+    stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+@lru_cache(maxsize=4096)
+def _unchanged_family(
+    folder: Path, files: frozenset[tuple[str, int, int]]
+) -> ModelFamily | list[Problem]:
+    return _read_family(folder)
 
 
 def _read_family(folder: Path) -> ModelFamily | list[Problem]:

@@ -6,13 +6,16 @@ Airflow parses DAG files every few seconds, so nothing here opens a connection o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
+import attrs
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
 
@@ -71,34 +74,42 @@ def families() -> list[ModelFamily]:
     return loaded
 
 
-def family_dag(family: ModelFamily, kind: Kind, params: Mapping[str, Param]) -> DAG:
-    """The DAG ``<family>.<kind>``, ready for its tasks.
+@contextmanager
+def family_dag(family: ModelFamily, kind: Kind, params: Mapping[str, Param]) -> Iterator[DAG]:
+    """The DAG ``<family>.<kind>``, open for its tasks.
 
     It starts paused, unless ``[core] dags_are_paused_at_creation`` says otherwise: a new family is
     looked at before it serves.
     """
-    return DAG(
+    with DAG(
         f"{family.family}.{kind}",
         description=family.description,
         schedule=timetable(family, kind),
         catchup=False,  # the past is filled on purpose, with `airflow backfill create`
         max_active_runs=MAX_ACTIVE_RUNS[kind],
         default_args={**DEFAULTS, "owner": family.owner},
-        params=dict(params),
         tags={"nightshift", family.family, kind},
         doc_md=runbook(kind, family=family.family, description=family.description),
-    )
+    ) as dag:
+        yield dag
+    # Given before, Airflow would copy them for every task, several times: a third of a parse. They
+    # are the same for every family, so one test checks them instead of every parse.
+    with attrs.validators.disabled():
+        dag.params = params
 
 
 def timetable(family: ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
     """When `<family>.<kind>` runs; every tick is a partition, and its key says the moment."""
     cron = getattr(family.schedule, kind, None)
-    if cron is None:
-        return None
+    return _timetable(cron, family.schedule.timezone) if cron else None
+
+
+@cache
+def _timetable(cron: str, timezone: str) -> CronPartitionTimetable:
     return CronPartitionTimetable(
         cron,
-        timezone=family.schedule.timezone,
-        key_format=_key_format(family.schedule.timezone),
+        timezone=timezone,
+        key_format=_key_format(timezone),
         # A new family starts with its next tick, and never at once: its first champion may still be
         # missing. (By default Airflow runs the latest tick too if that is not long ago.)
         run_immediately=timedelta(0),
@@ -196,7 +207,7 @@ def step(**operator: Any) -> Callable[[Callable[P, R]], Any]:
     """``@task`` for a function that calls one step; ``operator`` are the task's own settings."""
 
     def decorate(function: Callable[P, R]) -> Any:
-        return task(**operator)(failing_once(function))
+        return task(multiple_outputs=False, **operator)(failing_once(function))
 
     return decorate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,16 @@ def describe_task(task: Any) -> dict[str, Any]:
     }
 
 
+began = time.process_time()
 bag = DagBag(dag_folder=str(HOME / "dags"))
+cpu_seconds = time.process_time() - began
 Path(sys.argv[1]).write_text(
     json.dumps(
         {
             "dags": {dag_id: describe(dag) for dag_id, dag in bag.dags.items()},
             "import_errors": {Path(file).name: text for file, text in bag.import_errors.items()},
             "modules": sorted(sys.modules),
+            "cpu_seconds": cpu_seconds,
         }
     )
 )

@@ -36,6 +36,18 @@ def test_parsing_imports_no_room_and_nothing_heavy(parsed: Parsed) -> None:
     assert rooms == {"nightshift.config", "nightshift.family", "nightshift.records"}
 
 
+def test_two_hundred_families_parse_in_seconds(
+    write_family: Callable[..., Path], parse_dags: Callable[[], Parsed]
+) -> None:
+    for number in range(200):
+        write_family(f"family_{number:03}")
+    parsed = parse_dags()
+    assert len(parsed["dags"]) == 4 * 200 + 1
+    assert not set(parsed["modules"]) & HEAVY
+    # `make bench-parse` has the figure; others may use the same cores while this runs.
+    assert parsed["cpu_seconds"] < 6
+
+
 def test_every_dag_is_tagged_with_its_family_and_kind(parsed: Parsed) -> None:
     for dag_id, dag in parsed["dags"].items():
         assert set(dag["tags"]) == {"nightshift", *dag_id.split(".")}
