@@ -55,6 +55,9 @@ bench-policy: $(INSTALLED)  ## Measure how soon the default rule finds a drop, a
 bench-parse: $(INSTALLED)  ## Measure what 200 families cost the process that parses DAGs
 	$(PY) -m bench.parse
 
+bench-scale: $(INSTALLED)  ## Measure what one more model, row and task cost a night
+	$(PY) -m bench.scale
+
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate
 

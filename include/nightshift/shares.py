@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MODEL_COST = 5_000
-"""What one more model costs, in rows: loading, verifying and calling it (`make bench-chunks`)."""
+"""What one more model costs, in rows: loading, verifying and calling it (`make bench-scale`)."""
 
 
 @dataclass(frozen=True)
