@@ -588,15 +588,14 @@ class ModelFamily(Section):
     @model_validator(mode="after")
     def _names_are_no_secrets(self) -> ModelFamily:
         factory = self.models
-        named: dict[str, list[str | None]] = {"performance.slices": [*self.performance.slices]} | (
-            {"models.by": [factory.by], "models.group_by": [factory.group_by]} if factory else {}
-        )
-        for key, columns in named.items():
-            shown = [name for name in columns if name in self.features.sensitive]
-            if shown:
+        named = [("performance.slices", name) for name in self.performance.slices]
+        if factory is not None:
+            named += [("models.by", factory.by), ("models.group_by", factory.group_by or "")]
+        for key, name in named:
+            if name in self.features.sensitive:
                 raise ValueError(
-                    f"{key}: {', '.join(shown)} is listed under features.sensitive, and its values"
-                    " would be names that everybody reads; choose another column"
+                    f"{key}: {name!r} is listed under features.sensitive, and its values would be"
+                    " names that everybody reads; choose another column"
                 )
         return self
 
