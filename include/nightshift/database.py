@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote, urlencode
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
@@ -374,6 +375,13 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
 
 
 def _libpq_uri(url: URL, options: str) -> str:
-    plain = url.set(drivername="postgresql").update_query_dict({"options": options})
-    # libpq reads "+" literally where SQLAlchemy writes it for a space.
-    return plain.render_as_string(hide_password=False).replace("+", "%20")
+    """For libpq, which takes a plus sign for itself, everything is percent-encoded.
+
+    What it cannot read it repeats in its error, a password included.
+    """
+    login = ":".join(quote(part, safe="") for part in (url.username, url.password) if part)
+    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
+    at = f"{login}@{host}" if login else host
+    place = f"{at}:{url.port}" if url.port else at
+    query = urlencode({**url.query, "options": options}, doseq=True, quote_via=quote)
+    return f"postgresql://{place}/{quote(url.database or '', safe='')}?{query}"
