@@ -68,6 +68,9 @@ UNSEEN_GRACE = timedelta(days=1)
 RETIRE_GRACE = timedelta(days=7)
 """How long predictions are kept beyond their time: a late monitoring still finds its window."""
 
+DRAFT_GRACE = timedelta(days=1)
+"""How long unfinished files of the store are left alone: longer than any task may write one."""
+
 ANSWER_GRACE = timedelta(days=1)
 """How long after its time an approval is left to the run that waits for it."""
 
@@ -935,7 +938,8 @@ def _numbered(tx: Transaction, model_id: int, number: int | None) -> Version:
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
-    needs, reject what nobody approved, drop months of predictions that nobody keeps.
+    needs, sweep up files that were left unfinished, reject what nobody approved, drop months of
+    predictions that nobody keeps.
 
     Returns counts by name.
     """
@@ -948,6 +952,7 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
         "collected_artifacts": _registry(site).collect(
             database, keep, before=now - ARTIFACT_GRACE, now=now
         ),
+        "swept_drafts": _store(site).sweep(before=now - DRAFT_GRACE),
         "timed_out_approvals": len(_time_out(site, database, now)),
         "retired_months": 0
         if problems  # nobody knows what a family needs that does not load
