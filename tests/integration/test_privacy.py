@@ -214,7 +214,7 @@ CLEAR = re.compile(r"2026\d{4}-\d+")
 
 
 def names(world: World, sql: str) -> set[str]:
-    return {row[0] for row in world.rows(sql)}
+    return {row.entity_id for row in world.rows(sql)}
 
 
 def test_a_whole_cycle_goes_by_pseudonym_and_labels_meet_their_predictions(hidden: World) -> None:
@@ -237,7 +237,8 @@ def test_a_whole_cycle_goes_by_pseudonym_and_labels_meet_their_predictions(hidde
         assert not any(map(CLEAR.fullmatch, entities))
     texts = hidden.rows("select row_to_json(e)::text from nightshift.events e")
     assert not CLEAR.search(str(texts))
-    scored = {row[0]: row[1] for row in hidden.rows("select entity_id, score from predictions")}
+    rows = hidden.rows("select entity_id, score from predictions")
+    scored = {row.entity_id: row.score for row in rows}
     entity = steps.pseudonym(hidden.site, FAMILY, "20260113-7")
     assert scored[entity] == pytest.approx(10)
 
