@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format soak mutants bench bench-policy bench-gate bench-parse bench-scale \
+.PHONY: help demo up down test check format soak mutants audit bench bench-policy bench-gate bench-parse bench-scale \
 	bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
@@ -45,6 +45,9 @@ soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twent
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants
+
+audit: $(INSTALLED)  ## Known vulnerabilities of pinned packages (needs the internet), and their licences
+	$(PY) -m audit
 
 bench: $(INSTALLED)  ## Measure how many rows a second each step makes
 	$(PY) -m bench

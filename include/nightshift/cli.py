@@ -37,6 +37,8 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit trail of decisions.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+keys_app = typer.Typer(help="The keys that sign artifacts.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 demo_app = typer.Typer(help="Load the flights, live through 190 nights, run one cycle in Airflow.")
 app.add_typer(demo_app, name="demo")
 console = Console()
@@ -328,6 +330,42 @@ def exclude(
     count = steps.exclude(site, family, entity, state, reason=reason, by=who, now=datetime.now(UTC))
     console.print(
         f"{family}: {entity} is {state}; {count} labels of it are known",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+
+
+@app.command()
+def pseudonym(
+    family: Family, entity: Annotated[str, typer.Argument(help="As the source names it.")]
+) -> None:
+    """What an entity is called in predictions, where pseudonymise hides its entity_id."""
+    from nightshift import steps
+
+    told = steps.pseudonym(local.site(), family, entity)
+    console.print(told, highlight=False, soft_wrap=True, markup=False)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """The keys whose signatures are trusted, by id, and which of them signs."""
+    from nightshift.keys import Keys
+
+    keys = Keys(local.site().keys)
+    for name in keys.trusted():
+        told = f"{name} signs" if name == keys.signs() else f"{name} signed before"
+        console.print(told, highlight=False)
+
+
+@keys_app.command()
+def rotate(by: By = None) -> None:
+    """Sign artifacts with a new key from now on; what was signed before still opens."""
+    from nightshift import steps
+
+    site, who = local.site(), by or getpass.getuser()
+    done = steps.rotate_keys(site, by=who, now=datetime.now(UTC))
+    before = f"{done.before} signed before and is trusted still" if done.before else "none before"
+    console.print(
+        f"{done.after} signs from now on; {before}. Back up {site.keys}",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ from nightshift.records import (
     ScoringError,
     SliceDifference,
     TrainingError,
+    words_of,
 )
 from nightshift.registry import LoadedVersion
 from nightshift.training import Rows
@@ -276,7 +277,10 @@ def border_cases(family: ModelFamily) -> Rows | None:
             | {name: pa.array(frame[name], pa.string()) for name in family.features.categorical}
         )
     except ValueError as error:
-        raise ConfigError(f"{family.family}: {file}: {error}") from error
+        told = words_of(error, discreet=family.discreet)
+        raise ConfigError(f"{family.family}: {file}: {told}") from (
+            None if family.discreet else error
+        )
     moments = pa.array([datetime.fromisoformat("1970-01-01T00:00+00:00")] * len(frame))
     return Rows(table.append_column("as_of", moments), frame["label"].to_numpy(), [])
 

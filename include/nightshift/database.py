@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote, urlencode
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
@@ -24,7 +25,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from nightshift.records import DatabaseError, DatabaseUnavailable, RowsRetired, SourceError
+from nightshift.records import (
+    WITHHELD,
+    DatabaseError,
+    DatabaseUnavailable,
+    RowsRetired,
+    SourceError,
+)
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -35,6 +42,9 @@ LOCK_TIMEOUT = "30s"
 # that is lost or refused; then serialisation, deadlock, a lock or a statement that took too long.
 _LOST = re.compile(r"08...|57P0.|53300")
 _BUSY = re.compile(r"40001|40P01|55P03|57014")
+
+# What is wrong with a statement, as against the values that it met.
+_ABOUT_THE_QUERY = "42"
 
 # NUL as JSON spells it, after an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -161,6 +171,8 @@ class Database:
             "lock_timeout": LOCK_TIMEOUT,
             "default_transaction_read_only": "on" if read_only else None,
             "role": role,
+            # A source's own; ours are not to be shadowed by what somebody makes elsewhere.
+            "search_path": "pg_catalog,public,pg_temp" if role else None,
         }
         options = " ".join(f"-c {key}={value}" for key, value in settings.items() if value)
         self._engine = create_engine(
@@ -209,8 +221,16 @@ class Database:
                 raise
             self._idle.append(connection)
 
-    def ask(self, sql: str, parameters: Mapping[str, Any], *, told_as: str) -> pa.Table:
+    def ask(
+        self, sql: str, parameters: Mapping[str, Any], *, told_as: str, discreet: bool = False
+    ) -> pa.Table:
         """Run a query that a user wrote, on a source; ``told_as`` names it where it fails.
+
+        Parameters
+        ----------
+        discreet
+            The source may name values when it refuses, and these must not be repeated. What is
+            wrong with the query itself is told all the same.
 
         Raises
         ------
@@ -225,6 +245,9 @@ class Database:
         except DatabaseUnavailable:
             raise
         except DatabaseError as error:
+            if discreet and not (error.sqlstate or "").startswith(_ABOUT_THE_QUERY):
+                state = f" with SQLSTATE {error.sqlstate}" if error.sqlstate else ""
+                raise SourceError(f"{told_as}: {self} refused{state}; {WITHHELD}") from None
             raise SourceError(f"{told_as}: {error}") from error
         except pa.ArrowException as error:
             raise SourceError(
@@ -346,10 +369,19 @@ def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
             f"Postgres at {database} asks to try again: {first}. Nothing was changed. If it says so"
             " again, look in pg_stat_activity for what holds the lock or takes so long"
         )
-    return DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
+    refused = DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
+    refused.sqlstate = state
+    return refused
 
 
 def _libpq_uri(url: URL, options: str) -> str:
-    plain = url.set(drivername="postgresql").update_query_dict({"options": options})
-    # libpq reads "+" literally where SQLAlchemy writes it for a space.
-    return plain.render_as_string(hide_password=False).replace("+", "%20")
+    """For libpq, which takes a plus sign for itself, everything is percent-encoded.
+
+    What it cannot read it repeats in its error, a password included.
+    """
+    login = ":".join(quote(part, safe="") for part in (url.username, url.password) if part)
+    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
+    at = f"{login}@{host}" if login else host
+    place = f"{at}:{url.port}" if url.port else at
+    query = urlencode({**url.query, "options": options}, doseq=True, quote_via=quote)
+    return f"postgresql://{place}/{quote(url.database or '', safe='')}?{query}"

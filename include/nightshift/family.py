@@ -111,10 +111,14 @@ class Source(Section):
 
 
 class Features(Section):
-    """The columns an estimator sees, in this order: numeric first, then categorical."""
+    """The columns an estimator sees, in this order: numeric first, then categorical.
+
+    Values of ``sensitive`` columns are shown nowhere: not in logs, verdicts, errors or pages.
+    """
 
     numeric: list[Column] = []
     categorical: list[Column] = []
+    sensitive: list[Column] = []
 
     @property
     def names(self) -> list[str]:
@@ -130,6 +134,12 @@ class Features(Section):
         reserved = RESERVED & set(self.names)
         if reserved:
             raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
+        unknown = [name for name in self.sensitive if name not in self.names]
+        if unknown:
+            raise ValueError(
+                f"sensitive: {', '.join(unknown)} is no feature; name columns that are listed under"
+                " numeric or categorical"
+            )
         return self
 
 
@@ -531,6 +541,7 @@ class ModelFamily(Section):
     owner: str
     source: Source
     features: Features
+    pseudonymise: Literal["hmac"] | None = None
     estimator: Estimator = Estimator()
     schedule: Schedule
     expectations: list[Expectation] = []
@@ -575,6 +586,20 @@ class ModelFamily(Section):
         return self
 
     @model_validator(mode="after")
+    def _names_are_no_secrets(self) -> ModelFamily:
+        factory = self.models
+        named = [("performance.slices", name) for name in self.performance.slices]
+        if factory is not None:
+            named += [("models.by", factory.by), ("models.group_by", factory.group_by or "")]
+        for key, name in named:
+            if name in self.features.sensitive:
+                raise ValueError(
+                    f"{key}: {name!r} is listed under features.sensitive, and its values would be"
+                    " names that everybody reads; choose another column"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _signals_are_watched(self) -> ModelFamily:
         if self.watch.estimated and self.task != "binary_classification":
             raise ValueError(
@@ -588,6 +613,11 @@ class ModelFamily(Section):
                     " give it levels, such as {warn: 0.1, alert: 0.3}"
                 )
         return self
+
+    @property
+    def discreet(self) -> bool:
+        """Whether messages must not repeat what the family's data say."""
+        return bool(self.features.sensitive) or self.pseudonymise is not None
 
     @property
     def looks_back(self) -> timedelta:

@@ -22,7 +22,6 @@ import json
 import os
 import secrets
 import shlex
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from sqlalchemy.exc import ArgumentError
 from nightshift import config
 from nightshift.config import Site
 from nightshift.embedded import BINARIES, DEFAULT_PORT, Postgres, short_folder
+from nightshift.keys import write_once
 from nightshift.processes import LONGEST_NAME
 from nightshift.records import SetupError
 
@@ -223,19 +223,6 @@ def kept_secrets(state: Path) -> dict[str, str]:
         write_once(file, json.dumps(made, indent=2))
     kept: dict[str, str] = json.loads(file.read_text())
     return kept
-
-
-def write_once(file: Path, text: str) -> None:
-    """Write a private file unless another process was faster; never a half of one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:  # mode 0600
-        draft.write(text)
-        draft.flush()
-        os.fsync(draft.fileno())
-        try:
-            os.link(draft.name, file)
-        except FileExistsError:
-            return
 
 
 # Airflow's environment ----------------------------------------------------------------------------

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from nightshift.database import Database, queries
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
-from nightshift.records import LabelsError, SourceError
+from nightshift.pseudonyms import Names
+from nightshift.records import LabelsError, SourceError, words_of
 
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
@@ -98,6 +99,7 @@ def collect(
     family: ModelFamily,
     as_of: datetime,
     *,
+    names: Names,
     now: datetime,
     since: datetime | None = None,
 ) -> Collected:
@@ -109,6 +111,8 @@ def collect(
 
     Parameters
     ----------
+    names
+        How entities are told, see :mod:`nightshift.pseudonyms`.
     since
         Ask the source for labels known after this moment; by default, two days before the latest
         label that is there, or the family's whole window where there is none.
@@ -121,7 +125,7 @@ def collect(
         A value does not fit the family's task, or a moment is missing.
     """
     since = since or _since(database, family, as_of)
-    found = _query(source, family, since, as_of)
+    found = names.in_column(_query(source, family, since, as_of))
     asked_since = since if _asks_since(family) else BEGINNING
     rows = pa.table(
         {
@@ -286,7 +290,7 @@ def _query(source: Database, family: ModelFamily, since: datetime, as_of: dateti
     sql = family.labels_sql
     parameters = {"as_of": as_of} | ({"since": since} if _asks_since(family) else {})
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    table = source.ask(sql, parameters, told_as=where)
+    table = source.ask(sql, parameters, told_as=where, discreet=family.discreet)
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
     return known.filter(pc.is_valid(known["value"]))
@@ -341,8 +345,8 @@ def _values(values: pa.ChunkedArray, family: ModelFamily) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise LabelsError(
             f"{family.family}: {family.folder / 'labels.sql'}: value does not fit"
-            f" {family.task}: {error}"
-        ) from error
+            f" {family.task}: {words_of(error, discreet=family.discreet)}"
+        ) from None if family.discreet else error
 
 
 def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -49,8 +49,8 @@ from nightshift.installation import (
     runtime_folder,
     site,
     ui_url,
-    write_once,
 )
+from nightshift.keys import write_once
 from nightshift.processes import Processes
 from nightshift.records import SetupError
 

@@ -45,6 +45,19 @@ READERS, SHADOW = 0, 1
 """The role of prediction rows: what readers see; what a challenger tells beside the champion."""
 
 
+WITHHELD = "its words are withheld, because model.yaml protects data of this family"
+"""Said instead of a foreign error's message, which may repeat values."""
+
+WITHHELD_VALUES = "withheld (features.sensitive)"
+"""Shown instead of values of sensitive columns."""
+
+
+def words_of(error: Exception, *, discreet: bool) -> str:
+    """A foreign error as we tell it: its kind, and what it says where that may be repeated."""
+    kind = type(error).__name__
+    return f"{kind} ({WITHHELD})" if discreet else f"{kind}: {error}"
+
+
 class NightshiftError(Exception):
     """What went wrong, where, and what to do. ``code`` is stable and stored in the audit trail."""
 
@@ -169,9 +182,10 @@ class StorageUnavailable(StorageError):
 
 
 class DatabaseError(NightshiftError):
-    """Postgres refused a statement."""
+    """Postgres refused a statement. ``sqlstate`` is its own code for why, where it gave one."""
 
     code = "database"
+    sqlstate: str | None = None
 
 
 class DatabaseUnavailable(DatabaseError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,20 +23,13 @@ from typing import Any
 import joblib
 import numpy as np
 import pyarrow as pa
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from sklearn.pipeline import Pipeline
 
 from nightshift import artifacts, features
 from nightshift.database import Database, Transaction, as_json
 from nightshift.failpoints import reach
 from nightshift.family import Features, ModelFamily
+from nightshift.keys import Keys
 from nightshift.records import (
     ArtifactRefused,
     ConfigError,
@@ -49,8 +41,8 @@ from nightshift.records import (
     Reference,
     RegistryError,
     ScoringError,
-    SetupError,
     Version,
+    words_of,
 )
 from nightshift.storage import Store
 
@@ -105,14 +97,19 @@ class LoadedVersion:
             frame = features.frame(table, wanted)
             score, label = predict(self.pipeline, frame, self.version.manifest["task"])
         except Exception as error:  # a pipeline may be of the family's own code
-            told = f"{type(error).__name__}: {error}"
-            raise ScoringError(f"{self} cannot score these rows: {told}") from error
+            told = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
+            raise ScoringError(told) from None if self.discreet else error
         if len(score) != table.num_rows:
             raise ScoringError(f"{self} gave {len(score)} scores for {table.num_rows} rows")
         unusable = int((~np.isfinite(score)).sum())
         if unusable:
             raise ScoringError(f"{self} gave {unusable} of {len(score)} scores that are not finite")
         return Predictions(score, label, features.flags(table, self.version.manifest["profile"]))
+
+    @property
+    def discreet(self) -> bool:
+        """Whether messages must not repeat what its family's data say."""
+        return bool(self.version.manifest.get("discreet"))
 
     def __str__(self) -> str:
         return str(self.version)
@@ -281,7 +278,7 @@ class Registry:
             "registry.append_version",
             model_id=model.model_id,
             artifact_hash=artifact_hash,
-            signature=signing_key(self._keys).sign(_signed(artifact_hash, manifest)),
+            signature=Keys(self._keys).sign(_signed(artifact_hash, manifest)),
             manifest=as_json(manifest),
             decision_id=decision_id,
             trained_at=now,
@@ -556,34 +553,9 @@ def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.n
     return score, np.asarray(pipeline.classes_, dtype=object)[best]
 
 
-def signing_key(keys: Path) -> Ed25519PrivateKey:
-    """The installation's key, made at its first use; readable by its owner only."""
-    file = keys / "signing.pem"
-    if not file.exists():
-        _make_key(file)
-    key = load_pem_private_key(file.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SetupError(f"{file} is not an Ed25519 private key; restore it from a backup")
-    return key
-
-
-def _make_key(file: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(pem)
-        os.fsync(stream.fileno())
-    try:
-        # A link, unlike a rename, never replaces the key of a process that was faster.
-        os.link(unfinished, file)
-    except FileExistsError:
-        pass
-    finally:
-        unfinished.unlink()
+def _told(keys: Keys) -> str:
+    known = ", ".join(keys.trusted())
+    return f"{keys.folder} has {known}" if known else f"{keys.folder} has none: restore it"
 
 
 def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
@@ -623,15 +595,12 @@ def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
     except ArtifactRefused as error:
         where = f"{found.model.family}: version {found.number} of {found.model.name}"
         raise ArtifactRefused(f"{where} was not opened: {error}") from error
-    try:
-        signing_key(keys).public_key().verify(
-            found.signature, _signed(found.artifact_hash, found.manifest)
-        )
-    except InvalidSignature:
+    if not Keys(keys).verifies(found.signature, _signed(found.artifact_hash, found.manifest)):
         raise ArtifactRefused(
             f"{found.model.family}: version {found.number} of {found.model.name} is not signed by"
-            " this installation's key, or its manifest was changed; it was not opened"
-        ) from None
+            f" a key of this installation ({_told(Keys(keys))}), or its manifest was changed; it"
+            " was not opened"
+        )
     try:
         return joblib.load(io.BytesIO(data))
     except Exception as error:  # deserialising runs the code of the family and of every library

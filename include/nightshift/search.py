@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from nightshift import metrics, recipe, registry
 from nightshift.family import ModelFamily, Search
-from nightshift.records import TrainingError
+from nightshift.records import TrainingError, words_of
 
 State = Literal["tried", "failed", "undefined", "untried"]
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -99,8 +99,9 @@ def best(family: ModelFamily, frame: pd.DataFrame, truth: np.ndarray, nights: np
             searcher.fit(frame, truth)
         except ValueError as error:
             raise TrainingError(
-                f"{family.family}: the search (estimator.search) could not run: {error}"
-            ) from error
+                f"{family.family}: the search (estimator.search) could not run:"
+                f" {words_of(error, discreet=family.discreet)}"
+            ) from None if family.discreet else error
     trials = tuple(_trials(searcher.cv_results_, log))
     return Found(_winner(family, trials), trials, len(folds))
 
@@ -181,8 +182,12 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
             pipeline = recipe.build(self.family, {**self.family.estimator.params, **self.chosen})
             self.pipeline = pipeline.fit(frame, truth)
         except recipe.FIT_ERRORS as error:
-            self.log.problems.setdefault(key, f"{type(error).__name__}: {error}")
+            self._failed(error)
         return self
+
+    def _failed(self, error: Exception) -> None:
+        told = words_of(error, discreet=self.family.discreet)
+        self.log.problems.setdefault(_key(self.chosen), told)
 
     def score(self, frame: pd.DataFrame, truth: np.ndarray) -> float:
         """The family's decisive metric; NaN where it is undefined."""
@@ -192,7 +197,7 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
         try:
             score, label = registry.predict(self.pipeline, frame, task)
         except recipe.FIT_ERRORS as error:
-            self.log.problems.setdefault(_key(self.chosen), f"{type(error).__name__}: {error}")
+            self._failed(error)
             return math.nan
         told = pd.DataFrame({"value": truth, "score": score, "label": label})
         found = metrics.value(self.family.performance.metric, task, metrics.outcomes(told, task))

@@ -12,6 +12,7 @@ from nightshift import features
 from nightshift.database import Database, Transaction
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
+from nightshift.pseudonyms import Names
 from nightshift.records import Snapshot, SnapshotError, SourceError
 from nightshift.storage import Store
 
@@ -23,12 +24,18 @@ def freeze(
     family: ModelFamily,
     as_of: datetime,
     *,
+    names: Names,
     now: datetime,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
     A night is frozen once. Only where validation rejected the snapshot is another taken, since
     its source may have been mended.
+
+    Parameters
+    ----------
+    names
+        How entities are told, see :mod:`nightshift.pseudonyms`.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def freeze(
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
     table, dropped = _as_known(_query(source, family, as_of), as_of)
-    ordered = table.select(family.columns).sort_by("entity_id")
+    ordered = names.in_column(table.select(family.columns)).sort_by("entity_id")
     content_hash = store.write_table(ordered)
     reach("snapshots.stored")
     if before is not None and before.content_hash == content_hash:
@@ -72,7 +79,9 @@ def get(tx: Transaction, snapshot_id: int) -> Snapshot:
 def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
     file = family.folder / "features.sql"
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    table = source.ask(family.features_sql, {"as_of": as_of}, told_as=where)
+    table = source.ask(
+        family.features_sql, {"as_of": as_of}, told_as=where, discreet=family.discreet
+    )
     declared = pa.schema([field for field in table.schema if field.name != "known_at"])
     problems = features.shape_problems(declared, family.features, family.keys)
     problems += _known_at_problems(table.schema)

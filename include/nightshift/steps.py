@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from nightshift import (
     onnx_export,
     policy,
     posted,
+    pseudonyms,
     registry,
     reproduction,
     scoring,
@@ -37,6 +39,7 @@ from nightshift import (
 from nightshift.config import Problem, Site, load_families
 from nightshift.database import Database, Transaction, connect
 from nightshift.family import ModelFamily
+from nightshift.keys import Keys, Rotation
 from nightshift.records import (
     Comparison,
     ConfigError,
@@ -65,6 +68,9 @@ UNSEEN_GRACE = timedelta(days=1)
 RETIRE_GRACE = timedelta(days=7)
 """How long predictions are kept beyond their time: a late monitoring still finds its window."""
 
+DRAFT_GRACE = timedelta(days=1)
+"""How long unfinished files of the store are left alone: longer than any task may write one."""
+
 ANSWER_GRACE = timedelta(days=1)
 """How long after its time an approval is left to the run that waits for it."""
 
@@ -83,8 +89,13 @@ def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> i
     """Freeze the rows of a night; the snapshot's id."""
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
-        source = _source(site, family)
-        return snapshots.freeze(database, _store(site), source, family, as_of, now=now).snapshot_id
+        source, names = (
+            _source(site, family),
+            pseudonyms.names_of(database, family, site.keys, now=now),
+        )
+        return snapshots.freeze(
+            database, _store(site), source, family, as_of, names=names, now=now
+        ).snapshot_id
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -187,8 +198,10 @@ def score_rows(
         Nobody serves any of the rows.
     """
     family = site.family(family_name)
-    rows = posted.table(records, family)
+    given = posted.table(records, family)
     with _audited(site, family_name, now, now) as database:
+        # Named as in a snapshot, they come in its order, by which some estimators' last bits go.
+        rows = pseudonyms.names_of(database, family, site.keys, now=now).in_column(given)
         with database.transaction() as tx:
             found = scoring.split(rows, family)
             serving = fleet.asked(tx, family, found, now)
@@ -196,6 +209,8 @@ def score_rows(
                 raise registry.no_champion(tx, family, now)
         answers = scoring.answer(rows, family, serving, _registry(site).load)
         versions = {one.scorer.model.name: one.scorer.number for one in answers if one.scorer}
+        entities = given["entity_id"].to_pylist()
+        answers = [replace(a, entity_id=e) for a, e in zip(answers, entities, strict=True)]
         with database.transaction() as tx:
             tx.record(
                 "scored_on_demand", now=now, family=family_name, by=by, rows=len(answers),
@@ -253,7 +268,8 @@ def collect_labels(
     """Append the labels known by ``as_of``; what the source gave."""
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
-        return labels.collect(database, _source(site, family), family, as_of, now=now)
+        names = pseudonyms.names_of(database, family, site.keys, now=now)
+        return labels.collect(database, _source(site, family), family, as_of, names=names, now=now)
 
 
 def measure(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
@@ -837,11 +853,39 @@ def exclude(
 ) -> int:
     """Say that nothing may learn from an entity, or that it may again; how many labels it has."""
     family = site.family(family_name)
-    with (
-        _audited(site, family.family, now, now) as database,
-        database.transaction() as tx,
-    ):
-        return training.exclude(tx, family.family, entity_id, state, reason=reason, by=by, now=now)
+    with _audited(site, family.family, now, now) as database:
+        told = pseudonyms.names_of(database, family, site.keys, now=now).of(entity_id)
+        with database.transaction() as tx:
+            return training.exclude(tx, family.family, told, state, reason=reason, by=by, now=now)
+
+
+def pseudonym(site: Site, family_name: str, entity_id: str) -> str:
+    """What an entity is called in snapshots, labels and predictions of a family.
+
+    Raises
+    ------
+    ConfigError
+        The family tells its entities as the source names them.
+    SetupError
+        The key is not here.
+    """
+    family = site.family(family_name)
+    with connect(site.database_url).transaction() as tx:
+        names = pseudonyms.names_in(tx, family, site.keys)
+    if names.key is None:
+        raise ConfigError(
+            f"{family_name} has told no entity by pseudonym: its predictions have the entity_id of"
+            " features.sql. pseudonymise: hmac in model.yaml of a new family changes that"
+        )
+    return names.of(entity_id)
+
+
+def rotate_keys(site: Site, *, by: str, now: datetime) -> Rotation:
+    """Sign artifacts with a new key from now on; what was signed before still opens."""
+    with connect(site.database_url).transaction() as tx:
+        rotation = Keys(site.keys).rotate()
+        tx.record("key_rotated", now=now, by=by, before=rotation.before, after=rotation.after)
+    return rotation
 
 
 def reproduce(site: Site, model_id: int, number: int | None = None) -> reproduction.Reproduction:
@@ -894,7 +938,8 @@ def _numbered(tx: Transaction, model_id: int, number: int | None) -> Version:
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
-    needs, reject what nobody approved, drop months of predictions that nobody keeps.
+    needs, sweep up files that were left unfinished, reject what nobody approved, drop months of
+    predictions that nobody keeps.
 
     Returns counts by name.
     """
@@ -907,6 +952,7 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
         "collected_artifacts": _registry(site).collect(
             database, keep, before=now - ARTIFACT_GRACE, now=now
         ),
+        "swept_drafts": _store(site).sweep(before=now - DRAFT_GRACE),
         "timed_out_approvals": len(_time_out(site, database, now)),
         "retired_months": 0
         if problems  # nobody knows what a family needs that does not load
@@ -1025,7 +1071,8 @@ def _training_rows(
             for night in missing_nights(site, family, span.start, span.end):
                 prepare_night(site, family.family, night, now=now)
     source, since = _source(site, family), plan.learn[0].start
-    labels.collect(database, source, family, cutoff, now=now, since=since)
+    names = pseudonyms.names_of(database, family, site.keys, now=now)
+    labels.collect(database, source, family, cutoff, names=names, now=now, since=since)
     rows = training.labelled_rows(database, _store(site), family, plan.learn, cutoff, now=now)
     return rows, plan
 

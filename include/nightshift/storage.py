@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,6 +39,9 @@ Kind = Literal["parquet", "joblib"]
 
 ROW_GROUP = 65_536
 """Rows in one Parquet row group: the unit in which a snapshot is streamed."""
+
+DRAFT = ".writing-"
+"""How the names of files begin that are not whole yet."""
 
 _REFUSAL: dict[Kind, type[NightshiftError]] = {"parquet": SnapshotError, "joblib": ArtifactRefused}
 
@@ -109,6 +113,19 @@ class Store:
         """Delete a file; one that is gone already is no error."""
         self._place.delete(_name(content_hash, kind))
 
+    def sweep(self, *, before: datetime) -> int:
+        """Delete drafts that a process which died left behind before a moment; how many.
+
+        Of a bucket, the drafts are on the machine that wrote them: it sweeps its own.
+        """
+        swept = 0
+        for draft in self._place.drafts().glob(f"{DRAFT}*"):
+            with suppress(FileNotFoundError):  # kept, or swept by somebody else, since
+                if datetime.fromtimestamp(draft.stat().st_mtime, UTC) < before:
+                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+                    swept += 1
+        return swept
+
     @cached_property
     def _place(self) -> _Place:
         root = str(self.root)
@@ -124,7 +141,7 @@ class Store:
             ) from error
 
     def _write_whole(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
-        descriptor, name = tempfile.mkstemp(dir=self._place.drafts(), prefix=".writing-")
+        descriptor, name = tempfile.mkstemp(dir=self._place.drafts(), prefix=DRAFT)
         unfinished = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -235,14 +252,21 @@ class _Bucket:
         self._root = f"{parts.netloc}{parts.path}".rstrip("/")
 
     def drafts(self) -> Path:
-        return Path(tempfile.gettempdir())
+        folder = Path(tempfile.gettempdir()) / f"nightshift-drafts-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise SetupError(
+                f"{folder} belongs to somebody else, who could change what is written there;"
+                " delete it, or set TMPDIR to a folder of your own"
+            )
+        return folder
 
     def keep(self, draft: Path, name: str) -> None:
         with self._nouns():
             self._s3().put_file(str(draft), f"{self._root}/{name}")
 
     def open(self, name: str) -> BufferedReader:
-        with tempfile.TemporaryDirectory(prefix="nightshift-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.drafts(), prefix=DRAFT) as folder:
             copy = Path(folder) / "copy"
             with self._nouns():
                 try:

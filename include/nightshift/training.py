@@ -24,7 +24,7 @@ from nightshift import features, metrics, recipe, search
 from nightshift.config import Problem
 from nightshift.database import Database, Transaction, queries
 from nightshift.family import ModelFamily, Training
-from nightshift.records import Model, NightshiftError, TrainingError, Version
+from nightshift.records import Model, NightshiftError, TrainingError, Version, words_of
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
 
@@ -264,8 +264,8 @@ def make(
     except recipe.FIT_ERRORS as error:
         raise TrainingError(
             f"{model.name}: {family.estimator.build} could not be fitted on {len(frame)} rows:"
-            f" {type(error).__name__}: {error}"
-        ) from error
+            f" {words_of(error, discreet=family.discreet)}"
+        ) from None if family.discreet else error
     return pipeline
 
 
@@ -496,8 +496,9 @@ def _refuse_too_few(
         )
     classes = set(rows.value)
     if family.task != "regression" and len(classes) < 2 and base is None:
+        found = "of one class" if family.discreet else repr(classes.pop())
         raise TrainingError(
-            f"{model.name}: the {len(rows)} labelled rows of {nights} are all {classes.pop()!r};"
+            f"{model.name}: the {len(rows)} labelled rows of {nights} are all {found};"
             " a classifier needs at least two classes"
         )
 
@@ -530,6 +531,7 @@ def _manifest(
         "family": family.family,
         "model": model.name,
         "task": family.task,
+        "discreet": family.discreet,
         "features": family.features.model_dump(),
         "dtypes": [[name, _dtype(family, name)] for name in family.features.names],
         "policy": family.retrain.training.model_dump(mode="json"),

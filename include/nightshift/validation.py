@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,13 @@ from nightshift import features
 from nightshift.config import Problem
 from nightshift.database import Database, as_json
 from nightshift.family import Expectation, ModelFamily
-from nightshift.records import Check, Snapshot, SnapshotRejected, Verdict
+from nightshift.records import (
+    WITHHELD_VALUES,
+    Check,
+    Snapshot,
+    SnapshotRejected,
+    Verdict,
+)
 from nightshift.storage import Store
 
 
@@ -133,7 +140,8 @@ def _expectations(table: pa.Table, family: ModelFamily) -> list[Check]:
     suite = gx.ExpectationSuite(
         name=family.family, expectations=[_configuration(e) for e in family.expectations]
     )
-    return [_check(result) for result in batch.validate(suite, result_format="SUMMARY").results]
+    results = batch.validate(suite, result_format="SUMMARY").results
+    return [_discreet(_check(result), family.features.sensitive) for result in results]
 
 
 def _frame(table: pa.Table, family: ModelFamily) -> pd.DataFrame:
@@ -160,8 +168,21 @@ def _check(result: Any) -> Check:
     )
 
 
+def _discreet(check: Check, sensitive: list[str]) -> Check:
+    """A check without the values that it met, where it may have met those of a sensitive column.
+
+    What it was told of columns is in its arguments; of some it is in the text of a condition.
+    """
+    arguments = as_json(check.detail["arguments"])
+    counted = re.fullmatch(r"\d+ of \d+ rows unexpected", check.observed)
+    shown = check.detail | {"unexpected": [WITHHELD_VALUES] * bool(check.detail["unexpected"])}
+    if not any(name in arguments for name in sensitive):
+        return check
+    return replace(check, observed=check.observed if counted else WITHHELD_VALUES, detail=shown)
+
+
 def _observed(found: dict[str, Any]) -> str:
-    if "unexpected_count" in found:
+    if {"unexpected_count", "element_count"} <= found.keys():
         return f"{found['unexpected_count']} of {found['element_count']} rows unexpected"
     return f"observed {found.get('observed_value')}"
 

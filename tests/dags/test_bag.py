@@ -59,7 +59,7 @@ def test_every_task_has_an_owner_retries_a_limit_and_a_pool_that_exists(parsed: 
         for name, task in dag["tasks"].items():
             where = f"{dag_id}.{name}"
             assert task["owner"] not in ("", "airflow"), where
-            assert task["retries"] > 0, where
+            assert 0 < task["retries"] <= 3, where
             assert task["timeout"], where
             assert task["pool"] in pools, where
 

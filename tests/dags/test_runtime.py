@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.trigger import CronPartitionTimetable
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
+from tests.faults.harness import TRIES
 
 from nightshift import config
 from nightshift.family import ModelFamily
@@ -28,7 +29,7 @@ from nightshift_airflow.runtime import (
     site,
     sqlalchemy_url,
 )
-from nightshift_airflow.wiring import _run_id, partition_key, retrain_runs, timetable
+from nightshift_airflow.wiring import DEFAULTS, _run_id, partition_key, retrain_runs, timetable
 
 SCHEDULES = {
     "nightly": {"score": "0 2 * * *", "monitor": "0 6 * * *"},
@@ -297,6 +298,17 @@ def test_a_connection_to_something_else_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AIRFLOW_CONN_NIGHTSHIFT", "mysql://writer@db/nightshift")
     with pytest.raises(SetupError, match=r"'nightshift'.* is of type 'mysql'; accepted: postgres"):
         site()
+
+
+def test_tries_are_bounded_and_lie_further_apart_each_time() -> None:
+    """By Airflow's own arithmetic, without the chance that it adds: at most half an hour in all."""
+    told = DEFAULTS
+    pauses = [
+        min(told["retry_delay"] * told["retry_exponential_backoff"] ** n, told["max_retry_delay"])
+        for n in range(told["retries"])
+    ]
+    assert pauses == [timedelta(minutes=minutes) for minutes in (1, 2, 4)]
+    assert told["retries"] + 1 == TRIES  # what tests/faults tries is what Airflow tries
 
 
 def test_only_errors_that_time_can_mend_are_tried_again() -> None:

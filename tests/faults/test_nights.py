@@ -6,6 +6,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -153,16 +154,15 @@ def test_case_4_when_the_answer_to_the_copys_commit_is_lost_the_rows_are_written
     assert shown(served) == oracle(served, 10)
 
 
-@pytest.mark.parametrize("first_to_publish", [0, 1])
+@pytest.mark.parametrize("newer_first", [False, True])
 def test_case_5_of_two_attempts_of_one_night_the_later_begun_stays(
-    served: World, reader: Reader, first_to_publish: int
+    served: World, reader: Reader, newer_first: bool
 ) -> None:
     work = scoring(served, 10)
     batches = together([work, work], "scoring.copying")
     assert len(set(batches)) == 2
     now = served.night(10) + LATE
-    order = batches if first_to_publish == 0 else batches[::-1]
-    for batch_id in order:
+    for batch_id in sorted(batches, reverse=newer_first):
         Process(publishing(served, batch_id, now)).outcome()
     [pointer] = served.rows("select distinct batch_id from predictions")
     assert pointer.batch_id == max(batches)
@@ -187,6 +187,28 @@ def test_case_6_a_backfill_of_a_night_that_the_schedule_also_runs(
                         "::timestamptz + interval '2 hours'")  # fmt: skip
     assert len(taken) == 1
     assert shown(served) == oracle(served, 10)
+
+
+def test_two_first_nights_of_a_month_that_begin_together_open_it_once(served: World) -> None:
+    opening = "select nightshift.open_month('2030-05-01')"
+    with (
+        session(served.site.database_url) as first,
+        session(served.site.database_url) as second,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        # As in a process that has looked for the month before: Postgres remembers that it was not.
+        second.exec_driver_sql("select to_regclass('nightshift.prediction_rows_2030_05')")
+        first.exec_driver_sql("begin")
+        first.exec_driver_sql(opening)
+        asked = beside.submit(lambda: second.exec_driver_sql(opening).scalar())
+        waiting = (
+            "select count(*) from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        while not asked.done() and not served.rows(waiting)[0][0]:
+            pass
+        first.exec_driver_sql("commit")
+        assert asked.result(timeout=60)
 
 
 def test_case_7_twenty_overlapping_backfills_are_as_if_one_had_run_after_the_other(

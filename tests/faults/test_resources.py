@@ -7,7 +7,7 @@ import resource
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.faults.harness import Process, Refused, store_files
 from tests.integration.conftest import FAMILY, World
 
 import nightshift
-from nightshift import failpoints, simulation
+from nightshift import failpoints, simulation, steps
 from nightshift.embedded import _server_user, session
 from nightshift.records import DatabaseError
 from nightshift.storage import Store
@@ -113,6 +113,19 @@ def test_a_name_is_on_the_disk_before_anybody_is_told_of_it(
     file = Path(store.address(name, "joblib"))
     assert any(folder == file.parent and file.name in names for folder, names in synced)
     assert any(folder == store.root and file.parent.name in names for folder, names in synced)
+
+
+def test_a_draft_of_a_process_that_died_is_swept_up_after_a_day(served: World) -> None:
+    held = Process(night(served, 10), "storage.written").reached("storage.written")
+    held.kill()
+    [draft] = [name for name in store_files(served.site.store) if name.startswith(".writing-")]
+    whole = store_files(served.site.store) - {draft}
+    now = datetime.now(UTC)
+    assert steps.maintain(served.site, now=now + timedelta(hours=23))["swept_drafts"] == 0
+    assert draft in store_files(served.site.store)
+    assert steps.maintain(served.site, now=now + timedelta(hours=25))["swept_drafts"] == 1
+    assert store_files(served.site.store) == whole
+    assert served.score(10)
 
 
 def test_no_failpoint_can_be_switched_on_from_outside() -> None:

@@ -27,7 +27,13 @@ from nightshift import alerting, registry, simulation, steps
 from nightshift.config import Site
 from nightshift.database import connect
 from nightshift.embedded import session
-from nightshift.records import ArtifactRefused, NightshiftError, RegistryError, SnapshotError
+from nightshift.records import (
+    ArtifactRefused,
+    Decision,
+    NightshiftError,
+    RegistryError,
+    SnapshotError,
+)
 from nightshift.storage import Store
 
 PROMOTIONS = "select seq, version_id from nightshift.promotions order by seq"
@@ -221,7 +227,7 @@ def test_case_16_a_hostile_artifact_under_its_own_hash_runs_nothing(
     planted = Store(served.site.store).write_bytes(bytes_of_it.read_bytes(), "joblib")
     edited(served, f"update nightshift.versions set artifact_hash = '{planted}'")
     opened_anew()
-    refused(served, ArtifactRefused, 11, "not signed by this installation's key")
+    refused(served, ArtifactRefused, 11, "not signed by a key of this installation")
     assert not (tmp_path / "witness").exists()
 
 
@@ -327,6 +333,50 @@ def test_case_38_one_model_that_fails_to_predict_holds_up_no_other(factory: Worl
     assert scored(factory, 10) == {"k0": 10, "k1": 10, "k2": 10}
     assert factory.score(10)
     assert len(factory.rows("select from nightshift.batches")) == 2  # whole, it is not done again
+
+
+@pytest.fixture
+def thousand(factory: World) -> World:
+    """A thousand models. Those that are not trained are made from k0: training them takes long."""
+    factory.source("insert into items select n.night, to_char(n.night, 'YYYYMMDD') || '+' || i, i,"
+                   " 'k' || i from (values (timestamptz '2026-01-11 02:00+00')) n (night),"
+                   " generate_series(3, 999) i")  # fmt: skip
+    now = factory.night(9)
+    registry._verified_pipeline.cache_clear()
+    versions = registry.Registry(Store(factory.site.store), factory.site.keys, factory.site.models)
+    with connect(factory.site.database_url).transaction() as tx:
+        [first] = [v for v in registry.versions(tx, [1, 2, 3]).values() if v.model.name == "k0"]
+        pipeline = versions.load(first).pipeline
+        saved = []
+        for number in range(3, 1000):
+            made = registry.model(tx, FAMILY, f"k{number}", now=now)
+            told = Decision(made.model_id, "retrain", "first", "a thousand", now, {})
+            decision_id = registry.decide(tx, told, subject="a thousand", now=now)
+            pipeline[-1].made_for_ = made.name  # so that each has an artifact of its own
+            manifest = {**first.manifest, "model": made.name}
+            saved.append(
+                versions.save(tx, made, pipeline, manifest, decision_id=decision_id, now=now)
+            )
+        for version in registry.versions(tx, saved).values():
+            versions.promote(
+                tx, version, instead_of=None, decision_id=version.decision_id,
+                effective_from=now, now=now,
+            )  # fmt: skip
+    return factory
+
+
+def test_case_38_of_a_thousand_models_one_fails_and_999_are_published(
+    thousand: World, opened_anew: Callable[[], None]
+) -> None:
+    (thousand.folder / "mood").touch()
+    opened_anew()
+    assert thousand.score(10)
+    assert set(scored(thousand, 10)) == {f"k{number}" for number in range(1000)} - {"k1"}
+    [event] = thousand.rows("select detail from nightshift.events where code = 'model_failed'")
+    assert event.detail["model"] == "k1"
+    (thousand.folder / "mood").unlink()
+    assert thousand.score(10)
+    assert len(scored(thousand, 10)) == 1000
 
 
 def test_case_38_one_model_that_fails_to_load_holds_up_no_other(

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -331,6 +331,7 @@ class Airflow:
     log: Path
     world: World
     home: Path
+    environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, kind: str, number: int, database_url: str = "", **conf: Any) -> dict[str, Any]:
         """How a run about a night went: ``state``, the states of its ``tasks``, and ``log``."""
@@ -344,6 +345,7 @@ class Airflow:
                 "AIRFLOW_CONN_WAREHOUSE": site.sources["warehouse"],
                 "NIGHTSHIFT_MODELS": str(site.models),
                 "NIGHTSHIFT_STATE": str(site.state),
+                **self.environment,
             },
         }
         start = self.log.stat().st_size

@@ -18,6 +18,7 @@ from nightshift import labels, monitoring, steps
 from nightshift.database import Database, connect, queries
 from nightshift.embedded import session
 from nightshift.labels import Arrivals, Collected
+from nightshift.pseudonyms import Names
 from nightshift.records import LabelsError, NightshiftError, SourceError
 
 from .conftest import FAMILY, World
@@ -392,7 +393,8 @@ def arrive(world: World, number: int, *, hours_of: dict[int, int]) -> None:
     source = connect(world.site.sources["warehouse"], role=None, read_only=True)
     as_of = day(world, number)
     since = world.night(NIGHTS[0])
-    labels.collect(nightshift(world), source, family, as_of, now=as_of, since=since)
+    names = Names(family.family)
+    labels.collect(nightshift(world), source, family, as_of, names=names, now=as_of, since=since)
 
 
 def shares(found: Arrivals) -> dict[int, float | None]:

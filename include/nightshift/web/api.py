@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from nightshift import config
+from nightshift.records import ConfigError
 from nightshift.web import openapi, paging, problems, schemas
 from nightshift.web.host import Host, HostDep, User, UserDep, user_of
 from nightshift.web.problems import Refusal
@@ -323,10 +324,8 @@ def prediction(
     The answer says which night that is. A night that was scored again answers with what it shows
     now; published_at says since when.
     """
-    found = reader.rows(
-        "api.prediction",
-        family=reader.must_see(family), model=model, entity_id=entity_id, until=as_of,
-    )  # fmt: skip
+    named = _named(reader, reader.must_see(family), entity_id)
+    found = reader.rows("api.prediction", family=family, model=model, entity_id=named, until=as_of)
     if not found:
         by = f" by {as_of.isoformat()}" if as_of else ""
         raise Refusal(
@@ -334,6 +333,25 @@ def prediction(
             f"no prediction of {entity_id!r} by {family}/{model} was published{by}",
         )
     return found[0]
+
+
+def _named(reader: Reader, family: str, entity_id: str) -> str:
+    """What an entity is called in predictions.
+
+    Where that is a pseudonym, only who may score rows of the family is told whose it is; others ask
+    by pseudonym.
+    """
+    from nightshift import pseudonyms
+
+    site = reader.host.site()
+    try:
+        read = site.family(family)
+    except ConfigError:
+        return entity_id  # its predictions are there all the same
+    if read.pseudonymise is None or not reader.host.allowed(reader.user, [family], "act"):
+        return entity_id
+    with reader.database.reading(PATIENCE) as tx:
+        return pseudonyms.names_in(tx, read, site.keys).of(entity_id)
 
 
 async def posted(request: Request, user: UserDep) -> bytes:

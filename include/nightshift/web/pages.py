@@ -286,8 +286,8 @@ def version(
     """The manifest of a version; beside another one, where they differ."""
     with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
-        shown = _version(tx, found, number)
-        other = _version(tx, found, against) if against is not None else None
+        shown = _version(visit, tx, found, number)
+        other = _version(visit, tx, found, against) if against is not None else None
         versions = reading.versions(tx, found["model_id"])
     return visit.page(
         "version.html",
@@ -301,9 +301,9 @@ def version(
 
 @router.get("/models/{family}/{model:path}/versions/{number:int}.json")
 def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
-    """The manifest of a version as it was signed."""
+    """The manifest of a version as it was signed, without values of sensitive columns."""
     with visit.transaction() as tx:
-        shown = _version(tx, _model(visit, tx, family, model), number)
+        shown = _version(visit, tx, _model(visit, tx, family, model), number)
     return _download(
         drawing.as_json(shown["manifest"]), "application/json", f"{family}-{model}-{number}.json"
     )
@@ -338,11 +338,20 @@ def _model(visit: Visit, tx: Transaction, family: str, model: str) -> reading.Ro
     return found
 
 
-def _version(tx: Transaction, model: reading.Row, number: int) -> reading.Row:
-    found = reading.version(tx, model["model_id"], number)
+def _version(visit: Visit, tx: Transaction, model: reading.Row, number: int) -> reading.Row:
+    sensitive = _sensitive(visit, model["family"])
+    found = reading.version(tx, model["model_id"], number, sensitive)
     if found is None:
         raise HTTPException(404, f"{model['family']}/{model['model']} has no version {number}.")
     return found
+
+
+def _sensitive(visit: Visit, family: str) -> list[str]:
+    """The columns whose values the family protects now; a version says which it did then."""
+    try:
+        return visit.host.site().family(family).features.sensitive
+    except ConfigError:
+        return []
 
 
 # A night -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,6 +17,7 @@ from nightshift import reports
 from nightshift.config import Site, load_families
 from nightshift.database import Transaction, connect
 from nightshift.family import ModelFamily
+from nightshift.records import WITHHELD_VALUES
 from nightshift.reports import HEALTHS, Health, LastNight, Line
 from nightshift.web import drawing
 
@@ -303,10 +304,32 @@ def events(tx: Transaction, model_id: int) -> tuple[reports.Event, ...]:
     return reports.events_in(tx, model_id)
 
 
-def version(tx: Transaction, model_id: int, number: int) -> Row | None:
-    """One version of a model with its manifest."""
+def version(
+    tx: Transaction, model_id: int, number: int, sensitive: Collection[str] = ()
+) -> Row | None:
+    """One version of a model with its manifest, as far as it may be shown.
+
+    Parameters
+    ----------
+    sensitive
+        Columns whose values are not shown, besides those that the manifest says.
+    """
     row = tx.maybe("web.version", model_id=model_id, number=number)
-    return dict(row._mapping) if row else None
+    if row is None:
+        return None
+    hidden = {*sensitive, *row.manifest.get("features", {}).get("sensitive", ())}
+    return {**row._mapping, "manifest": _shown(row.manifest, hidden) if hidden else row.manifest}
+
+
+def _shown(manifest: Row, hidden: Collection[str]) -> Row:
+    """A manifest without what training saw of some columns; scoring needs it, nobody else does."""
+    profile = dict(manifest.get("profile", {}))
+    for part in profile.keys() & {"categories", "ranges", "distributions"}:
+        profile[part] = {
+            name: WITHHELD_VALUES if name in hidden else seen
+            for name, seen in profile[part].items()
+        }
+    return {**manifest, "profile": profile}
 
 
 def scores(tx: Transaction, found: Row) -> Scores | None:

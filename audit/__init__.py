@@ -1,0 +1,1 @@
+"""What the project depends on: known vulnerabilities and licences."""

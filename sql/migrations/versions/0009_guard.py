@@ -1,0 +1,12 @@
+"""Entities by pseudonym, and months that two nights open at once."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text())
