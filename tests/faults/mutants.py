@@ -55,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         "the second look for a month",
-        (("sql/migrations/versions/0009_guard.sql",
+        (("sql/migrations/versions/0004_what_downstream_reads.sql",
           "if not exists (select from pg_class where relname = month and relnamespace ="
           " 'nightshift'::regnamespace) then",
           "if to_regclass('nightshift.' || month) is null then"),),

@@ -1,10 +1,10 @@
-"""Entities by pseudonym, and months that two nights open at once."""
+"""Entities by pseudonym."""
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0009"
+revision = "0007"
 down_revision = "0006"
 
 
