@@ -152,7 +152,10 @@ def _named(family: ModelFamily) -> Iterator[tuple[str, str, Notifier]]:
 def _failed_tasks(context: Context) -> list[str]:
     ti = context["ti"]
     states: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
-    return sorted(name for name, state in states[ti.run_id].items() if state == "failed")
+    failed = {name for name, state in states[ti.run_id].items() if state == "failed"}
+    # A mapped task instance is told as task_3.
+    tasks = set(ti.task.dag.task_ids)
+    return sorted({name if name in tasks else name.rpartition("_")[0] for name in failed})
 
 
 def _outage(

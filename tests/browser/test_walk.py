@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from .conftest import BEFORE, HASTY, NIGHT, PATIENT, WALKED, Installation, log_in
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine; a quiet one needs a fifth
+expect.set_options(timeout=60_000)
 
 
 def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
@@ -29,12 +30,12 @@ def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
 
     page = log_in(running, browser, "admin", "/required_actions?response_received=false")
     page.get_by_role("link", name=f"{PATIENT}: may version 2 serve instead of version 1?").click()
-    expect(page.get_by_text("a person is asked")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("a person is asked")).to_be_visible()
     expect(page.get_by_role("cell", name="version 2 (trained)")).to_be_visible()
     page.locator("#element_why").fill("the new tariff")
     page.screenshot(path=tmp_path / "approval.png", full_page=True)
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("Response received at")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Response received at")).to_be_visible()
 
     running.airflow.succeed(dag_id, run_id)
     why = "admin approved version 2 instead of version 1: the new tariff"
