@@ -14,7 +14,7 @@ import pandas as pd
 
 from nightshift import features, registry
 from nightshift.family import Features
-from nightshift.records import SetupError, TrainingError
+from nightshift.records import SetupError, TrainingError, words_of
 from nightshift.registry import LoadedVersion
 from nightshift.training import Rows
 
@@ -83,9 +83,10 @@ class _Session:
         try:
             self._session = onnxruntime.InferenceSession(converted, providers=providers)
         except (refused.Fail, refused.NotImplemented, refused.InvalidGraph) as error:
+            told = words_of(error, discreet=loaded.discreet)
             raise TrainingError(
-                f"{loaded}: onnxruntime refuses what skl2onnx made of it: {error}"
-            ) from error
+                f"{loaded}: onnxruntime refuses what skl2onnx made of it: {told}"
+            ) from None if loaded.discreet else error
         self._declared = declared
         self._number = np.float64 if _kind(loaded) == "regression" else np.float32
         self.classes_ = getattr(loaded.pipeline, "classes_", None)
@@ -119,10 +120,10 @@ def _converted(loaded: LoadedVersion, declared: Features) -> bytes:
     try:
         model = convert_sklearn(loaded.pipeline, initial_types=inputs, options=options)
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-        told = str(error).strip().splitlines()[0][:200]
-        raise TrainingError(
-            f"{loaded}: skl2onnx cannot convert it: {type(error).__name__}: {told}"
-        ) from error
+        told = words_of(error, discreet=loaded.discreet).strip().splitlines()[0][:200]
+        raise TrainingError(f"{loaded}: skl2onnx cannot convert it: {told}") from (
+            None if loaded.discreet else error
+        )
     converted: bytes = model.SerializeToString()
     return converted
 

@@ -35,7 +35,7 @@ class Names:
         """What an entity is called here; a pseudonym stays what it is."""
         if self.key is None or _PSEUDONYM.fullmatch(entity_id):
             return entity_id
-        return _pseudonym(self.key, self.family, entity_id)
+        return _pseudonym(self._begun(self.key), entity_id)
 
     def in_column(self, table: pa.Table) -> pa.Table:
         """A table whose ``entity_id`` is what entities are called here; nulls stay null.
@@ -44,12 +44,16 @@ class Names:
         """
         if self.key is None:
             return table
-        place = table.schema.get_field_index("entity_id")
+        place, begun = table.schema.get_field_index("entity_id"), self._begun(self.key)
         told = [
-            None if one is None else _pseudonym(self.key, self.family, one)
+            None if one is None else _pseudonym(begun, one)
             for one in table.column(place).to_pylist()
         ]
         return table.set_column(place, "entity_id", pa.array(told, pa.string()))
+
+    def _begun(self, key: bytes) -> hmac.HMAC:
+        """What the hashes of a family's entities have in common, computed once."""
+        return hmac.new(key, f"{self.family}\0".encode(), "sha256")
 
 
 def names_of(database: Database, family: ModelFamily, keys: Path, *, now: datetime) -> Names:
@@ -110,10 +114,11 @@ def _refuse_rows(family: ModelFamily, has_rows: bool) -> None:
         )
 
 
-def _pseudonym(key: bytes, family: str, entity_id: str) -> str:
-    # Of 256 bits half are kept: two of a billion entities meet once in 10^20 families.
-    told = hmac.digest(key, f"{family}\0{entity_id}".encode(), "sha256").hex()
-    return f"p-{told[:32]}"
+def _pseudonym(begun: hmac.HMAC, entity_id: str) -> str:
+    told = begun.copy()
+    told.update(entity_id.encode())
+    # Half of 256 bits will do: that two of a billion entities share one has odds of 1 to 10^20.
+    return f"p-{told.hexdigest()[:32]}"
 
 
 def _key_id(key: bytes) -> str:

@@ -74,7 +74,10 @@ def refused(world: World, act: Callable[[], Any]) -> str:
     return "\n".join(said)
 
 
-def test_a_verdict_tells_how_many_but_not_which_values(protected: World) -> None:
+def test_a_verdict_tells_how_many_but_not_which_values(
+    protected: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     protected.configure(
         expectations=[
             {"type": "expect_column_values_to_be_in_set", "column": "kind",
@@ -102,6 +105,8 @@ def test_a_verdict_tells_how_many_but_not_which_values(protected: World) -> None
     assert by_name["expect_table_row_count_to_equal"]["observed"] == "observed 30"
     observed = [{**c, "detail": {**c["detail"], "arguments": None}} for c in judged.checks]
     assert not PLANTED.search(json.dumps(observed) + told)
+    # What Great Expectations logs is not ours to word; its level is.
+    assert not PLANTED.search("\n".join(r.getMessage() for r in caplog.records))
 
 
 def test_errors_do_not_repeat_what_the_source_the_pipeline_or_a_label_says(
@@ -163,6 +168,26 @@ def test_a_model_that_fails_does_not_repeat_the_values(protected: World) -> None
     assert not PLANTED.search(told)
     rows = protected.rows("select row_to_json(e)::text from nightshift.events e")
     assert not PLANTED.search(str(rows))
+
+
+def test_a_refusal_of_posted_rows_repeats_no_value(protected: World) -> None:
+    protected.train(9)
+    app = served(Door(protected.site, {"ada": (FAMILY,)}, ("ada",)))
+    wrong = [
+        {"entity_id": "a", "size": KIND, "kind": SIZE},
+        {"entity_id": "b", "size": [SIZE], "kind": {"x": KIND}},
+        {"entity_id": "c", "size": 1, "kind": "k1", "more": KIND},
+    ]
+    with TestClient(app, headers={"Authorization": "Bearer ada"}) as client:
+        post = f"{ROOT}/api/v1/fleet/{FAMILY}/score"
+        for rows in ([one] for one in wrong):
+            answer = client.post(post, json={"rows": rows})
+            assert answer.status_code == 422
+            assert not PLANTED.search(answer.text)
+        answer = client.post(post, content=f'{{"rows": [{{"size": {KIND}}}]}}',
+                             headers={"Content-Type": "application/json"})  # fmt: skip
+        assert answer.status_code == 400
+        assert not PLANTED.search(answer.text)
 
 
 def test_no_page_and_no_answer_shows_what_training_saw_of_a_sensitive_column(

@@ -17,7 +17,7 @@ APPEND_ONLY = (
     "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
     "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
     "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
-    "approvals", "answers", "holds", "retirements",
+    "approvals", "answers", "holds", "retirements", "pseudonym_keys",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (
