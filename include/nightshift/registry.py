@@ -224,6 +224,26 @@ def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) 
     return found
 
 
+def decide_all(
+    tx: Transaction, decisions: Sequence[Decision], *, subject: str, now: datetime
+) -> None:
+    """Append decisions about one subject, in order; what was decided about it before stays."""
+    told = [
+        {
+            "model_id": one.model_id, "kind": one.kind, "rule": one.rule, "reason": one.reason,
+            "as_of": one.as_of, "inputs": one.inputs,
+        }
+        for one in decisions
+    ]  # fmt: skip
+    tx.run("registry.append_decisions", decisions=as_json(told), subject=subject, decided_at=now)
+
+
+def models_decided(tx: Transaction, model_ids: Sequence[int], subject: str) -> set[int]:
+    """Those of some models that this subject was decided about already."""
+    rows = tx.rows("registry.decided", model_ids=list(model_ids), subject=subject)
+    return {row.model_id for row in rows}
+
+
 def decision(tx: Transaction, decision_id: int) -> Decision:
     """The decision of this id."""
     row = tx.one("registry.get_decision", decision_id=decision_id)
