@@ -207,9 +207,7 @@ def _tell(rounds: list[dict[str, float]]) -> None:
     for heading in ("figure", "value", "bar", "unit", "holds"):
         table.add_column(heading)
     for f in figures:
-        table.add_row(
-            f["figure"], f"{f['value']:.4g}", f"{f['bar']:g}", f["unit"], str(f["holds"])
-        )
+        table.add_row(f["figure"], f"{f['value']:.4g}", f"{f['bar']:g}", f["unit"], str(f["holds"]))
     Console().print(table)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")

@@ -204,7 +204,7 @@ def _paired(
         metrics.outcomes(before, family.task),
         metrics.outcomes(after, family.task),
         confidence=confidence,
-        nights=after["as_of"].to_numpy(),
+        nights=metrics.nights_of(after),
     )
 
 

@@ -164,6 +164,11 @@ def estimate(
     return Estimate(found, float(low), float(high), float(draws.std(ddof=1)), how)
 
 
+def nights_of(rows: pd.DataFrame) -> Array:
+    """The night of each row, in UTC, as datetime64: of moments with a zone numpy makes objects."""
+    return rows["as_of"].to_numpy(dtype="datetime64[us]")
+
+
 def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     """A metric night by night, oldest first.
 
@@ -172,7 +177,7 @@ def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     rows
         Columns ``as_of`` and those of :func:`outcomes`; ``value`` is None where no label is known.
     """
-    moments, unit = np.unique(rows["as_of"].to_numpy(), return_inverse=True)
+    moments, unit = np.unique(nights_of(rows), return_inverse=True)
     labelled = rows["value"].notna().to_numpy()
     predictions = np.bincount(unit, minlength=len(moments))
     told = []
@@ -209,7 +214,7 @@ def _night_figures(
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
     known = outcomes(rows, task)
-    found = estimate(metric, task, known, nights=rows["as_of"].to_numpy())
+    found = estimate(metric, task, known, nights=nights_of(rows))
     alone = estimate(metric, task, known)
     if found is None or alone is None:
         return None

@@ -264,7 +264,7 @@ class _Scope:
             return counted
         found = metrics.estimate(
             metric, family.task, metrics.outcomes(known, family.task),
-            nights=known["as_of"].to_numpy(),
+            nights=metrics.nights_of(known),
         )  # fmt: skip
         if found is None:
             return replace(counted, state="undefined")
