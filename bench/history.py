@@ -220,6 +220,8 @@ def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
         connection.exec_driver_sql(f"drop database if exists {name} with (force)")
         copied = f" template {template}" if template else ""
         connection.exec_driver_sql(f"create database {name}{copied}")
+        # As `nightshift simulate` makes its databases.
+        connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
     database.migrate(server.url(name))
     return server.url(name)
 

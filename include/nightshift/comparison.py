@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn.isotonic import IsotonicRegression
 
 from nightshift import features, metrics
 from nightshift.config import Problem
@@ -314,6 +313,8 @@ def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:
 
 def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:
     """The share of ones by score, rising: the corners of an isotonic regression."""
+    from sklearn.isotonic import IsotonicRegression
+
     truth = told["value"].to_numpy(dtype=np.float64)
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(told["score"], truth)
     return {"score": fitted.X_thresholds_.tolist(), "share": fitted.y_thresholds_.tolist()}

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -32,7 +32,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from sklearn.pipeline import Pipeline
 
 from nightshift import artifacts, features
 from nightshift.database import Database, Transaction, as_json
@@ -53,6 +52,10 @@ from nightshift.records import (
     Version,
 )
 from nightshift.storage import Store
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 
 _LOADING = Lock()
 """One artifact at a time: another thread must not replace the module that is looked up."""

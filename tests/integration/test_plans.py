@@ -38,9 +38,10 @@ insert into nightshift.snapshots
     (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at)
 select 'fleet', night, 1, encode(sha256(night::text::bytea), 'hex'), 400, 0, '', night
 from nights order by number;
-insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-select model_id, case when mod(number + model_id, 60) = 0 then 'retrain' else 'keep' end, 'breaches',
-       'told', night, '{}', 'monitor ' || number, night
+insert into nightshift.decisions
+    (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
+select model_id, case when mod(number + model_id, 60) = 0 then 'retrain' else 'keep' end,
+       'breaches', 'told', night, '{}', 'monitor ' || number, night
 from nights, nightshift.models order by number, model_id;
 insert into nightshift.versions
     (model_id, number, artifact_hash, signature, manifest, decision_id, trained_at)
