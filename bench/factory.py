@@ -8,11 +8,9 @@ labels to decisions, night after night.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,49 +18,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-from rich.table import Table
-
 from nightshift import demo, local, simulation, steps
 from nightshift.config import Site
 from nightshift.embedded import session
+
+from . import factories
+from .figures import figure, tell
 
 MODELS, ROWS = 1_000, 200
 NIGHTS = 1  # each takes minutes
 FAMILY = "factory"
 PATIENCE = 1800.0  # seconds for one run, six times what it may take
-OUT = Path("build/bench/factory.json")
-
-_SOURCE = f"""
-select setseed(0.5);
-create table rows as
-select number, random() as a, random() as b, random() as c, random() as d,
-       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
-       'm' || mod(number, {MODELS}) as machine
-from generate_series(1, {MODELS * ROWS}) number;
-grant select on rows to public;
-"""
-_ESTIMATOR = '''
-"""A line through four numbers: what is measured here is everything around it."""
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
-
-
-def build(numeric, categorical, seed):
-    columns = ColumnTransformer(
-        [("c", OneHotEncoder(handle_unknown="ignore"), categorical), ("n", "passthrough", numeric)]
-    )
-    return Pipeline([("columns", columns), ("line", Ridge())])
-'''
 
 
 def main() -> None:
     # Not below a long path: Postgres makes its socket here.
     folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    _write_family(folder / "models" / FAMILY)
+    factories.write(folder / "models" / FAMILY)
     os.environ |= {
         "NIGHTSHIFT_STATE": str(folder / "state"),
         "NIGHTSHIFT_MODELS": str(folder / "models"),
@@ -73,16 +45,16 @@ def main() -> None:
     try:
         local.up(site, airflow=False)
         with session(local.admin_url(site, "warehouse")) as connection:
-            connection.exec_driver_sql(_SOURCE)
+            connection.exec_driver_sql(factories.source(MODELS, ROWS))
         first = site.family(FAMILY).previous_tick(datetime.now(UTC) - timedelta(days=NIGHTS + 1))
         _train(site, first)
         local.up(site)
         rounds = _rounds(site, [first + timedelta(days=day) for day in range(1, NIGHTS + 1)])
     finally:
         local.down(site)
-        if not os.environ.get("NIGHTSHIFT_BENCH_KEEP"):
-            shutil.rmtree(folder)
-    _tell(rounds)
+        shutil.rmtree(folder)
+    title = f"{MODELS:,} models with {ROWS} rows each, in Airflow"
+    tell(title, _figures(rounds), "factory")
 
 
 def _free_port() -> int:
@@ -90,23 +62,6 @@ def _free_port() -> int:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
         return port
-
-
-def _write_family(folder: Path) -> None:
-    shutil.copytree(Path(__file__).parent / "family", folder)
-    for name in ("features.sql", "labels.sql"):
-        text = (folder / name).read_text()
-        text = text.replace("kind, place\n", "kind, place, machine\n")
-        (folder / name).write_text(text.replace("number <= 2000", "true"))
-    (folder / "estimator.py").write_text(_ESTIMATOR)
-    model = yaml.safe_load((folder / "model.yaml").read_text())
-    model["family"] = FAMILY
-    model["models"] = {"by": "machine", "thresholds": {"*": -100.0}}
-    model["performance"] |= {"min_labels": 100, "threshold": None}
-    model["retrain"] |= {"when": {"breaches": 2, "of_last": 3}}
-    model["retrain"]["training"]["min_rows"] = 20
-    model["promotion"] |= {"min_rows": 100, "too_good": None}
-    (folder / "model.yaml").write_text(yaml.safe_dump(model))
 
 
 def _train(site: Site, first: datetime) -> None:
@@ -160,7 +115,7 @@ def _run(site: Site, airflow: demo.Airflow, kind: str, as_of: datetime) -> tuple
 
 def _refuse_unfinished(site: Site, night: datetime, monitor: datetime) -> None:
     """A run that was quick because it did nothing does not count."""
-    with session(site.database_url.replace("nightshift_writer", "nightshift_writer")) as connection:
+    with session(site.database_url) as connection:
         published, measured, decided = connection.exec_driver_sql(
             "select (select sum(b.row_count) from nightshift.published p"
             "        join nightshift.batches b using (batch_id) where p.as_of = %s),"
@@ -183,34 +138,14 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 
 
 def _figures(rounds: list[dict[str, float]]) -> list[dict[str, Any]]:
-    bars = {
-        "a night, snapshot to published and watched": ("score", "s", 300.0),
-        "measured and decided": ("monitor", "s", 300.0),
-        "mapped tasks of a night": ("tasks", "tasks", 64.0),
-    }
-    figures = []
-    for figure, (key, unit, bar) in bars.items():
-        values = [each[key] for each in rounds]
-        value = statistics.median(values)
-        figures.append(
-            {
-                "figure": figure, "value": value, "low": min(values), "high": max(values),
-                "unit": unit, "bar": bar, "holds": value <= bar,
-            }
-        )  # fmt: skip
-    return figures
+    def told(name: str, key: str, unit: str, bar: float) -> dict[str, Any]:
+        return figure(name, [each[key] for each in rounds], unit, bar=bar)
 
-
-def _tell(rounds: list[dict[str, float]]) -> None:
-    figures = _figures(rounds)
-    table = Table(title=f"{MODELS:,} models with {ROWS} rows each, in Airflow")
-    for heading in ("figure", "value", "bar", "unit", "holds"):
-        table.add_column(heading)
-    for f in figures:
-        table.add_row(f["figure"], f"{f['value']:.4g}", f"{f['bar']:g}", f["unit"], str(f["holds"]))
-    Console().print(table)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    return [
+        told("a night, snapshot to published and watched", "score", "s", 300),
+        told("measured and decided", "monitor", "s", 300),
+        told("mapped tasks of a night", "tasks", "tasks", 64),
+    ]
 
 
 if __name__ == "__main__":

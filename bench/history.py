@@ -8,25 +8,23 @@ flights, whose own year is repeated for it.
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-from rich.table import Table
-
 from nightshift import database, simulation, steps, warehouse
 from nightshift.config import Site
 from nightshift.embedded import Postgres, session
+
+from . import factories
+from .figures import figure, tell
 
 HOME = Path(__file__).resolve().parents[1]
 MODELS, ROWS = 20, 50
@@ -34,30 +32,6 @@ EARLY, LATE = 30, 365
 ROUNDS = 7
 FIRST = datetime(2025, 1, 6, 2, tzinfo=UTC)
 AFTER = timedelta(hours=4)  # from a night to its monitoring
-OUT = Path("build/bench/history.json")
-
-_SOURCE = f"""
-select setseed(0.5);
-create table rows as
-select number, random() as a, random() as b, random() as c, random() as d,
-       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
-       'm' || mod(number, {MODELS}) as machine
-from generate_series(1, {MODELS * ROWS}) number;
-"""
-_ESTIMATOR = '''
-"""A line through four numbers: what is measured here is everything around it."""
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
-
-
-def build(numeric, categorical, seed):
-    columns = ColumnTransformer(
-        [("c", OneHotEncoder(handle_unknown="ignore"), categorical), ("n", "passthrough", numeric)]
-    )
-    return Pipeline([("columns", columns), ("line", Ridge())])
-'''
 
 
 def main(parts: list[str]) -> None:
@@ -73,7 +47,8 @@ def main(parts: list[str]) -> None:
     finally:
         server.stop()
         shutil.rmtree(folder)
-    _tell(figures)
+    title = f"{LATE} nights, medians of {ROUNDS} rounds; a simulation runs once"
+    tell(title, figures, "history")
 
 
 # Nights -------------------------------------------------------------------------------------------
@@ -99,27 +74,10 @@ def _site(server: Postgres, folder: Path) -> Site:
         server.create_database(name)
     database.migrate(server.url("nightshift"))
     with session(server.url("warehouse")) as connection:
-        connection.exec_driver_sql(_SOURCE)
-    family = folder / "models" / "family"
-    shutil.copytree(Path(__file__).parent / "family", family)
-    for name in ("features.sql", "labels.sql"):
-        text = (family / name).read_text()
-        text = text.replace("kind, place\n", "kind, place, machine\n")
-        (family / name).write_text(text.replace("number <= 2000", "true"))
-    (family / "estimator.py").write_text(_ESTIMATOR)
-    _configure(family / "model.yaml")
+        connection.exec_driver_sql(factories.source(MODELS, ROWS))
+    factories.write(folder / "models" / "family", performance={"window": "P7D"})
     sources = {"warehouse": server.url("warehouse")}
     return Site(folder, folder / "state", folder / "models", server.url("nightshift"), sources)
-
-
-def _configure(file: Path) -> None:
-    model = yaml.safe_load(file.read_text())
-    model["models"] = {"by": "machine", "thresholds": {"*": -100.0}}
-    model["performance"] |= {"threshold": None, "window": "P7D", "min_labels": 100}
-    model["retrain"] |= {"when": {"breaches": 2, "of_last": 3}}
-    model["retrain"]["training"]["min_rows"] = 20
-    model["promotion"] |= {"min_rows": 20, "too_good": None}
-    file.write_text(yaml.safe_dump(model))
 
 
 def _live(site: Site, first: int, last: int) -> None:
@@ -149,27 +107,26 @@ def _decide(site: Site, monitor: datetime, now: datetime) -> None:
     steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
 
 
-def _growth(rounds: list[dict[str, tuple[float, float]]]) -> list[dict[str, Any]]:
-    wholes = [
-        tuple(sum(each[name][when] for name in each if name != "scoring") for when in (0, 1))
-        for each in rounds
+def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[dict[str, Any]]:
+    parts = {name: [each[name] for each in rounds] for name in rounds[0]}
+    measuring = [pairs for name, pairs in parts.items() if name != "scoring"]
+    whole = [
+        (sum(early for early, _ in of_round), sum(late for _, late in of_round))
+        for of_round in zip(*measuring, strict=True)
     ]
-    told = {"a night measured, from labels to decisions": wholes}
-    told |= {name: [each[name] for each in rounds] for name in rounds[0]}
-    figures = []
-    for name, pairs in told.items():
-        ratios = [late / early for early, late in pairs]
-        # Medians of both, not of their ratio: one slow moment touches one side only.
-        value = statistics.median(late for _, late in pairs) / statistics.median(
-            early for early, _ in pairs
-        )
-        bar = 1.3 if name.startswith("a night") else None
-        figures.append(
-            _figure(f"{name}: night {LATE} in times of night {EARLY}", value, ratios, "ratio", bar)
-        )
-    late = [1000 * pair[1] for pair in wholes]
-    figures.append(_figure(f"measuring night {LATE}", statistics.median(late), late, "ms", None))
-    return figures
+    name = f"night {LATE} in times of night {EARLY}"
+    yield _ratio(f"measuring, from labels to decisions: {name}", whole, bar=1.3)
+    for part, pairs in parts.items():
+        yield _ratio(f"{part}: {name}", pairs)
+    yield figure(f"measuring night {LATE}", [1000 * late for _, late in whole], "ms")
+
+
+def _ratio(
+    name: str, pairs: list[tuple[float, float]], *, bar: float | None = None
+) -> dict[str, Any]:
+    # Of the medians: a slow moment of the machine touches one side of one pair.
+    early, late = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return figure(name, [b / a for a, b in pairs], "ratio", bar=bar, value=late / early)
 
 
 # Simulations --------------------------------------------------------------------------------------
@@ -190,9 +147,8 @@ def _simulations(server: Postgres, folder: Path) -> list[dict[str, Any]]:
     figures = []
     for told, policies in {"as configured": ["as-configured"], "three policies": whole}.items():
         took = _seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
-        figure = f"simulate {LATE} nights of air_time, {told}"
-        figures.append(_figure(figure, took, [took], "s", 180.0))
-        print(figures[-1], flush=True)
+        name = f"simulate {LATE} nights of air_time, {told}"
+        figures.append(figure(name, [took], "s", bar=180.0))
     return figures
 
 
@@ -226,36 +182,10 @@ def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
     return server.url(name)
 
 
-# Figures ------------------------------------------------------------------------------------------
-
-
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _figure(
-    figure: str, value: float, values: list[float], unit: str, bar: float | None
-) -> dict[str, Any]:
-    return {
-        "figure": figure, "value": value, "low": min(values), "high": max(values), "unit": unit,
-        "bar": bar, "holds": None if bar is None else value <= bar,
-    }  # fmt: skip
-
-
-def _tell(figures: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{LATE} nights, medians of {ROUNDS} rounds; a simulation runs once")
-    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
-        table.add_column(heading)
-    for f in figures:
-        bar = ("", "") if f["bar"] is None else (f"{f['bar']:g}", str(f["holds"]))
-        table.add_row(
-            f["figure"], *(f"{f[key]:.3g}" for key in ("value", "low", "high")), f["unit"], *bar
-        )
-    Console().print(table)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
