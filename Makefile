@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test check format soak mutants audit bench bench-policy bench-gate bench-parse bench-scale \
-	bench-lookups bench-web screenshots compile clean
+	bench-history bench-factory bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ bench-parse: $(INSTALLED)  ## Measure what 200 families cost the process that pa
 
 bench-scale: $(INSTALLED)  ## Measure what one more model, row and task cost a night
 	$(PY) -m bench.scale
+
+bench-history: $(INSTALLED)  ## Measure what a night costs after a year of nights, and a simulated year
+	$(PY) -m bench.history
+
+bench-factory: $(INSTALLED)  ## Run a night of 1,000 models through Airflow, which takes minutes
+	$(PY) -m bench.factory
 
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate

@@ -6,7 +6,6 @@ by eight shares one after the other. docs/scale.md multiplies these figures.
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import tempfile
@@ -22,10 +21,11 @@ from nightshift.config import Site
 from nightshift.embedded import Postgres, session
 from nightshift.storage import Store
 
+from .figures import figure, tell
+
 MODELS, ROWS = 300, 40
 ROUNDS, SHARES = 5, 8
 FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
-OUT = Path("build/bench/scale.json")
 
 _SOURCE = f"""
 select setseed(0.5);
@@ -45,15 +45,13 @@ def main() -> None:
         site = _site(server, folder)
         _train(site)
         rounds = [_round(site, FIRST + timedelta(days=day)) for day in range(1, ROUNDS + 1)]
-        figures = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-        figures |= _sizes(site)
+        told = {name: [each[name] for each in rounds] for name in rounds[0]}
+        told |= {name: [value] for name, value in _sizes(site).items()}
+        figures = [figure(name, values, _unit(name)) for name, values in told.items()]
     finally:
         server.stop()
         shutil.rmtree(folder)
-    for name, value in figures.items():
-        print(f"{name:<52} {value:,.4g}")
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    tell(f"A factory of {MODELS} models with {ROWS} rows each", figures, "scale")
 
 
 def _site(server: Postgres, folder: Path) -> Site:
@@ -150,6 +148,11 @@ def _sizes(site: Site) -> dict[str, float]:
         "a prediction, bytes with its indexes": size / rows,
         "connections of a task to nightshift": float(open_now or 0),
     }
+
+
+def _unit(name: str) -> str:
+    """What a figure's name says it counts."""
+    return next((unit for unit in ("ms", "bytes", "times") if f" {unit} " in f"{name} "), "")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ from __future__ import annotations
 import io
 import pickle
 from types import FunctionType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from joblib.numpy_pickle import NumpyPickler
-from sklearn.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 def to_bytes(pipeline: Pipeline) -> bytes:

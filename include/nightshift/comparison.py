@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn.isotonic import IsotonicRegression
 
 from nightshift import features, metrics
 from nightshift.config import Problem
@@ -205,7 +204,7 @@ def _paired(
         metrics.outcomes(before, family.task),
         metrics.outcomes(after, family.task),
         confidence=confidence,
-        nights=after["as_of"].to_numpy(),
+        nights=metrics.nights_of(after),
     )
 
 
@@ -318,6 +317,8 @@ def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:
 
 def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:
     """The share of ones by score, rising: the corners of an isotonic regression."""
+    from sklearn.isotonic import IsotonicRegression
+
     truth = told["value"].to_numpy(dtype=np.float64)
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(told["score"], truth)
     return {"score": fitted.X_thresholds_.tolist(), "share": fitted.y_thresholds_.tolist()}

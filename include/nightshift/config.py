@@ -192,14 +192,14 @@ def family_folders(models: Path) -> list[Path]:
 
 
 def load_family(folder: Path) -> ModelFamily:
-    """Read one family.
+    """Read one family; a folder that did not change is read once.
 
     Raises
     ------
     ConfigError
         With every problem of the folder, one a line.
     """
-    found = _read_family(folder)
+    found = _unchanged_family(folder, _files_of(folder))
     if isinstance(found, ModelFamily):
         return found
     raise ConfigError("\n".join(map(str, found)))
@@ -222,6 +222,8 @@ def load_families(models: Path) -> tuple[list[ModelFamily], list[Problem]]:
 
 def _files_of(folder: Path) -> frozenset[tuple[str, int, int]]:
     """Each file's name, size and time of change: what differs when somebody has edited one."""
+    if not folder.is_dir():
+        return frozenset()
     stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
     return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 

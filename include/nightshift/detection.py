@@ -21,8 +21,6 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scipy.optimize import brentq
-
 from nightshift.records import Night, Reference, Shift
 
 OVERSHOOT = 1.166
@@ -122,6 +120,8 @@ def _limit(gap: float, tail: float, run_length: float) -> float:
 
     def missing(height: float) -> float:
         return math.expm1(height) - height - target
+
+    from scipy.optimize import brentq
 
     height = float(brentq(missing, 0.0, math.log(target + 10) + 5))
     reach = max(height / (2 * gap) - OVERSHOOT, LEAST_LIMIT)

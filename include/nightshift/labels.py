@@ -149,6 +149,27 @@ def collect(
     return collected
 
 
+def complete(
+    database: Database,
+    source: Database,
+    family: ModelFamily,
+    as_of: datetime,
+    *,
+    names: Names,
+    since: datetime,
+    now: datetime,
+) -> None:
+    """Have the labels that became known in (since, as_of]: :func:`collect` them, but once.
+
+    What another collection of the same stretch would find is known only after ``as_of``.
+    """
+    with database.transaction() as tx:
+        asked = {"family": family.family, "since": since, "as_of": as_of}
+        if tx.one("labels.asked_before", **asked).asked:
+            return
+    collect(database, source, family, as_of, names=names, now=now, since=since)
+
+
 def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | None:
     """A sentence where labels have stopped arriving; None where they have not.
 
@@ -157,15 +178,19 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
     """
     quiet_since = as_of - family.labels.silent_after
     start, end = quiet_since - family.labels.maturity, as_of - family.labels.maturity
+    window = {"start": start, "end": end, "as_of": as_of}
     with database.transaction() as tx:
         tx.require_rows(family.family, start, end)
-        row = tx.one("labels.silence", family=family.family, start=start, end=end, as_of=as_of)
-    if not row.predictions or (row.known_at is not None and row.known_at > quiet_since):
+        known_at = tx.one("labels.latest", family=family.family, as_of=as_of).known_at
+        if known_at is not None and known_at > quiet_since:
+            return None
+        predictions = tx.one("labels.unlabelled", family=family.family, **window).predictions
+    if not predictions:
         return None
-    last = f"since {row.known_at:%Y-%m-%d %H:%M}Z" if row.known_at else "ever"
+    last = f"since {known_at:%Y-%m-%d %H:%M}Z" if known_at else "ever"
     return (
         f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
-        f" have returned labels for {row.predictions} predictions that are older than"
+        f" have returned labels for {predictions} predictions that are older than"
         f" labels.maturity and have none. Look at the source {family.source.connection!r}"
     )
 

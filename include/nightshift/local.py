@@ -157,6 +157,8 @@ def fresh_database(site: Site, name: str, template: str | None = None) -> str:
         connection.exec_driver_sql(f"drop database if exists {quote(name)} with (force)")
         copied = f" template {quote(template)}" if template else ""
         connection.exec_driver_sql(f"create database {quote(name)}{copied}")
+        # What is lost with the power is simulated again.
+        connection.exec_driver_sql(f"alter database {quote(name)} set synchronous_commit = off")
     database.migrate(admin.set(database=name).render_as_string(hide_password=False))
     own = make_url(site.database_url).set(database=name)
     return own.render_as_string(hide_password=False)

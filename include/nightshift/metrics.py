@@ -34,10 +34,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm, rankdata, skew, t
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import get_scorer, get_scorer_names
+from scipy.special import gammaincinv, ndtri, stdtrit
 
 from nightshift.records import ConfigError, Night, Reference
 
@@ -164,6 +161,11 @@ def estimate(
     return Estimate(found, float(low), float(high), float(draws.std(ddof=1)), how)
 
 
+def nights_of(rows: pd.DataFrame) -> Array:
+    """The night of each row, in UTC, as datetime64: of moments with a zone numpy makes objects."""
+    return rows["as_of"].to_numpy(dtype="datetime64[us]")
+
+
 def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     """A metric night by night, oldest first.
 
@@ -172,7 +174,7 @@ def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     rows
         Columns ``as_of`` and those of :func:`outcomes`; ``value`` is None where no label is known.
     """
-    moments, unit = np.unique(rows["as_of"].to_numpy(), return_inverse=True)
+    moments, unit = np.unique(nights_of(rows), return_inverse=True)
     labelled = rows["value"].notna().to_numpy()
     predictions = np.bincount(unit, minlength=len(moments))
     told = []
@@ -208,8 +210,10 @@ def _night_figures(
 
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
+    from scipy.stats import skew
+
     known = outcomes(rows, task)
-    found = estimate(metric, task, known, nights=rows["as_of"].to_numpy())
+    found = estimate(metric, task, known, nights=nights_of(rows))
     alone = estimate(metric, task, known)
     if found is None or alone is None:
         return None
@@ -238,7 +242,7 @@ def spread_of(values: Array, labels: Array, deviation: float) -> float:
         That of one row's pull on the metric.
     """
     between, chance = float(values.var(ddof=1)), float((deviation**2 / labels).mean())
-    most = chance * float(chi2.ppf(0.95, len(values) - 1)) / (len(values) - 1)
+    most = chance * float(2 * gammaincinv((len(values) - 1) / 2, 0.95)) / (len(values) - 1)
     return math.sqrt(between - chance) if between > most else 0.0
 
 
@@ -366,6 +370,8 @@ def e_values(differences: Array) -> Array:
 
 def metric_problem(metric: str, task: Task) -> str | None:
     """Why a metric cannot be used for a task; None where it can."""
+    from sklearn.metrics import get_scorer_names
+
     if metric not in get_scorer_names():
         close = difflib.get_close_matches(metric, get_scorer_names(), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
@@ -379,7 +385,12 @@ def metric_problem(metric: str, task: Task) -> str | None:
 
 def value(metric: str, task: Task, known: Outcomes) -> float | None:
     """The scorer's value on stored predictions; None where scikit-learn calls it undefined."""
-    stored = _STORED[task](known)
+    from sklearn.exceptions import UndefinedMetricWarning
+    from sklearn.metrics import get_scorer
+
+    from nightshift import stand_ins
+
+    stored = stand_ins.of(task, known.truth, known.score, known.label)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         try:
@@ -391,59 +402,6 @@ def value(metric: str, task: Task, known: Outcomes) -> float | None:
                 f"the metric {metric!r} does not apply to {task} from stored predictions: {error}"
             ) from error
     return found if math.isfinite(found) else None
-
-
-class _Stored(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Predictions already made, in the shape that scorers take; X holds row numbers."""
-
-    def __init__(self, known: Outcomes) -> None:
-        self.known = known
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict(self, rows: Array) -> Array:
-        return self.known.score[rows]
-
-
-class _StoredClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Classes already told; only the told class's probability was kept, so there is no more."""
-
-    def __init__(self, known: Outcomes) -> None:
-        self.known = known
-        self.classes_ = np.unique(np.concatenate([known.truth, known.label]))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict(self, rows: Array) -> Array:
-        assert self.known.label is not None
-        return self.known.label[rows]
-
-
-class _StoredProbabilities(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Probabilities of 1 already told; the class is 1 from one half on."""
-
-    def __init__(self, known: Outcomes) -> None:
-        self.known = known
-        self.classes_ = np.array([0.0, 1.0])
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict(self, rows: Array) -> Array:
-        return (self.known.score[rows] >= 0.5).astype(np.float64)
-
-    def predict_proba(self, rows: Array) -> Array:
-        positive = self.known.score[rows]
-        return np.column_stack([1 - positive, positive])
-
-
-_STORED: dict[Task, type[BaseEstimator]] = {
-    "regression": _Stored,
-    "binary_classification": _StoredProbabilities,
-    "multiclass_classification": _StoredClasses,
-}
 
 
 def _specimen(task: Task) -> Outcomes:
@@ -506,6 +464,8 @@ def _influence(metric: str, known: Outcomes) -> Array | None:
 
 
 def _auc_influence(known: Outcomes) -> Array:
+    from scipy.stats import rankdata
+
     positive = known.truth == 1
     m, n = int(positive.sum()), int((~positive).sum())
     ranks = rankdata(known.score)
@@ -533,12 +493,12 @@ def _reach(
     size = len(influence)
     if units is None:
         error = float(influence.std(ddof=1) / math.sqrt(size)) if size > 1 else 0.0
-        return error, float(norm.ppf(tail)) * error
+        return error, float(ndtri(tail)) * error
     pulls = np.bincount(units, weights=influence)
     error = math.sqrt(len(pulls) / (len(pulls) - 1) * float((pulls**2).sum())) / size
     # One degree of freedom fewer than nights have: they differ in size and skew, and a bound a
     # little too near would promote equals more often than the confidence says, see [3].
-    return error, float(t.ppf(tail, len(pulls) - 2)) * error
+    return error, float(stdtrit(len(pulls) - 2, tail)) * error
 
 
 def _bootstrap(size: int, units: Array | None, statistic: Callable[[Array], float | None]) -> Array:

@@ -7,15 +7,15 @@ moment again gives the same measurement; the first one stored stays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nightshift import detection, features, metrics
 from nightshift.database import Database, Transaction, as_json, queries
@@ -60,9 +60,15 @@ def measure(
         scope = _Scope(family, model, champions.get(model.model_id), as_of, start, end)
         measured.append(list(_measurements(scope, own)))
     with database.transaction() as tx:
-        for measurement in (m for of_model in measured for m in of_model):
-            _append(tx, measurement, now)
-        return [_find(tx, of_model[0]) for of_model in measured]
+        _append(tx, [m for of_model in measured for m in of_model], now)
+        found = tx.rows(
+            "monitoring.find",
+            metric=family.performance.metric,
+            as_of=as_of,
+            model_ids=[of_model[0].model_id for of_model in measured],
+            version_ids=[of_model[0].version_id for of_model in measured],
+        )
+    return [row.measurement_id for row in found]
 
 
 def recent(
@@ -141,7 +147,7 @@ def watch(
     with fewer than ``watch.min_rows`` rows in them are passed over.
     """
     start = as_of - family.watch.window
-    scored = outcomes(database, family, start, as_of, start)
+    scored = _scored(database, family, start, as_of)
     counts = scored["model_id"].value_counts()
     judged = [
         (model, champions[model.model_id])
@@ -151,27 +157,60 @@ def watch(
     if not judged:
         return 0
     table = _snapshots(database, store, start, as_of, family, family.columns)
+    table_of = _tables_of(table, family)
     rows_of = _rows_of(scored, family)
-    stored = 0
+    estimates, told = [], []
+    for model, champion in judged:
+        own = table if model.name == family.family else table_of[model.name]
+        scores = rows_of[model.model_id]["score"].to_numpy()
+        estimated = _estimated(family, model, champion, scores, start, as_of)
+        estimates += [estimated] if estimated else []
+        told += [
+            _finite({
+                "model_id": model.model_id, "version_id": champion.version.version_id,
+                "signal": name, "feature": feature, "value": value, "level": level,
+                "row_count": own.num_rows,
+            })
+            for name, feature, value in _signals(champion, own, scores, estimated)
+            if (level := _level(family, name, value)) is not None
+        ]  # fmt: skip
     with database.transaction() as tx:
-        for model, champion in judged:
-            own = table
-            if family.models is not None and model.name != family.family:
-                own = table.filter(pc.equal(table[family.models.by], model.name))
-            scores = rows_of[model.model_id]["score"].to_numpy()
-            estimated = _estimated(family, model, champion, scores, start, as_of)
-            if estimated is not None:
-                _append(tx, estimated, now)
-            for name, feature, value in _signals(champion, own, scores, estimated):
-                level = _level(family, name, value)
-                if level is not None:
-                    stored += tx.run(
-                        "monitoring.append_signal",
-                        batch_id=batch_id, model_id=model.model_id,
-                        version_id=champion.version.version_id, signal=name, feature=feature,
-                        value=value, level=level, row_count=own.num_rows, watched_at=now,
-                    )  # fmt: skip
-    return stored
+        _append(tx, estimates, now)
+        return tx.run(
+            "monitoring.append_signals", batch_id=batch_id, signals=as_json(told), watched_at=now
+        )
+
+
+def _scored(
+    database: Database, family: ModelFamily, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Published predictions of the nights in (start, end] without their truth.
+
+    Columns ``model_id``, ``scored_by`` and ``score``, as in :func:`outcomes`.
+    """
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, end)
+    with database.bulk() as bulk:
+        return bulk.read(
+            queries()["monitoring.scored"], {"family": family.family, "start": start, "end": end}
+        ).to_pandas()
+
+
+def _tables_of(table: pa.Table, family: ModelFamily) -> dict[str, pa.Table]:
+    """The rows of each member of a factory, by its name; sorted once for all members."""
+    if family.models is None or not table.num_rows:
+        return {}
+    encoded = table[family.models.by].combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    ordered = table.take(pa.array(np.argsort(codes, kind="stable")))
+    ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+    return {
+        name: ordered.slice(end - count, count)
+        for name, end, count in zip(
+            encoded.dictionary.to_pylist(), ends.tolist(), np.diff(ends, prepend=0).tolist(),
+            strict=True,
+        )
+    }  # fmt: skip
 
 
 def signals(
@@ -225,7 +264,7 @@ class _Scope:
             return counted
         found = metrics.estimate(
             metric, family.task, metrics.outcomes(known, family.task),
-            nights=known["as_of"].to_numpy(),
+            nights=metrics.nights_of(known),
         )  # fmt: skip
         if found is None:
             return replace(counted, state="undefined")
@@ -375,21 +414,17 @@ def _level(family: ModelFamily, signal: str, value: float) -> Level | None:
     return "warn" if value >= levels.warn else "ok"
 
 
-def _append(tx: Transaction, measurement: Measurement, now: datetime) -> None:
-    stored = {f.name: getattr(measurement, f.name) for f in fields(measurement)}
-    stored["nights"] = as_json([asdict(night) for night in measurement.nights])
-    tx.run("monitoring.append", **stored, measured_at=now)
+def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime) -> None:
+    stored = [_finite(asdict(measurement)) for measurement in measurements]
+    tx.run("monitoring.append", measurements=as_json(stored), measured_at=now)
 
 
-def _find(tx: Transaction, measurement: Measurement) -> int:
-    found: int = tx.one(
-        "monitoring.find",
-        model_id=measurement.model_id,
-        metric=measurement.metric,
-        as_of=measurement.as_of,
-        version_id=measurement.version_id,
-    ).measurement_id
-    return found
+def _finite(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with infinities as Postgres reads them: JSON has none."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in stored.items()
+    }
 
 
 def _measurement(row: Any) -> Measurement:

@@ -28,6 +28,13 @@ CALENDAR, ON_DEMAND, FIRST_MODEL = "calendar", "on_demand", "first_model"
 ALL_BUT_PERFECT = 0.98
 """Who wins more than this of what a constant guess falls short of perfection has seen the truth."""
 
+VOTES_KEPT = 100
+"""Up to how many models of a group each decision keeps everybody's vote; of more, its own and how
+many there were: a thousand decisions with a thousand votes each are a million."""
+
+NAMED = 20
+"""How many models of a group a sentence names; the others are counted."""
+
 
 @dataclass(frozen=True)
 class Ballot:
@@ -237,10 +244,15 @@ def _together(
     told = f"{group}: {_tally(members)}; it retrains if {_words(asked, len(members))}"
     worst = max((one.severity for one in members if one.vote == "fail"), default=0.0)
     votes = {one.standing.name: one.vote for one in members}
-    return [
-        replace(decision, inputs={**decision.inputs, "group": group, "votes": votes})
-        for decision in (_member(rule, models, verdict, told, worst, one) for one in members)
-    ]
+    counted = {vote: list(votes.values()).count(vote) for vote in ("fail", "pass", "unknown")}
+    kept = votes if len(votes) <= VOTES_KEPT else {}
+    decided = []
+    for one in members:
+        decision = _member(rule, models, verdict, told, worst, one)
+        own = {one.standing.name: one.vote}
+        grouped = {"group": group, "votes": kept or own, "counted": counted}
+        decided.append(replace(decision, inputs={**decision.inputs, **grouped}))
+    return decided
 
 
 def _member(
@@ -300,8 +312,14 @@ def _tally(members: Sequence[Ballot]) -> str:
     unknown = [one.standing.name for one in members if one.vote == "unknown"]
     told = f"{len(failing)} of {len(members)} below their thresholds"
     if failing:
-        told += f" ({', '.join(failing)})"
-    return told + (f", unknown: {', '.join(unknown)}" if unknown else "")
+        told += f" ({_listed(failing)})"
+    return told + (f", unknown: {_listed(unknown)}" if unknown else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names of a group's models, as many as a sentence bears."""
+    told = ", ".join(names[:NAMED])
+    return f"{told} and {len(names) - NAMED} more" if len(names) > NAMED else told
 
 
 def _words(rule: GroupRule, members: int) -> str:

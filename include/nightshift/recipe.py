@@ -10,18 +10,19 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from nightshift import registry
 from nightshift.family import ModelFamily
 from nightshift.records import ConfigError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 
 SMALL_FIT = 2_000_000
 """Rows times columns; a smaller fit is made at one thread, which is faster than to share it."""
@@ -52,6 +53,8 @@ def build(family: ModelFamily, params: Mapping[str, Any] | None = None) -> Pipel
         The module cannot be imported, the function is not there, it raises, or it returns
         something other than a scikit-learn Pipeline.
     """
+    from sklearn.pipeline import Pipeline
+
     function, where = _function(family)
     features = {"numeric": family.features.numeric, "categorical": family.features.categorical}
     given = {**features, **(family.estimator.params if params is None else params)}
@@ -111,6 +114,8 @@ def describe(estimator: Any) -> dict[str, Any]:
         and ``columns`` where it sees some only), ``members`` (of an ensemble) and ``depths`` (the
         least and the greatest of its trees).
     """
+    from sklearn.base import BaseEstimator
+
     if not isinstance(estimator, BaseEstimator):
         return {"class": _told(estimator)}
     parts = list(_parts(estimator))
@@ -134,6 +139,8 @@ def code_of(folder: Path) -> str:
 
 
 def _parts(estimator: Any) -> Iterator[dict[str, Any]]:
+    from sklearn.compose import ColumnTransformer
+
     if isinstance(estimator, ColumnTransformer):
         for name, part, columns in estimator.transformers_:
             yield {"name": name, "columns": _told(columns), **describe(part)}
@@ -147,6 +154,8 @@ def _parts(estimator: Any) -> Iterator[dict[str, Any]]:
 
 def _is_part(value: Any) -> bool:
     """An estimator, or a list of (name, estimator)."""
+    from sklearn.base import BaseEstimator
+
     if isinstance(value, list):
         return any(isinstance(item, tuple) and len(item) > 1 for item in value)
     return isinstance(value, BaseEstimator)

@@ -18,12 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
 import pyarrow as pa
-from sklearn.pipeline import Pipeline
 
 from nightshift import artifacts, features
 from nightshift.database import Database, Transaction, as_json
@@ -45,6 +44,10 @@ from nightshift.records import (
     words_of,
 )
 from nightshift.storage import Store
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 
 _LOADING = Lock()
 """One artifact at a time: another thread must not replace the module that is looked up."""
@@ -219,6 +222,26 @@ def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) 
     found = decided(tx, decision.model_id, subject)
     assert found is not None
     return found
+
+
+def decide_all(
+    tx: Transaction, decisions: Sequence[Decision], *, subject: str, now: datetime
+) -> None:
+    """Append decisions about one subject, in order; what was decided about it before stays."""
+    told = [
+        {
+            "model_id": one.model_id, "kind": one.kind, "rule": one.rule, "reason": one.reason,
+            "as_of": one.as_of, "inputs": one.inputs,
+        }
+        for one in decisions
+    ]  # fmt: skip
+    tx.run("registry.append_decisions", decisions=as_json(told), subject=subject, decided_at=now)
+
+
+def models_decided(tx: Transaction, model_ids: Sequence[int], subject: str) -> set[int]:
+    """Those of some models that this subject was decided about already."""
+    rows = tx.rows("registry.decided", model_ids=list(model_ids), subject=subject)
+    return {row.model_id for row in rows}
 
 
 def decision(tx: Transaction, decision_id: int) -> Decision:

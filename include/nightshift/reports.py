@@ -454,11 +454,12 @@ def _about_group(inputs: Mapping[str, Any]) -> Iterator[str]:
     votes = inputs.get("votes")
     if not votes:
         return
-    counted = Counter(votes.values())
+    # Of a large group a decision keeps how many votes there were, not everybody's.
+    counted = Counter(inputs.get("counted") or Counter(votes.values()))
     told = ", ".join(
         f"{counted[vote]} {vote}" for vote in ("fail", "pass", "unknown") if counted[vote]
     )
-    yield f"Group: {inputs['group']} has {_count(len(votes), 'vote')}: {told}."
+    yield f"Group: {inputs['group']} has {_count(counted.total(), 'vote')}: {told}."
 
 
 def _about_decision(decision: Any) -> str:

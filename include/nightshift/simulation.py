@@ -86,30 +86,32 @@ def simulate(
     base_name = f"simulate_{family_name}"
     base = replace(site, state=folder, database_url=make_database(base_name, None))
     _refuse_mutable(family)
-    _prepare(base, family, start, end, lambda night: progress("snapshots", night))
+    needed = _nights_needed(base, family, start, end)
     connect(base.database_url).close()
-    sites = {
-        policy: replace(
-            base,
-            models=models_for(base, family_name, policy, folder),
-            database_url=make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
-        )
-        for policy in policies
-    }
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
         queue: Any = manager.Queue()
         stop: Any = manager.Event()
+        preparing = [
+            pool.submit(_prepare, base, family_name, needed[part::processes], queue, stop)
+            for part in range(processes)
+        ]
+        _relay(queue, preparing, stop, progress)
+        sites = {
+            policy: replace(
+                base,
+                models=models_for(base, family_name, policy, folder),
+                database_url=make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
+            )
+            for policy in policies
+        }
         # The longest first: they refit the most.
         ordered = sorted(policies, key=POLICIES.index, reverse=True)
         running = {
             policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue, stop)
             for policy in ordered
         }
-        try:
-            _relay(queue, list(running.values()), progress)
-        finally:
-            stop.set()
+        _relay(queue, list(running.values()), stop, progress)
         return [running[policy].result() for policy in policies]
 
 
@@ -265,29 +267,51 @@ def _live(
 
 
 def _relay(
-    queue: Any, running: list[Future[Outcome]], progress: Callable[[str, datetime], None]
+    queue: Any,
+    running: Sequence[Future[Any]],
+    stop: Any,
+    progress: Callable[[str, datetime], None],
 ) -> None:
-    """Pass progress on until every policy is through; the first failure ends the waiting."""
-    while not all(future.done() for future in running):
+    """Pass progress on until all are through; the first failure stops the others."""
+    try:
+        while not all(future.done() for future in running):
+            for future in running:
+                if future.done():
+                    future.result()
+            with suppress(Empty):
+                progress(*queue.get(timeout=0.5))
         for future in running:
-            if future.done():
-                future.result()
-        try:
-            progress(*queue.get(timeout=0.5))
-        except Empty:
-            continue
+            future.result()
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _nights_needed(
+    base: Site, family: ModelFamily, start: datetime, end: datetime
+) -> list[datetime]:
+    """The nights to freeze, for training as for scoring."""
+    first = training.plan(family, start, now=start)
+    spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
+    return sorted(
+        {
+            night
+            for since, until in (*spans, (first.border, end))
+            for night in steps.missing_nights(base, family, since, until)
+        }
+    )
 
 
 def _prepare(
-    base: Site, family: ModelFamily, start: datetime, end: datetime, progress: Progress
+    base: Site, family_name: str, nights: Sequence[datetime], queue: Any, stop: Any
 ) -> None:
-    """Freeze every night once, for training as for scoring; policies then find the snapshots."""
-    first = training.plan(family, start, now=start)
-    spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
-    for since, until in (*spans, (first.border, end)):
-        for night in steps.missing_nights(base, family, since, until):
-            steps.prepare_night(base, family.family, night, now=night + RUN_TIME)
-            progress(night)
+    """Freeze nights once for all policies, which then find the snapshots."""
+    for night in nights:
+        if stop.is_set():
+            raise CancelledError
+        steps.prepare_night(base, family_name, night, now=night + RUN_TIME)
+        queue.put(("snapshots", night))
+    connect(base.database_url).close()  # nobody may be connected to a database that is copied
 
 
 def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:

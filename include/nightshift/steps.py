@@ -374,10 +374,11 @@ def _within_budget(
     """
     with database.transaction() as tx:
         tx.rows("registry.lock_budget")
-        fresh = [one for one in asked if registry.decided(tx, one.model_id, subject) is None]
+        told = registry.models_decided(tx, [one.model_id for one in asked], subject)
+        fresh = [one for one in asked if one.model_id not in told]
         spent = tx.one("registry.spent", since=as_of - BUDGET_NIGHT, as_of=as_of).retrains
-        for decision in policy.within_budget(fresh, site.settings.retrains_per_night, spent):
-            registry.decide(tx, decision, subject=subject, now=now)
+        decided = policy.within_budget(fresh, site.settings.retrains_per_night, spent)
+        registry.decide_all(tx, decided, subject=subject, now=now)
         return registry.retrains_of(tx, family_name, subject)
 
 
@@ -1072,7 +1073,7 @@ def _training_rows(
                 prepare_night(site, family.family, night, now=now)
     source, since = _source(site, family), plan.learn[0].start
     names = pseudonyms.names_of(database, family, site.keys, now=now)
-    labels.collect(database, source, family, cutoff, names=names, now=now, since=since)
+    labels.complete(database, source, family, cutoff, names=names, since=since, now=now)
     rows = training.labelled_rows(database, _store(site), family, plan.learn, cutoff, now=now)
     return rows, plan
 

@@ -11,22 +11,25 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.pipeline import Pipeline
 
 import nightshift
-from nightshift import features, metrics, recipe, search
+from nightshift import features, metrics, recipe
 from nightshift.config import Problem
 from nightshift.database import Database, Transaction, queries
 from nightshift.family import ModelFamily, Training
 from nightshift.records import Model, NightshiftError, TrainingError, Version, words_of
 from nightshift.registry import LoadedVersion
 from nightshift.storage import Store
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "pyarrow", "joblib", "threadpoolctl")
 
@@ -225,6 +228,8 @@ def fit(
     frame = features.frame(own.table, family.features)
     params, found = family.estimator.params, None
     if family.estimator.search is not None and base is None:
+        from nightshift import search
+
         found = search.best(family, frame, truth, own.nights)
         params = {**params, **found.params}
     threads = recipe.threads_for(frame)
@@ -410,6 +415,8 @@ def exclude(
 
 def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
     """What is wrong with the family's estimator or metric, without fitting anything."""
+    from nightshift import search
+
     file = family.folder / "model.yaml"
     try:
         pipeline = recipe.build(family, search.first_choice(family))
@@ -429,6 +436,8 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
 
 def _told_where_it_is(family: ModelFamily, error: NightshiftError) -> Iterator[tuple[str, str]]:
     """What build refuses, and of a search what it may have refused: the key, not the call."""
+    from nightshift import search
+
     try:
         wrong = list(search.problems(family))
     except NightshiftError:

@@ -464,7 +464,7 @@ def _trial(
         family.task,
         metrics.outcomes(older, family.task),
         metrics.outcomes(newer, family.task),
-        newer["as_of"].to_numpy(),
+        metrics.nights_of(newer),
     ) if len(newer) else np.array([])  # fmt: skip
     gains = nights - promotion.margin if isinstance(one, Shadow) else -nights
     evidence = metrics.anytime(gains, confidence=promotion.confidence)
@@ -652,7 +652,7 @@ def _of_trial(one: Shadow | Probation, rows: pd.DataFrame) -> pd.DataFrame:
 def _matured(family: ModelFamily, rows: pd.DataFrame) -> pd.DataFrame:
     """The labelled rows of the nights whose labels are complete enough."""
     known = rows["value"].notna()
-    share = known.groupby(rows["as_of"].to_numpy()).transform("mean")
+    share = known.groupby(metrics.nights_of(rows)).transform("mean")
     return rows[known & (share >= family.labels.min_coverage)]
 
 

@@ -14,6 +14,7 @@ with asked as (
     select range_agg(tstzrange(since, as_of, '(]')) as stretches, max(as_of) as latest
     from nightshift.label_collections
     where family = cast(:family as text) and since < as_of
+      and as_of > cast(:since as timestamptz)  -- earlier ones have not asked about any of these labels
 ),
 fresh as (
     select i.entity_id, i.answers, i.value, i.stated_at, min(i.event_at) as event_at
@@ -22,7 +23,8 @@ fresh as (
         select from nightshift.labels l
         where l.family = cast(:family as text) and l.entity_id = i.entity_id
           and l.answers is not distinct from i.answers
-          and l.stated_at = i.stated_at and l.value = i.value)
+          and l.stated_at = i.stated_at and l.value = i.value
+        offset 0)  -- looked up one by one: a join might read all labels there ever were
     group by i.entity_id, i.answers, i.value, i.stated_at
 ),
 placed as materialized (
@@ -48,9 +50,14 @@ ordered as (
         select entity_id, answers, value, stated_at, known_at, true as is_new
         from placed
         union all
-        select l.entity_id, l.answers, l.value, l.stated_at, l.known_at, false
-        from nightshift.labels l
-        where l.family = cast(:family as text) and l.entity_id in (select entity_id from placed)
+        select l.*, false
+        from (select distinct entity_id from placed) p
+        cross join lateral (
+            select l.entity_id, l.answers, l.value, l.stated_at, l.known_at
+            from nightshift.labels l
+            where l.family = cast(:family as text) and l.entity_id = p.entity_id
+            offset 0
+        ) l
     ) labels
     window o as (partition by entity_id, answers order by stated_at, known_at, value collate "C")
 )
@@ -70,21 +77,27 @@ values
      cast(:added as bigint), cast(:duplicates as bigint), cast(:corrections as bigint),
      cast(:contradictions as bigint), cast(:late as bigint), cast(:collected_at as timestamptz));
 
--- name: silence
--- When the newest label known by as_of became known, and how many published predictions of the nights in (start, end] have none.
-select (select max(known_at) from nightshift.labels
-        where family = :family and known_at <= cast(:as_of as timestamptz)) as known_at,
-       (select count(*)
-        from nightshift.published p
-        join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
-        where p.family = :family and r.role = 0
-          and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
-          and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
-          and not exists (
-            select from nightshift.labels l
-            where l.family = p.family and l.entity_id = r.entity_id
-              and (l.answers is null or l.answers = p.as_of)
-              and l.known_at <= cast(:as_of as timestamptz))) as predictions;
+-- name: unlabelled
+-- How many published predictions of the nights in (start, end] have no label that is known by as_of.
+select count(*) as predictions
+from nightshift.published p
+join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+where p.family = :family and r.role = 0
+  and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
+  and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
+  and not exists (
+    select from nightshift.labels l
+    where l.family = p.family and l.entity_id = r.entity_id
+      and (l.answers is null or l.answers = p.as_of)
+      and l.known_at <= cast(:as_of as timestamptz)
+    offset 0);
+
+-- name: asked_before
+-- Whether one earlier collection has asked about all labels that became known in (since, as_of].
+select exists (
+    select from nightshift.label_collections
+    where family = :family and since <= cast(:since as timestamptz) and as_of >= cast(:as_of as timestamptz)
+) as asked;
 
 -- name: arrivals
 -- By night, by days until the first label was known (null: none yet) and by latest label: how many published predictions.

@@ -23,6 +23,19 @@ where p.family = :family
   and r.as_of <= cast(:end as timestamptz)
 order by p.as_of, r.entity_id;
 
+-- name: scored
+-- What published nights in (start, end] were scored as, and by which model's version; their truth is not asked.
+select r.model_id, v.model_id as scored_by, r.score
+from nightshift.published p
+join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+join nightshift.versions v using (version_id)
+where p.family = :family
+  and r.role = 0
+  and p.as_of > cast(:start as timestamptz)
+  and p.as_of <= cast(:end as timestamptz)
+  and r.as_of > cast(:start as timestamptz)
+  and r.as_of <= cast(:end as timestamptz);
+
 -- name: snapshots
 -- The snapshots behind the published nights in (start, end], oldest first.
 select p.as_of, s.content_hash
@@ -35,22 +48,23 @@ where p.family = :family
 order by p.as_of;
 
 -- name: append
--- Store a measurement; the first one of a moment stays.
+-- Store measurements of a moment, an array of objects; of each the first one stays.
 insert into nightshift.measurements
     (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
      threshold, version_id, slice, basis, method, reference, decisive, nights, measured_at)
-values
-    (:model_id, :metric, :as_of, :window_start, :window_end, :state, :value, :low, :high, :predictions,
-     :labels, :threshold, :version_id, :slice, :basis, :method, :reference, :decisive, cast(:nights as jsonb),
-     :measured_at)
+select model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
+       threshold, version_id, slice, basis, method, reference, decisive, nights, cast(:measured_at as timestamptz)
+from jsonb_populate_recordset(null::nightshift.measurements, cast(:measurements as jsonb))
 on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
 -- name: find
--- The realized measurement of a moment over all rows of a version (null: of all versions).
-select measurement_id
-from nightshift.measurements
-where model_id = :model_id and metric = :metric and as_of = :as_of and basis = 'realized' and slice = ''
-  and version_id is not distinct from cast(:version_id as int);
+-- The realized measurements of a moment over all rows of a version (null: of all versions), in the order asked for.
+select x.measurement_id
+from unnest(cast(:model_ids as int[]), cast(:version_ids as int[])) with ordinality asked (model_id, version_id, place)
+join nightshift.measurements x
+  on x.model_id = asked.model_id and x.version_id is not distinct from asked.version_id
+where x.metric = :metric and x.as_of = cast(:as_of as timestamptz) and x.basis = 'realized' and x.slice = ''
+order by asked.place;
 
 -- name: recent
 -- The latest decisive measurements of every model of a family up to a moment, latest first.
@@ -68,12 +82,12 @@ join lateral (
 where m.family = :family
 order by x.model_id, x.as_of desc;
 
--- name: append_signal
--- Store a signal of a night; the first one stays.
+-- name: append_signals
+-- Store the signals of a night, an array of objects; of each the first one stays.
 insert into nightshift.signals
     (batch_id, model_id, version_id, signal, feature, value, level, row_count, watched_at)
-values
-    (:batch_id, :model_id, :version_id, :signal, :feature, :value, :level, :row_count, :watched_at)
+select :batch_id, model_id, version_id, signal, feature, value, level, row_count, cast(:watched_at as timestamptz)
+from jsonb_populate_recordset(null::nightshift.signals, cast(:signals as jsonb))
 on conflict (batch_id, model_id, signal, feature) do nothing;
 
 -- name: signals

@@ -18,6 +18,23 @@ insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, s
 values (:model_id, :kind, :rule, :reason, :as_of, cast(:inputs as jsonb), :subject, :decided_at)
 on conflict (model_id, subject) do nothing;
 
+-- name: append_decisions
+-- Append decisions about one subject, an array of objects, in order; what was decided already stays.
+insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
+select d.model_id, d.kind, d.rule, d.reason, d.as_of, d.inputs, :subject, cast(:decided_at as timestamptz)
+from rows from (
+    jsonb_to_recordset(cast(:decisions as jsonb))
+        as (model_id int, kind text, rule text, reason text, as_of timestamptz, inputs jsonb)
+) with ordinality d (model_id, kind, rule, reason, as_of, inputs, place)
+order by d.place
+on conflict (model_id, subject) do nothing;
+
+-- name: decided
+-- Which of some models something was decided about already.
+select model_id
+from nightshift.decisions
+where model_id = any(cast(:model_ids as int[])) and subject = :subject;
+
 -- name: find_decision
 -- The decision about a subject.
 select decision_id, kind from nightshift.decisions where model_id = :model_id and subject = :subject;
@@ -30,11 +47,15 @@ where decision_id = :decision_id;
 
 -- name: last_retrains
 -- When each model of a family was last told to retrain before a moment.
-select d.model_id, max(d.as_of) as as_of
-from nightshift.decisions d
-join nightshift.models m using (model_id)
-where m.family = :family and d.kind = 'retrain' and d.as_of < :before
-group by d.model_id;
+select m.model_id, d.as_of
+from nightshift.models m
+cross join lateral (
+    select as_of from nightshift.decisions
+    where model_id = m.model_id and kind = 'retrain' and as_of < :before
+    order by as_of desc
+    limit 1
+) d
+where m.family = :family;
 
 -- name: spent
 -- How many retrains rules have called for in (since, as_of], over all families.
@@ -144,6 +165,10 @@ on conflict (model_id, as_of) do nothing;
 
 -- name: vanished
 -- Active members of a family that have had no row in any published batch since a moment.
+with recent as materialized (
+    select batch_id from nightshift.published
+    where family = :family and as_of > cast(:since as timestamptz) and as_of <= cast(:as_of as timestamptz)
+)
 select m.model_id, m.name, n.group_name
 from nightshift.models m
 join lateral (
@@ -156,15 +181,12 @@ where m.family = :family
   and m.name <> m.family
   and n.state = 'active'
   and n.as_of <= cast(:since as timestamptz)
+  and exists (select from recent)
   and not exists (
-      select from nightshift.published p
+      select from recent
       join nightshift.batch_models b using (batch_id)
-      where p.family = m.family and b.model_id = m.model_id
-        and p.as_of > cast(:since as timestamptz) and p.as_of <= cast(:as_of as timestamptz))
-  and exists (
-      select from nightshift.published p
-      where p.family = m.family and p.as_of > cast(:since as timestamptz)
-        and p.as_of <= cast(:as_of as timestamptz));
+      where b.model_id = m.model_id
+      offset 0);
 
 -- name: first_promotion
 -- From when a family has had a champion.

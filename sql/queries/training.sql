@@ -17,9 +17,17 @@ from (
     select entity_id, answers, value, stated_at, known_at,
            min(stated_at) over (partition by entity_id, answers) as first_stated
     from nightshift.labels
-    where family = :family and known_at <= cast(:known_by as timestamptz)
+    where family = :family
+      -- Nothing is known before it is stated: what was known by the start was stated by then as well.
+      and known_at > cast(:start as timestamptz) and known_at <= cast(:known_by as timestamptz)
 ) told
 where first_stated > cast(:start as timestamptz)
+  and not exists (
+      select from nightshift.labels l
+      where l.family = :family and l.entity_id = told.entity_id
+        and (l.answers = told.answers or (l.answers is null and told.answers is null))
+        and l.known_at <= cast(:start as timestamptz)
+      offset 0)
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
 
 -- name: excluded

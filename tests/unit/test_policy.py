@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nightshift import policy
+from nightshift.database import as_json
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
 from nightshift.records import (
     BorderCases,
@@ -253,6 +254,19 @@ def test_the_votes_of_models_reach_the_rule_of_their_group() -> None:
             "unknown": "keep",
         }
         assert [decision.kind for decision in decided] == [expected[vote] for vote in votes]
+
+
+def test_a_decision_in_a_large_group_is_no_longer_than_in_a_small_one() -> None:
+    models = Models(by="kind", group_by="region", thresholds={"*": -8.0}, retrain_if="any")
+    standings = [
+        standing("B" if number % 2 else "m", model_id=number, name=f"m{number}", group="east")
+        for number in range(2000)
+    ]
+    decided = policy.decide(ONCE, standings, models)
+    assert max(len(one.reason) + len(as_json(one.inputs)) for one in decided) < 4000
+    assert decided[1].inputs["counted"] == {"fail": 1000, "pass": 1000, "unknown": 0}
+    assert "1000 of 2000 below their thresholds (m1, m3, m5," in decided[1].reason
+    assert "and 980 more" in decided[1].reason
 
 
 def test_groups_do_not_vote_for_each_other_and_new_models_do_not_vote() -> None:

@@ -1,0 +1,192 @@
+"""``make bench-history``: what a night costs after a month of nights, and after a year of them.
+
+A factory of 20 models with 50 rows each lives through a year of nights, with the same steps that
+Airflow runs. Then nights that follow the first month, in a copy of the database as it was then, and
+nights that follow the year take turns. Last, ``nightshift simulate`` lives through a year of the
+flights, whose own year is repeated for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from nightshift import database, simulation, steps, warehouse
+from nightshift.config import Site
+from nightshift.embedded import Postgres, session
+
+from . import factories
+from .figures import figure, tell
+
+HOME = Path(__file__).resolve().parents[1]
+MODELS, ROWS = 20, 50
+EARLY, LATE = 30, 365
+ROUNDS = 7
+FIRST = datetime(2025, 1, 6, 2, tzinfo=UTC)
+AFTER = timedelta(hours=4)  # from a night to its monitoring
+
+
+def main(parts: list[str]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
+    server = Postgres(folder / "pg", port=None)
+    server.start()
+    try:
+        figures = []
+        if "nights" in parts:
+            figures += _nights(server, folder)
+        if "simulate" in parts:
+            figures += _simulations(server, folder)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+    title = f"{LATE} nights, medians of {ROUNDS} rounds; a simulation runs once"
+    tell(title, figures, "history")
+
+
+# Nights -------------------------------------------------------------------------------------------
+
+
+def _nights(server: Postgres, folder: Path) -> list[dict[str, Any]]:
+    site = _site(server, folder)
+    asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
+    simulation.retrain(site, asked, now=FIRST)
+    _live(site, 0, EARLY)
+    early = replace(site, database_url=_fresh(server, "early", "nightshift"))
+    _live(site, EARLY, LATE)
+    rounds = []
+    for number in range(ROUNDS + 1):
+        before = _night(early, FIRST + timedelta(days=EARLY + number))
+        after = _night(site, FIRST + timedelta(days=LATE + number))
+        rounds.append({name: (before[name], after[name]) for name in before})
+    return list(_growth(rounds[1:]))
+
+
+def _site(server: Postgres, folder: Path) -> Site:
+    for name in ("nightshift", "warehouse"):
+        server.create_database(name)
+    database.migrate(server.url("nightshift"))
+    with session(server.url("warehouse")) as connection:
+        connection.exec_driver_sql(factories.source(MODELS, ROWS))
+    factories.write(folder / "models" / "family", performance={"window": "P7D"})
+    sources = {"warehouse": server.url("warehouse")}
+    return Site(folder, folder / "state", folder / "models", server.url("nightshift"), sources)
+
+
+def _live(site: Site, first: int, last: int) -> None:
+    for number in range(first, last):
+        _night(site, FIRST + timedelta(days=number))
+
+
+def _night(site: Site, night: datetime) -> dict[str, float]:
+    """Seconds that a night's parts take: scored and published, and measured and decided."""
+    monitor = night + AFTER
+    now = monitor + simulation.RUN_TIME
+    return {
+        "scoring": _seconds(
+            lambda: simulation.score_night(site, "family", night, now=night + simulation.RUN_TIME)
+        ),
+        "collecting labels": _seconds(
+            lambda: steps.collect_labels(site, "family", monitor, now=now)
+        ),
+        "measuring": _seconds(lambda: steps.measure(site, "family", monitor, now=now)),
+        "deciding and alerting": _seconds(lambda: _decide(site, monitor, now)),
+    }
+
+
+def _decide(site: Site, monitor: datetime, now: datetime) -> None:
+    steps.judge_trials(site, "family", monitor, now=now)
+    assert steps.decide(site, "family", monitor, now=now) == []
+    steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
+
+
+def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[dict[str, Any]]:
+    parts = {name: [each[name] for each in rounds] for name in rounds[0]}
+    measuring = [pairs for name, pairs in parts.items() if name != "scoring"]
+    whole = [
+        (sum(early for early, _ in of_round), sum(late for _, late in of_round))
+        for of_round in zip(*measuring, strict=True)
+    ]
+    name = f"night {LATE} in times of night {EARLY}"
+    yield _ratio(f"measuring, from labels to decisions: {name}", whole, bar=1.3)
+    for part, pairs in parts.items():
+        yield _ratio(f"{part}: {name}", pairs)
+    yield figure(f"measuring night {LATE}", [1000 * late for _, late in whole], "ms")
+
+
+def _ratio(
+    name: str, pairs: list[tuple[float, float]], *, bar: float | None = None
+) -> dict[str, Any]:
+    # Of the medians: a slow moment of the machine touches one side of one pair.
+    early, late = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return figure(name, [b / a for a, b in pairs], "ratio", bar=bar, value=late / early)
+
+
+# Simulations --------------------------------------------------------------------------------------
+
+
+def _simulations(server: Postgres, folder: Path) -> list[dict[str, Any]]:
+    server.create_database("flights")
+    today = datetime.now(UTC).date()
+    for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
+        warehouse.load(server.url("flights"), today=loaded)
+    site = Site(
+        HOME, folder / "simulated", HOME / "include" / "models", server.url("postgres"),
+        {"warehouse": server.url("flights")},
+    )  # fmt: skip
+    end = site.family("air_time").previous_tick(datetime.now(UTC) - timedelta(days=1))
+    start = end - timedelta(days=LATE - 1)
+    whole = simulation.default_policies(site.family("air_time"))
+    figures = []
+    for told, policies in {"as configured": ["as-configured"], "three policies": whole}.items():
+        took = _seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
+        name = f"simulate {LATE} nights of air_time, {told}"
+        figures.append(figure(name, [took], "s", bar=180.0))
+    return figures
+
+
+def _simulate(
+    server: Postgres,
+    site: Site,
+    start: datetime,
+    end: datetime,
+    policies: list[simulation.Policy],
+) -> None:
+    outcomes = simulation.simulate(
+        site, "air_time", start, end, policies,
+        folder=site.state / "simulations",
+        make_database=lambda name, template: _fresh(server, name, template),
+        progress=lambda name, night: None,
+    )  # fmt: skip
+    assert all(len(outcome.nights) == LATE for outcome in outcomes)
+
+
+def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
+    """A migrated database, or a copy of another one; its URL."""
+    if template is not None:
+        database.connect(server.url(template)).close()
+    with session(server.url("postgres")) as connection:
+        connection.exec_driver_sql(f"drop database if exists {name} with (force)")
+        copied = f" template {template}" if template else ""
+        connection.exec_driver_sql(f"create database {name}{copied}")
+        # As `nightshift simulate` makes its databases.
+        connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
+    database.migrate(server.url(name))
+    return server.url(name)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["nights", "simulate"])

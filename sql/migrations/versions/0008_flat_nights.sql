@@ -1,0 +1,10 @@
+-- What a night asks of tables that grow for years: found by the night, never by reading the years.
+
+-- Which families were measured at a moment.
+create index on nightshift.measurements (as_of, model_id);
+-- The last retrain of each model, past all its decisions to keep.
+create index on nightshift.decisions (model_id, as_of) where kind = 'retrain';
+-- What was refused or failed about a night.
+create index on nightshift.events (family, as_of);
+-- What was raised in the last day and is still to be delivered.
+create index on nightshift.alerts (family, raised_at);
