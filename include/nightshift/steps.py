@@ -84,7 +84,11 @@ def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> i
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
         source = _source(site, family)
-        return snapshots.freeze(database, _store(site), source, family, as_of, now=now).snapshot_id
+        snapshot = snapshots.freeze(
+            database, _store(site), source, family, as_of,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
+        return snapshot.snapshot_id
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -94,7 +98,10 @@ def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
         snapshot = snapshots.get(tx, snapshot_id)
     with _audited(site, snapshot.family, snapshot.as_of, now):
         family = site.family(snapshot.family)
-        return validation.validate(database, _store(site), family, snapshot, now=now)
+        return validation.validate(
+            database, _store(site), family, snapshot,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
 
 
 def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -113,8 +120,9 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
             if found and not any(serving.of(member) for member in found):
                 raise registry.no_champion(tx, family, snapshot.as_of)
         return scoring.score(
-            database, _store(site), family, snapshot, found, serving, _registry(site).load, now=now
-        )
+            database, _store(site), family, snapshot, found, serving, _registry(site).load,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
 
 
 def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, int]]:
@@ -167,7 +175,10 @@ def score_share(
         snapshot = snapshots.get(tx, snapshot_id)
     with _audited(site, snapshot.family, snapshot.as_of, now):
         family, load = site.family(snapshot.family), _registry(site).load
-        scoring.write_part(database, _store(site), family, snapshot, batch_id, part, load, now=now)
+        scoring.write_part(
+            database, _store(site), family, snapshot, batch_id, part, load,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
     return batch_id
 
 
