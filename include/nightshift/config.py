@@ -127,10 +127,13 @@ class Settings(Section):
 
     ``keep_predictions``: months of predictions that ended so long ago are dropped, of all families
     at once, as far as no family still needs them; by default they are kept for ever.
+
+    ``chunk_rows``: about so many rows of a night are held in memory at once, however many it has.
     """
 
     retrains_per_night: Annotated[int, Field(ge=0)] = 50
     keep_predictions: Duration | None = None
+    chunk_rows: Annotated[int, Field(ge=1_000)] = 262_144
 
 
 def load_settings(home: Path) -> Settings:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -121,6 +121,19 @@ class Bulk:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetch_arrow_table()
+
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Run a query without parameters; its columns, and its rows as they come.
+
+        Rows with parameters would be gathered whole by the driver before the first is seen.
+        """
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            # The reader that fetch_record_batch() gives away raises Arrow's errors, by which a
+            # lost connection cannot be told from a query that fails.
+            reader = cursor._results.reader  # noqa: SLF001
+            yield reader.schema, iter(reader)
 
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement."""
@@ -239,9 +252,43 @@ class Database:
         DatabaseUnavailable
             The source cannot be reached: an outage stays one.
         """
+        with self._asked(told_as, discreet), self.bulk() as bulk:
+            return bulk.read(sql, parameters)
+
+    @contextmanager
+    def ask_for_stream(
+        self,
+        sql: str,
+        parameters: Mapping[str, datetime],
+        *,
+        told_as: str,
+        discreet: bool = False,
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """:meth:`ask` for more rows than fit into memory: the columns, and the rows as they come.
+
+        All rows are of one moment. Raises as :meth:`ask`, while rows are read as well.
+        """
+        with self.bulk() as bulk, ExitStack() as until_read:
+            with self._asked(told_as, discreet):
+                schema, batches = until_read.enter_context(bulk.stream(inlined(sql, parameters)))
+            yield schema, self._told_about(batches, told_as, discreet)
+
+    def _told_about(
+        self, batches: Iterator[pa.RecordBatch], told_as: str, discreet: bool
+    ) -> Iterator[pa.RecordBatch]:
+        while True:
+            with self._asked(told_as, discreet):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    @contextmanager
+    def _asked(self, told_as: str, discreet: bool) -> Iterator[None]:
+        """What a source answers to a user's query, in our nouns."""
         try:
-            with self.bulk() as bulk:
-                return bulk.read(sql, parameters)
+            with _nouns(self):
+                yield
         except DatabaseUnavailable:
             raise
         except DatabaseError as error:
@@ -292,6 +339,37 @@ def positional(sql: str, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]
     compiled = text(sql).compile(dialect=_POSITIONAL)
     names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
     return str(compiled), [parameters[name] for name in names]
+
+
+_SPACE = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?\*/)+", re.DOTALL)
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\$\w*\$).*?\1|.", re.DOTALL)
+
+
+def inlined(sql: str, moments: Mapping[str, datetime]) -> str:
+    """A query with its ``:named`` moments written into it, without what may follow a query.
+
+    Postgres streams the rows of such a query only where it is part of another statement: no
+    parameter, no semicolon and no comment at its end is understood there.
+    """
+    told = {name: moment.astimezone(UTC).isoformat() for name, moment in moments.items()}
+    query = text(sql)
+    named = query.bindparams(**{name: told[name] for name in query.compile().params})
+    written = str(named.compile(dialect=_POSITIONAL, compile_kwargs={"literal_binds": True}))
+    return written[: _end(written)]
+
+
+def _end(sql: str) -> int:
+    """Where the last thing in a query ends that is neither space, comment nor semicolon."""
+    place = end = 0
+    while place < len(sql):
+        space = _SPACE.match(sql, place)
+        if space is not None:
+            place = space.end()
+            continue
+        token = _QUOTED.match(sql, place)
+        assert token is not None
+        place = end = token.end()
+    return end
 
 
 @cache

@@ -72,17 +72,35 @@ def _type_problem(name: str, found: pa.DataType, features: Features) -> list[str
 def frame(table: pa.Table, features: Features) -> pd.DataFrame:
     """The estimator's input: numeric columns as float64, categorical ones as str, None for null.
 
-    Columns are taken by name, so their order in ``table`` does not matter.
+    Columns are taken by name, so their order in ``table`` does not matter. Text may come as codes
+    into a dictionary: equal values are then one object, which is made once.
     """
     numeric = {
         name: table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in features.numeric
     }
     categorical = {
-        name: pd.Series(table[name].to_numpy(zero_copy_only=False), dtype=object)
+        name: pd.Series(_objects(table[name]), dtype=object, copy=False)
         for name in features.categorical
     }
     return pd.DataFrame({**numeric, **categorical}, columns=features.names)
+
+
+def _objects(column: pa.ChunkedArray) -> np.ndarray:
+    if not pa.types.is_dictionary(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    parts = [_decoded(_with_none(chunk.dictionary), chunk) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=object)
+
+
+def _with_none(values: pa.Array) -> np.ndarray:
+    return np.append(values.to_numpy(zero_copy_only=False).astype(object), [None])
+
+
+def _decoded(values: np.ndarray, chunk: pa.DictionaryArray) -> np.ndarray:
+    """The value of each row; that of a null is the last one."""
+    codes = chunk.indices.fill_null(len(values) - 1).to_numpy()
+    return np.asarray(values[codes])
 
 
 def profile(table: pa.Table, features: Features) -> dict[str, Any]:
@@ -183,11 +201,7 @@ def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
     """
     result = np.zeros(table.num_rows, dtype=np.int16)
     for name, known in seen["categories"].items():
-        column = table[name]
-        unseen = pc.and_(
-            pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(known, column.type)))
-        )
-        result |= _as_numpy(unseen) * np.int16(UNSEEN_CATEGORY)
+        result |= _unseen(table[name], known) * np.int16(UNSEEN_CATEGORY)
     for name, (low, high) in seen["ranges"].items():
         if low is None:
             continue
@@ -195,6 +209,18 @@ def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
         outside = pc.or_(pc.less(values, low), pc.greater(values, high))
         result |= _as_numpy(pc.fill_null(outside, False)) * np.int16(OUT_OF_RANGE)
     return result
+
+
+def _unseen(column: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
+    """For each row 1 where its category is not among the known ones, else 0."""
+    if not pa.types.is_dictionary(column.type):
+        new = pc.invert(pc.is_in(column, pa.array(known, column.type)))
+        return _as_numpy(pc.and_(pc.is_valid(column), new))
+    parts = [np.empty(0, dtype=np.int16)]
+    for chunk in column.chunks:
+        new = pc.invert(pc.is_in(chunk.dictionary, pa.array(known, chunk.dictionary.type)))
+        parts.append(_decoded(np.append(_as_numpy(new), np.int16(0)), chunk))
+    return np.concatenate(parts)
 
 
 def flag_names(flags: int) -> tuple[str, ...]:

@@ -79,6 +79,10 @@ class Champion:
         return _worth(self.reference, metric)
 
 
+_STATELESS = ("sklearn", "numpy")
+"""Packages whose predict and transform change nothing in the estimator."""
+
+
 @dataclass(frozen=True)
 class LoadedVersion:
     """A verified version, ready to predict."""
@@ -114,8 +118,20 @@ class LoadedVersion:
         """Whether messages must not repeat what its family's data say."""
         return bool(self.version.manifest.get("discreet"))
 
+    @property
+    def bears_threads(self) -> bool:
+        """Whether several threads may ask it at once: it is made of scikit-learn's own parts."""
+        parts = self.pipeline.get_params(deep=True).values()
+        code = [part for part in parts if hasattr(part, "get_params") or callable(part)]
+        return all(_module(part) in _STATELESS for part in [self.pipeline, *code])
+
     def __str__(self) -> str:
         return str(self.version)
+
+
+def _module(part: Any) -> str:
+    """The package that a part of a pipeline comes from."""
+    return str(getattr(part, "__module__", "")).partition(".")[0]
 
 
 def model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:

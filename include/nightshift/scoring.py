@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import ThreadpoolController
 
-from nightshift import features, registry, storage
+from nightshift import features, registry, storage, streams
 from nightshift.database import Bulk, Database, Transaction, as_json, queries
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
@@ -112,6 +116,7 @@ def score(
     load: Callable[[Version], LoadedVersion],
     *,
     now: datetime,
+    chunk_rows: int,
 ) -> int:
     """Write a batch that nobody sees yet; its id.
 
@@ -124,6 +129,8 @@ def score(
         The members in the snapshot, see :func:`seen`.
     load
         Opens a version, see :meth:`nightshift.registry.Registry.load`.
+    chunk_rows
+        About how many rows are held in memory at once; a member of a factory always is.
     """
     night = _night(snapshot, found, serving)
     with database.transaction() as tx:
@@ -134,7 +141,7 @@ def score(
             return published
         plans = [_Plan.of(Share(tuple(found)), found, serving)]
         batch_id = _start(tx, night, plans, now)
-    write_part(database, store, family, snapshot, batch_id, 0, load, now=now)
+    write_part(database, store, family, snapshot, batch_id, 0, load, now=now, chunk_rows=chunk_rows)
     return batch_id
 
 
@@ -184,6 +191,7 @@ def write_part(
     load: Callable[[Version], LoadedVersion],
     *,
     now: datetime,
+    chunk_rows: int,
 ) -> None:
     """Write one part of a batch, as far as it is not written; with the last one it is complete.
 
@@ -204,7 +212,9 @@ def write_part(
         _refuse_given_up(family, snapshot, batch_id, row)
         plan = _Plan.kept(row.plan)
         versions = registry.versions(tx, plan.version_ids)
-    writing = _Part(database, store, family, snapshot, load, batch_id, part, plan, versions)
+    writing = _Part(
+        database, store, family, snapshot, load, batch_id, part, plan, versions, chunk_rows
+    )
     failed: Mapping[int, Exception] = {}
     if row.written_at is None:
         failed = writing.write(READERS, now)
@@ -227,7 +237,7 @@ whatever a challenger does, readers get their rows."""
 def split(table: pa.Table, family: ModelFamily) -> dict[str | None, pa.Array]:
     """The row numbers of each member of a table, in order; under None in a family of one model."""
     if family.models is None:
-        return {None: pa.array(range(table.num_rows), pa.int64())} if table.num_rows else {}
+        return {None: pa.array(np.arange(table.num_rows))} if table.num_rows else {}
     members = table[family.models.by].to_numpy(zero_copy_only=False)
     order = np.argsort(members, kind="stable")
     names, starts = np.unique(members[order], return_index=True)
@@ -520,6 +530,20 @@ class _Superseded(Exception):
     """Another task has written the same part, or the batch was given up: this try is undone."""
 
 
+@dataclass
+class _Told:
+    """What versions say about some rows, each with its id, and which failed at that."""
+
+    rows: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+
+    def kept(self, failed: dict[int, Exception]) -> list[pa.RecordBatch]:
+        """The rows of versions that have not failed, here or before; who did is added."""
+        for version_id, error in self.errors.items():
+            failed.setdefault(version_id, error)
+        return [rows for version_id, rows in self.rows if version_id not in failed]
+
+
 @dataclass(frozen=True)
 class _Part:
     """A part of a batch that is being written."""
@@ -533,6 +557,8 @@ class _Part:
     part: int
     plan: _Plan
     versions: Mapping[int, Version]
+    chunk_rows: int
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, role: int, now: datetime) -> dict[int, Exception]:
         """Write the rows of a role, unless somebody else has by then; which versions failed."""
@@ -540,13 +566,46 @@ class _Part:
         failed: dict[int, Exception] = {}
         written = 0
         with suppress(_Superseded), self.database.bulk() as bulk:
-            for table in self._tables():
-                rows = self._rows(table, scored, role, failed)
+            for told in self._told(scored, role):
+                rows = told.kept(failed)
                 if rows:
                     written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
                     reach("scoring.copying")
             self._claim(bulk, role, written, failed, now)
         return failed
+
+    def _told(self, scored: Mapping[str | None, _Work], role: int) -> Iterator[_Told]:
+        """What is said about the part's rows, piece by piece; others are scored meanwhile."""
+        failed: set[int] = set()
+
+        def score(table: pa.Table) -> _Told:
+            told = self._rows(table, scored, role, failed)
+            failed.update(told.errors)
+            return told
+
+        return streams.mapped(score, streams.ahead(self._tables()), workers=self._workers)
+
+    @property
+    def _workers(self) -> int:
+        """How many row groups are scored at once. The models of a factory are small: one."""
+        if self.family.models is not None:
+            return 1
+        cores: int = joblib.cpu_count()
+        return max(1, min(cores, self.chunk_rows // storage.ROW_GROUP))
+
+    @contextmanager
+    def _turn(self, loaded: LoadedVersion) -> Iterator[None]:
+        """Let a version be asked by several threads at once if it is known to bear that.
+
+        Each then does with one thread of OpenMP: several that share a row group would wait for
+        each other at every tree, while the cores are busy with copying as well.
+        """
+        if self._workers > 1 and loaded.bears_threads:
+            with _controller().limit(limits=1, user_api="openmp"):
+                yield
+        else:
+            with self.turn:
+                yield
 
     def finish(self, errors: Mapping[int, Exception], now: datetime) -> None:
         """End the batch if this was its last part; give it up if every version has failed.
@@ -643,46 +702,50 @@ class _Part:
 
     def _tables(self) -> Iterator[pa.Table]:
         """The part's rows; in a factory all of a member at once, so that it is called once."""
-        groups = (
-            pa.Table.from_batches([group])
-            for group in self.store.stream_table(
-                self.snapshot.content_hash, self.plan.piece, self.plan.pieces
-            )
+        by = self.family.models.by if self.family.models else None
+        groups = self.store.stream_table(
+            self.snapshot.content_hash,
+            self.plan.piece,
+            self.plan.pieces,
+            encoded=[name for name in self.family.features.categorical if name != by],
         )
-        if self.family.models is None:
+        if by is None:
             yield from groups
             return
-        by = self.family.models.by
         wanted = pa.array([one.member for one in self.plan.work], pa.string())
-        own = [group.filter(pc.is_in(group[by], value_set=wanted)) for group in groups]
-        if own:
-            yield from _whole_members(pa.concat_tables(own).sort_by(by), by)
+        own = (group.filter(pc.is_in(group[by], value_set=wanted)) for group in groups)
+        with self.store.scratch() as folder:
+            in_order = streams.ordered(own, by, rows=self.chunk_rows, folder=folder)
+            yield from _whole_members(in_order, by)
 
     def _rows(
         self,
         table: pa.Table,
         scored: Mapping[str | None, _Work],
         role: int,
-        failed: dict[int, Exception],
-    ) -> list[pa.RecordBatch]:
-        """The rows of every member that somebody scores; who fails is added to ``failed``."""
-        rows = []
+        failed: Collection[int],
+    ) -> _Told:
+        """The rows of every member that somebody scores who has not failed before."""
+        told = _Told()
         for member, numbers in split(table, self.family).items():
             one = scored.get(member)
             version_id = one.scorer(role) if one else None
-            if one is None or version_id is None or version_id in failed:
+            if one is None or version_id is None or version_id in (*failed, *told.errors):
                 continue
             part = table if len(numbers) == table.num_rows else table.take(numbers)
             try:
-                rows.append(self._predicted(part, self.load(self.versions[version_id]), one, role))
+                loaded = self.load(self.versions[version_id])
+                told.rows.append((version_id, self._predicted(part, loaded, one, role)))
             except _FORGIVEN[role] as error:
-                failed[version_id] = error
-        return rows
+                told.errors[version_id] = error
+        return told
 
     def _predicted(
         self, part: pa.Table, loaded: LoadedVersion, work: _Work, role: int
     ) -> pa.RecordBatch:
-        version, predicted, rows = loaded.version, loaded.predict(part), part.num_rows
+        with self._turn(loaded):
+            predicted = loaded.predict(part)
+        version, rows = loaded.version, part.num_rows
         model_id = work.model_id or version.model.model_id
         return pa.record_batch(
             {
@@ -706,12 +769,28 @@ def _reasons(errors: Mapping[int, Exception]) -> dict[int, str]:
     return {number: f"{type(error).__name__}: {error}" for number, error in errors.items()}
 
 
-def _whole_members(table: pa.Table, by: str) -> Iterator[pa.Table]:
-    """A table that is sorted by member, in pieces of about a row group that cut no member."""
+@cache
+def _controller() -> ThreadpoolController:
+    """Of the libraries that are loaded by the time that a version is."""
+    return ThreadpoolController()
+
+
+def _whole_members(tables: Iterable[pa.Table], by: str) -> Iterator[pa.Table]:
+    """Tables that are sorted by member, in pieces of about a row group that cut no member."""
+    held: list[pa.Table] = []
+    for table in streams.chunked(tables, storage.ROW_GROUP):
+        *whole, rest = _cut(pa.concat_tables([*held, table]).combine_chunks(), by)
+        yield from whole
+        held = [rest]
+    yield from held
+
+
+def _cut(table: pa.Table, by: str) -> Iterator[pa.Table]:
+    """Pieces of whole members; the last one's may go on in the next table."""
     codes = table[by].combine_chunks().dictionary_encode().indices.to_numpy()
-    ends = np.flatnonzero(np.diff(codes)) + 1
     start = 0
-    for end in (*ends.tolist(), table.num_rows):
-        if end - start >= storage.ROW_GROUP or end == table.num_rows:
+    for end in (np.flatnonzero(np.diff(codes)) + 1).tolist():
+        if end - start >= storage.ROW_GROUP:
             yield table.slice(start, end - start)
             start = end
+    yield table.slice(start)

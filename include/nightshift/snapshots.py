@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift import features
+from nightshift import features, streams
 from nightshift.database import Database, Transaction
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
@@ -26,6 +29,7 @@ def freeze(
     *,
     names: Names,
     now: datetime,
+    chunk_rows: int,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
@@ -36,6 +40,8 @@ def freeze(
     ----------
     names
         How entities are told, see :mod:`nightshift.pseudonyms`.
+    chunk_rows
+        About how many rows are held in memory at once. The snapshot does not depend on it.
 
     Raises
     ------
@@ -50,9 +56,15 @@ def freeze(
     if before is not None and before.verdict != "rejected":
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
-    table, dropped = _as_known(_query(source, family, as_of), as_of)
-    ordered = names.in_column(table.select(family.columns)).sort_by("entity_id")
-    content_hash = store.write_table(ordered)
+    rows = _Rows(as_of)
+    with _query(source, family, as_of) as (schema, batches), store.scratch() as folder:
+        known = (
+            names.in_column(rows.known(batch).select(family.columns))
+            for batch in streams.ahead(batches)
+        )
+        ordered = streams.ordered(known, "entity_id", rows=chunk_rows, folder=folder)
+        kept = pa.schema([schema.field(name) for name in family.columns])
+        content_hash = store.write_tables(streams.ahead(ordered), kept)
     reach("snapshots.stored")
     if before is not None and before.content_hash == content_hash:
         return _snapshot(before)
@@ -63,8 +75,8 @@ def freeze(
             as_of=as_of,
             revision=before.revision + 1 if before else 1,
             content_hash=content_hash,
-            row_count=ordered.num_rows,
-            dropped_rows=dropped,
+            row_count=rows.kept,
+            dropped_rows=rows.dropped,
             query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
             taken_at=now,
         )
@@ -76,21 +88,25 @@ def get(tx: Transaction, snapshot_id: int) -> Snapshot:
     return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
 
 
-def _query(source: Database, family: ModelFamily, as_of: datetime) -> pa.Table:
+@contextmanager
+def _query(
+    source: Database, family: ModelFamily, as_of: datetime
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     file = family.folder / "features.sql"
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    table = source.ask(
+    asked = source.ask_for_stream(
         family.features_sql, {"as_of": as_of}, told_as=where, discreet=family.discreet
     )
-    declared = pa.schema([field for field in table.schema if field.name != "known_at"])
-    problems = features.shape_problems(declared, family.features, family.keys)
-    problems += _known_at_problems(table.schema)
-    if problems:
-        raise SourceError(
-            f"{family.family}: {file} does not return what model.yaml declares: "
-            + "; ".join(problems)
-        )
-    return table
+    with asked as (schema, batches):
+        declared = pa.schema([field for field in schema if field.name != "known_at"])
+        problems = features.shape_problems(declared, family.features, family.keys)
+        problems += _known_at_problems(schema)
+        if problems:
+            raise SourceError(
+                f"{family.family}: {file} does not return what model.yaml declares: "
+                + "; ".join(problems)
+            )
+        yield schema, batches
 
 
 def _known_at_problems(schema: pa.Schema) -> list[str]:
@@ -102,13 +118,23 @@ def _known_at_problems(schema: pa.Schema) -> list[str]:
     return []
 
 
-def _as_known(table: pa.Table, as_of: datetime) -> tuple[pa.Table, int]:
-    """Without the rows that became known only after ``as_of``, and how many those were."""
-    if "known_at" not in table.schema.names:
-        return table, 0
-    known = pc.fill_null(pc.less_equal(table["known_at"], pa.scalar(as_of)), False)
-    kept = table.filter(known)
-    return kept, table.num_rows - kept.num_rows
+@dataclass
+class _Rows:
+    """Counts the rows that were known at a moment, and the others, as they pass."""
+
+    as_of: datetime
+    kept: int = 0
+    dropped: int = 0
+
+    def known(self, batch: pa.RecordBatch) -> pa.Table:
+        """Without the rows that became known only later."""
+        table = pa.Table.from_batches([batch])
+        if "known_at" in table.schema.names:
+            known = pc.less_equal(table["known_at"], pa.scalar(self.as_of))
+            table = table.filter(pc.fill_null(known, False))
+        self.kept += table.num_rows
+        self.dropped += batch.num_rows - table.num_rows
+        return table
 
 
 def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> None:

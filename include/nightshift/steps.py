@@ -89,13 +89,13 @@ def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> i
     """Freeze the rows of a night; the snapshot's id."""
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
-        source, names = (
-            _source(site, family),
-            pseudonyms.names_of(database, family, site.keys, now=now),
-        )
-        return snapshots.freeze(
-            database, _store(site), source, family, as_of, names=names, now=now
-        ).snapshot_id
+        source = _source(site, family)
+        snapshot = snapshots.freeze(
+            database, _store(site), source, family, as_of,
+            names=pseudonyms.names_of(database, family, site.keys, now=now),
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
+        return snapshot.snapshot_id
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -105,7 +105,10 @@ def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
         snapshot = snapshots.get(tx, snapshot_id)
     with _audited(site, snapshot.family, snapshot.as_of, now):
         family = site.family(snapshot.family)
-        return validation.validate(database, _store(site), family, snapshot, now=now)
+        return validation.validate(
+            database, _store(site), family, snapshot,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
 
 
 def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -124,8 +127,9 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
             if found and not any(serving.of(member) for member in found):
                 raise registry.no_champion(tx, family, snapshot.as_of)
         return scoring.score(
-            database, _store(site), family, snapshot, found, serving, _registry(site).load, now=now
-        )
+            database, _store(site), family, snapshot, found, serving, _registry(site).load,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
 
 
 def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, int]]:
@@ -178,7 +182,10 @@ def score_share(
         snapshot = snapshots.get(tx, snapshot_id)
     with _audited(site, snapshot.family, snapshot.as_of, now):
         family, load = site.family(snapshot.family), _registry(site).load
-        scoring.write_part(database, _store(site), family, snapshot, batch_id, part, load, now=now)
+        scoring.write_part(
+            database, _store(site), family, snapshot, batch_id, part, load,
+            now=now, chunk_rows=site.settings.chunk_rows,
+        )  # fmt: skip
     return batch_id
 
 

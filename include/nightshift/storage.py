@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightshift import streams
 from nightshift.failpoints import reach
 from nightshift.records import (
     ArtifactRefused,
@@ -75,7 +76,23 @@ class Store:
 
     def write_table(self, table: pa.Table) -> str:
         """Store a table as Parquet; the hash of its bytes."""
-        return self._write("parquet", lambda file: _write_parquet(table, file))
+        return self.write_tables([table], table.schema)
+
+    def write_tables(self, tables: Iterable[pa.Table], schema: pa.Schema) -> str:
+        """Store the rows of tables as one, a row group at a time; the hash of its bytes.
+
+        The hash depends on the rows and their order, not on how they are cut into tables.
+        """
+        return self._write("parquet", lambda file: _write_parquet(tables, schema, file))
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for files that do not outlive the block, where drafts are written."""
+        try:
+            with tempfile.TemporaryDirectory(dir=self._place.drafts(), prefix=".sorting-") as name:
+                yield Path(name)
+        except OSError as error:
+            raise self._full(error) from error
 
     def write_bytes(self, data: bytes, kind: Kind) -> str:
         """Store bytes; their hash."""
@@ -86,17 +103,35 @@ class Store:
         with self._verified(content_hash, "parquet") as file:
             return pq.read_table(pa.PythonFile(file), columns=columns)
 
+    def schema(self, content_hash: str) -> pa.Schema:
+        """The columns of a stored table, after its bytes were verified."""
+        with self._verified(content_hash, "parquet") as file:
+            return pq.ParquetFile(pa.PythonFile(file)).schema_arrow
+
     def stream_table(
-        self, content_hash: str, piece: int = 0, pieces: int = 1
-    ) -> Iterator[pa.RecordBatch]:
+        self,
+        content_hash: str,
+        piece: int = 0,
+        pieces: int = 1,
+        *,
+        columns: Sequence[str] | None = None,
+        encoded: Sequence[str] = (),
+    ) -> Iterator[pa.Table]:
         """A stored table row group by row group, after its bytes were verified.
 
-        Of several ``pieces`` one has every so manieth row group, from number ``piece`` on.
+        Parameters
+        ----------
+        piece, pieces
+            Of several pieces one has every so manieth row group, from number ``piece`` on.
+        columns
+            Only these.
+        encoded
+            Columns of text that come as codes into a dictionary, as far as they are there.
         """
         with self._verified(content_hash, "parquet") as file:
-            parquet = pq.ParquetFile(pa.PythonFile(file))
-            groups = range(piece, parquet.num_row_groups, pieces)
-            yield from parquet.iter_batches(batch_size=ROW_GROUP, row_groups=groups)
+            parquet = pq.ParquetFile(pa.PythonFile(file), read_dictionary=list(encoded))
+            for number in range(piece, parquet.num_row_groups, pieces):
+                yield parquet.read_row_group(number, columns=columns)
 
     def read_bytes(self, content_hash: str, kind: Kind) -> bytes:
         """Stored bytes. They are read once: what was verified is what is returned."""
@@ -135,10 +170,13 @@ class Store:
         try:
             return self._write_whole(kind, write)
         except OSError as error:
-            raise StorageError(
-                f"{self.root} could not be written: {error.strerror or error}. Make room there or"
-                " mend the disk, and run this step again"
-            ) from error
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self.root} could not be written: {error.strerror or error}. Make room there or"
+            " mend the disk, and run this step again"
+        )
 
     def _write_whole(self, kind: Kind, write: Callable[[BinaryIO], None]) -> str:
         descriptor, name = tempfile.mkstemp(dir=self._place.drafts(), prefix=DRAFT)
@@ -353,8 +391,10 @@ def _without_login(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
-    pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd")
+def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, file: BinaryIO) -> None:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in streams.chunked(tables, ROW_GROUP):
+            writer.write_table(group, row_group_size=ROW_GROUP)
 
 
 def _write_all(data: bytes, file: BinaryIO) -> None:

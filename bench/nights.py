@@ -1,0 +1,347 @@
+"""``make bench``: what a night costs over the library calls that it is made of.
+
+A million rows are scored by one hundred trees and by a logistic regression over one-hot columns,
+and a factory of a thousand models by its own rows. Every round times, one after the other in one
+process, so that a slow moment of the machine slows all of them: the bare ``predict_proba`` on a
+frame in memory, our night from the source to published and indexed, and the usual way
+(``read_sql``, ``predict_proba``, ``to_sql``). Process start and imports are left out. Peak memory
+is that of a process that does nothing but one night.
+
+``python -m bench --memory`` compares nights of one and of ten million rows. ``--against FILE``
+compares with the figures of another run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import numpy as np
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import create_engine, text
+
+from nightshift import database, features, registry, simulation, steps
+from nightshift.config import Site
+from nightshift.embedded import Postgres, session
+from nightshift.storage import Store
+
+FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
+OUT = Path("build/bench")
+TRAINED_ON = 200_000
+
+_SOURCE = """
+select setseed(0.5);
+create table rows as
+select number, random() as a, random() as b, random() as c, random() as d,
+       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
+       'm' || mod(number, {models}) as machine
+from generate_series(1, {rows}) number;
+"""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a figure must reach."""
+
+    limit: float
+    side: Literal["at least", "at most"] = "at least"
+
+    def holds(self, value: float) -> bool:
+        return value >= self.limit if self.side == "at least" else value <= self.limit
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of some rounds, with the lowest and the highest."""
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    bar: float | None
+    holds: bool | None
+    side: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    asked.add_argument("--rows", type=int, default=1_000_000, help="rows of a night")
+    asked.add_argument("--models", type=int, default=1_000, help="models of the factory")
+    asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument(
+        "--memory", action="store_true", help="one night of rows and one of ten times as many"
+    )
+    asked.add_argument("--only", choices=("trees", "line", "factory"), help="one of three parts")
+    asked.add_argument("--against", type=Path, help="figures of another run")
+    given = asked.parse_args(arguments)
+    before = json.loads(given.against.read_text()) if given.against else []
+    figures = list(_memory(given.rows) if given.memory else _figures(given))
+    name = "memory" if given.memory else "bench"
+    _tell(figures, before, OUT / f"{name}.json")
+
+
+def _figures(given: argparse.Namespace) -> Iterator[Figure]:
+    if given.only != "factory":
+        with _site(given.rows, given.models) as site:
+            for kind in ("trees", "line"):
+                if given.only in (None, kind):
+                    yield from _nights(site, kind, given.rows, given.rounds)
+    if given.only in (None, "factory"):
+        with _site(given.models * 200, given.models) as site:
+            yield _factory(site, given.models, given.rounds)
+
+
+# A family of one model ----------------------------------------------------------------------------
+
+_NAMES = {"trees": "HGB(100)", "line": "logistic, one-hot"}
+_SCORING = {"trees": Bar(0.62), "line": Bar(0.50)}
+_USUAL = {"trees": Bar(2.8), "line": Bar(3.2)}
+
+
+def _nights(site: Site, kind: str, rows: int, rounds: int) -> Iterator[Figure]:
+    _train(site, kind)
+    peak = _apart(partial(_peak, site, kind, FIRST + timedelta(days=1)))
+    found = _apart(partial(_rounds, site, kind, rounds))
+    name = _NAMES[kind]
+    yield _figure(
+        f"{name}: scoring to published, rows/s over bare predict_proba",
+        [r["bare"] / r["score"] for r in found], "ratio", _SCORING[kind],
+    )  # fmt: skip
+    yield _figure(
+        f"{name}: a whole night, in times of bare predict_proba",
+        [r["night"] / r["bare"] for r in found], "ratio",
+        Bar(3.0, "at most") if kind == "trees" else None,
+    )  # fmt: skip
+    yield _figure(
+        f"{name}: read_sql + predict_proba + to_sql, in times of a night",
+        [r["usual"] / r["night"] for r in found], "ratio", _USUAL[kind],
+    )  # fmt: skip
+    for step in ("freeze", "validate", "score", "bare"):
+        yield _figure(f"{name}: {step}", [r[step] for r in found], "s", None)
+    yield _figure(f"{name}: a whole night", [rows / r["night"] for r in found], "rows/s", None)
+    yield _figure(f"{name}: peak memory of a night", [peak], "MB", None)
+
+
+def _rounds(site: Site, kind: str, rounds: int) -> list[dict[str, float]]:
+    """Some rounds after one night that warms the process up."""
+    first = FIRST + timedelta(days=2)
+    _night(site, kind, first)
+    return [_round(site, kind, first + timedelta(days=day + 1)) for day in range(rounds)]
+
+
+def _round(site: Site, kind: str, night: datetime) -> dict[str, float]:
+    taken = _night(site, kind, night)
+    store, family = Store(site.store), site.family(kind)
+    with database.connect(site.database_url).transaction() as tx:
+        [champion] = registry.champions(tx, kind, night).values()
+        frozen = tx.one("snapshots.latest", family=kind, as_of=night)
+    pipeline = registry.Registry(store, site.keys, site.models).load(champion.version).pipeline
+    frame = features.frame(store.read_table(frozen.content_hash), family.features)
+    taken["bare"] = _seconds(lambda: pipeline.predict_proba(frame))
+    taken["usual"] = _seconds(lambda: _usual_way(site, family, pipeline, night))
+    return taken
+
+
+def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
+    """The seconds of each step, from the source to published and indexed."""
+    now, ids = night + timedelta(minutes=5), {}
+
+    def freeze() -> None:
+        ids["snapshot"] = steps.freeze(site, kind, night, now=now)
+
+    def validate() -> None:
+        steps.validate(site, ids["snapshot"], now=now)
+
+    def score() -> None:
+        steps.publish(site, steps.score(site, ids["snapshot"], now=now), now=now)
+
+    taken = {step.__name__: _seconds(step) for step in (freeze, validate, score)}
+    return taken | {"night": sum(taken.values())}
+
+
+def _usual_way(site: Site, family: Any, pipeline: Any, night: datetime) -> None:
+    source, target = create_engine(site.sources["warehouse"]), create_engine(site.database_url)
+    frame = pd.read_sql(text(family.features_sql), source, params={"as_of": night})
+    score = pipeline.predict_proba(frame[family.features.names])[:, 1]
+    scored = frame[["entity_id"]].assign(score=score, label=np.where(score >= 0.5, "1", "0"))
+    scored.to_sql("usual", target, if_exists="replace", index=False)
+
+
+def _peak(site: Site, kind: str, night: datetime) -> float:
+    """Megabytes that this process has held at most, once it has done a night."""
+    _night(site, kind, night)
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+# A factory ----------------------------------------------------------------------------------------
+
+
+def _factory(site: Site, models: int, rounds: int) -> Figure:
+    folder = site.models / "line"
+    sql = folder / "features.sql"
+    sql.write_text(sql.read_text().replace("kind, place\n", "kind, place, machine\n"))
+    labels = folder / "labels.sql"
+    labels.write_text(labels.read_text().replace(f"number <= {TRAINED_ON}", "true"))
+    _configure(
+        folder, models={"by": "machine", "thresholds": {"*": 0.5}}, scoring={"max_tasks": 1},
+        performance={"threshold": None, "min_labels": 20},
+        retrain={"training": {"window": "P1D", "min_rows": 20}}, promotion={"min_rows": 20},
+    )  # fmt: skip
+    _train(site, "line", models)
+    found = _apart(partial(_factory_rounds, site, rounds))
+    return _figure(
+        f"factory of {models:,} models with 200 rows: a model, over load and predict alone",
+        [1000 * (r["score"] - r["library"]) / models for r in found], "ms", Bar(40, "at most"),
+    )  # fmt: skip
+
+
+def _factory_rounds(site: Site, rounds: int) -> list[dict[str, float]]:
+    return [_factory_round(site, FIRST + timedelta(days=day + 1)) for day in range(rounds)]
+
+
+def _factory_round(site: Site, night: datetime) -> dict[str, float]:
+    registry._verified_pipeline.cache_clear()  # noqa: SLF001
+    taken = _night(site, "line", night)
+    family, store = site.family("line"), Store(site.store)
+    with database.connect(site.database_url).transaction() as tx:
+        champions = registry.champions(tx, "line", night).values()
+        frozen = tx.one("snapshots.latest", family="line", as_of=night)
+    rows = store.read_table(frozen.content_hash).to_pandas()
+    own = dict(iter(rows.groupby("machine")))
+    work = [
+        (Path(store.address(c.version.artifact_hash, "joblib")),
+         own[c.version.model.name][family.features.names])
+        for c in champions if c.version.model.name in own
+    ]  # fmt: skip
+
+    def library() -> None:
+        for file, frame in work:
+            joblib.load(io.BytesIO(file.read_bytes())).predict_proba(frame)  # noqa: TID251
+
+    return taken | {"library": _seconds(library)}
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+def _memory(rows: int) -> Iterator[Figure]:
+    peaks = {}
+    for count in (rows, 10 * rows):
+        with _site(count, 1) as site:
+            _train(site, "trees")
+            peaks[count] = _apart(partial(_peak, site, "trees", FIRST + timedelta(days=1)))
+        yield _figure(f"a night of {count:,} rows: peak memory", [peaks[count]], "MB", None)
+    yield _figure(
+        f"peak memory of {10 * rows:,} rows over that of {rows:,}",
+        [peaks[10 * rows] / peaks[rows]], "ratio", Bar(1.3, "at most"),
+    )  # fmt: skip
+
+
+# What all of them need ----------------------------------------------------------------------------
+
+
+@contextmanager
+def _site(rows: int, models: int) -> Iterator[Site]:
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
+    server = Postgres(folder / "pg", port=None)
+    server.start()
+    try:
+        for name in ("nightshift", "warehouse"):
+            server.create_database(name)
+        database.migrate(server.url("nightshift"))
+        with session(server.url("warehouse")) as connection:
+            connection.exec_driver_sql(_SOURCE.format(rows=rows, models=models))
+        for kind in _NAMES:
+            _copy_family(folder / "models" / kind, kind)
+        sources = {"warehouse": server.url("warehouse")}
+        models_at = folder / "models"
+        yield Site(folder, folder / "state", models_at, server.url("nightshift"), sources)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _copy_family(folder: Path, kind: str) -> None:
+    shutil.copytree(Path(__file__).parent / "classifier", folder)
+    labels = folder / "labels.sql"
+    labels.write_text(labels.read_text().replace("number <= 2000", f"number <= {TRAINED_ON}"))
+    _configure(folder, family=kind, estimator={"params": {"kind": kind}})
+
+
+def _configure(folder: Path, **changes: Any) -> None:
+    file = folder / "model.yaml"
+    model = yaml.safe_load(file.read_text())
+    for key, value in changes.items():
+        model[key] = model.get(key, {}) | value if isinstance(value, dict) else value
+    file.write_text(yaml.safe_dump(model))
+
+
+def _train(site: Site, kind: str, models: int = 1) -> None:
+    asked = steps.request_retrain(site, kind, FIRST, reason="first", by="bench", now=FIRST)
+    trained = len(simulation.retrain(site, asked, now=FIRST))
+    assert trained >= models, f"{trained} of {models} models of {kind} were trained"
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """What work comes to in a process of its own."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+        return process.submit(work).result()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _figure(name: str, values: Sequence[float], unit: str, bar: Bar | None) -> Figure:
+    value = statistics.median(values)
+    return Figure(
+        name, value, min(values), max(values), unit,
+        bar.limit if bar else None, bar.holds(value) if bar else None, bar.side if bar else "",
+    )  # fmt: skip
+
+
+def _tell(figures: Sequence[Figure], before: Sequence[dict[str, Any]], out: Path) -> None:
+    known = {one["figure"]: one["value"] for one in before}
+    table = Table(title=f"Medians of the rounds, on {os.cpu_count()} cores")
+    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
+        table.add_column(heading)
+    if before:
+        table.add_column("before")
+    for one in figures:
+        bar = f"{one.side} {one.bar:g}" if one.bar is not None else ""
+        holds = "" if one.holds is None else "yes" if one.holds else "NO"
+        numbers = (f"{number:,.3g}" for number in (one.value, one.low, one.high))
+        last = [f"{known[one.figure]:,.3g}" if one.figure in known else "-"] if before else []
+        table.add_row(one.figure, *numbers, one.unit, bar, holds, *last)
+    Console(width=150).print(table)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    told = [{k: v for k, v in asdict(one).items() if k != "side"} for one in figures]
+    out.write_text(json.dumps(told, indent=2) + "\n")
