@@ -1,8 +1,8 @@
 -- name: latest
 -- When the newest label that was known by as_of became known.
-select max(known_at) as known_at
+select max(known_at at time zone 'UTC') at time zone 'UTC' as known_at
 from nightshift.labels
-where family = :family and known_at <= cast(:as_of as timestamptz);
+where family = :family and known_at at time zone 'UTC' <= cast(:as_of as timestamptz) at time zone 'UTC';
 
 -- name: lock
 -- Wait until no other collection of the family is under way, and keep others waiting.

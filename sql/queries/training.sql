@@ -19,7 +19,8 @@ from (
     from nightshift.labels
     where family = :family
       -- Nothing is known before it is stated: what was known by the start was stated by then as well.
-      and known_at > cast(:start as timestamptz) and known_at <= cast(:known_by as timestamptz)
+      and known_at at time zone 'UTC' > cast(:start as timestamptz) at time zone 'UTC'
+      and known_at at time zone 'UTC' <= cast(:known_by as timestamptz) at time zone 'UTC'
 ) told
 where first_stated > cast(:start as timestamptz)
   and not exists (

@@ -95,6 +95,12 @@ where known_at > cast(:night as timestamptz) - interval '2 days'
   and known_at <= cast(:night as timestamptz)
 """
 
+LABELS = """
+insert into nightshift.labels
+    (family, entity_id, value, event_at, known_at, stated_at, collected_at)
+select 'fleet', 'entity-' || i, i, :night, :night, :night, :night from generate_series(1, 240) i
+"""
+
 WINDOW = {"family": "fleet", "start": NIGHT - timedelta(days=7), "end": NIGHT}
 MOMENT = {"family": "fleet", "as_of": MONITOR}
 QUERIES: dict[str, dict[str, Any]] = {
@@ -180,3 +186,15 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", []):
         yield from _nodes(part)
+
+
+def test_a_label_is_looked_up_by_its_entity_before_there_are_statistics(database_url: str) -> None:
+    """The first nights: a few labels, many predictions, and a planner that knows of neither."""
+    with session(database_url) as connection:
+        connection.execute(text("select nightshift.open_month(:night)"), {"night": NIGHT})
+        connection.execute(text(LABELS), {"night": NIGHT})
+        for name in ("monitoring.outcomes", "labels.unlabelled", "trials.told"):
+            nodes = list(_nodes(_plan(connection, name)))
+            used = {node["Index Name"] for node in nodes if "Index Name" in node}
+            labels = {index for index in used if index.startswith("labels_")}
+            assert labels == {"labels_family_entity_id_answers_stated_at_value_key"}, name

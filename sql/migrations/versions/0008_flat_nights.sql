@@ -1,5 +1,9 @@
 -- What a night asks of tables that grow for years: found by the night, never by reading the years.
 
+-- Labels by time. Of an expression, on purpose: looking an entity up by a plain known_at can never take this index, which
+-- Postgres would do as long as it has no statistics, and read all labels of the family for each row.
+drop index nightshift.labels_family_known_at_idx;
+create index labels_by_time on nightshift.labels (family, (known_at at time zone 'UTC'));
 -- Which families were measured at a moment.
 create index on nightshift.measurements (as_of, model_id);
 -- The last retrain of each model, past all its decisions to keep.
