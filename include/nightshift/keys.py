@@ -6,6 +6,7 @@ signed: what one of them signed is opened. ``pseudonyms.key`` turns entities int
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -57,7 +58,12 @@ class Keys:
             write_once(self._signing_file, _private_pem(Ed25519PrivateKey.generate()))
             key = self._signing()
             assert key is not None
-        self._trust(key.public_key())
+        try:
+            self._trust(key.public_key())
+        except OSError as error:
+            # A folder that is mounted for reading only has what its owner put there.
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
         return key.sign(data)
 
     def verifies(self, signature: bytes, data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,23 @@ def _by(key: object, signature: bytes) -> bool:
     from nightshift.keys import _signed_by
 
     return _signed_by(key, signature, DATA)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_can_only_be_read_signs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a secret that is mounted into a container, which root too may only read."""
+    keys = Keys(tmp_path)
+    before = keys.sign(DATA)
+    for file in tmp_path.glob("trusted/*"):
+        file.unlink()
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("nightshift.keys.write_once", read_only)
+    assert keys.sign(DATA) == before
+    assert keys.verifies(before, DATA)
 
 
 def test_verifying_makes_no_key(tmp_path: Path) -> None:
