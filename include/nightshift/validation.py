@@ -376,7 +376,7 @@ def _check(result: Any) -> Check:
 
 
 def _observed(found: dict[str, Any]) -> str:
-    if "unexpected_count" in found:
+    if "unexpected_count" in found and "element_count" in found:
         return f"{found['unexpected_count']} of {found['element_count']} rows unexpected"
     return f"observed {found.get('observed_value')}"
 
