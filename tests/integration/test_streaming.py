@@ -204,7 +204,7 @@ def test_a_night_ten_times_larger_than_is_held_takes_no_more_memory(world: World
     for number in (10, 12):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
             peaks.append(child.submit(peak, world.site, world.night(number)).result())
-    counts = world.rows("select as_of, count(*) from predictions group by as_of order by as_of")
-    assert [row.count for row in counts] == [200_000, 700_000]
+    counts = world.rows("select count(*) as n from predictions group by as_of order by as_of")
+    assert [row.n for row in counts] == [200_000, 700_000]
     # Two hundred thousand rows fill every stage; from there on, memory does not grow.
     assert peaks[1] < peaks[0] * 1.3, peaks
