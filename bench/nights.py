@@ -221,7 +221,9 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
 
 
 def _factory_rounds(site: Site, rounds: int) -> list[dict[str, float]]:
-    return [_factory_round(site, FIRST + timedelta(days=day + 1)) for day in range(rounds)]
+    """Some rounds after one that warms the process up."""
+    found = [_factory_round(site, FIRST + timedelta(days=day + 1)) for day in range(rounds + 1)]
+    return found[1:]
 
 
 def _factory_round(site: Site, night: datetime) -> dict[str, float]:

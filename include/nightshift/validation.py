@@ -397,7 +397,7 @@ def _discreet(check: Check, sensitive: list[str]) -> Check:
 
 
 def _observed(found: dict[str, Any]) -> str:
-    if {"unexpected_count", "element_count"} <= found.keys():
+    if "unexpected_count" in found and "element_count" in found:
         return f"{found['unexpected_count']} of {found['element_count']} rows unexpected"
     return f"observed {found.get('observed_value')}"
 
