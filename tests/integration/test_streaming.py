@@ -16,6 +16,7 @@ from nightshift.config import Site
 from nightshift.database import connect
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
+from nightshift.pseudonyms import Names
 from nightshift.records import Check, Snapshot, SourceError
 from nightshift.storage import Store
 
@@ -40,7 +41,7 @@ def frozen(world: World, chunk_rows: int) -> Snapshot:
     return snapshots.freeze(
         connect(world.site.database_url), Store(world.site.store),
         steps._source(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
-        as_of, now=as_of, chunk_rows=chunk_rows,
+        as_of, names=Names(FAMILY), now=as_of, chunk_rows=chunk_rows,
     )  # fmt: skip
 
 
