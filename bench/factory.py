@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from nightshift import demo, local, simulation, steps
+from nightshift import demo, installation, local, simulation, steps
 from nightshift.config import Site
 from nightshift.embedded import session
 
 from . import factories
-from .figures import figure, tell
+from .figures import Figure, figure, tell
 
 MODELS, ROWS = 1_000, 200
 NIGHTS = 1  # each takes minutes
@@ -101,7 +100,7 @@ def _run(site: Site, airflow: demo.Airflow, kind: str, as_of: datetime) -> tuple
     _until(lambda: state() in ("success", "failed"), f"{dag_id} to end")
     took = time.monotonic() - began
     assert state() == "success", f"{dag_id} failed; its logs are in {site.state}"
-    with session(local.metadata_url(site)) as connection:
+    with session(installation.metadata_url(site)) as connection:
         rows = connection.exec_driver_sql(
             "select task_id, count(*), extract(epoch from max(end_date) - min(start_date))"
             " from task_instance where dag_id = %s and run_id = %s"
@@ -137,9 +136,9 @@ def _until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.5)
 
 
-def _figures(rounds: list[dict[str, float]]) -> list[dict[str, Any]]:
-    def told(name: str, key: str, unit: str, bar: float) -> dict[str, Any]:
-        return figure(name, [each[key] for each in rounds], unit, bar=bar)
+def _figures(rounds: list[dict[str, float]]) -> list[Figure]:
+    def told(name: str, key: str, unit: str, bar: float) -> Figure:
+        return figure(name, [each[key] for each in rounds], unit, at_most=bar)
 
     return [
         told("a night, snapshot to published and watched", "score", "s", 300),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ from rich.table import Table
 
 OUT = Path("build/bench")
 
-HEADINGS = ("figure", "value", "low", "high", "unit", "bar", "holds")
+
+@dataclass(frozen=True)
+class Figure:
+    """A value between a low and a high one; ``bar`` is what it must keep to, if it must."""
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    bar: float | None = None
+    holds: bool | None = None
 
 
 def figure(
@@ -21,35 +33,53 @@ def figure(
     values: Sequence[float],
     unit: str,
     *,
-    bar: float | None = None,
+    at_most: float | None = None,
+    at_least: float | None = None,
     value: float | None = None,
-) -> dict[str, Any]:
+    low: float | None = None,
+) -> Figure:
     """The median of some values between the least and the greatest, and if it keeps to its bar.
 
     Parameters
     ----------
-    bar
-        What the value may be at most.
-    value
-        Instead of the median.
+    at_most, at_least
+        The bar; one of them, or none.
+    value, low
+        Instead of the median, and of the least.
     """
     told = statistics.median(values) if value is None else value
-    return {
-        "figure": name, "value": told, "low": min(values), "high": max(values), "unit": unit,
-        "bar": bar, "holds": None if bar is None else told <= bar,
-    }  # fmt: skip
+    holds = None
+    if at_most is not None:
+        holds = told <= at_most
+    elif at_least is not None:
+        holds = told >= at_least
+    least = min(values) if low is None else low
+    bar = at_least if at_most is None else at_most
+    return Figure(name, told, least, max(values), unit, bar, holds)
 
 
-def tell(title: str, figures: Sequence[dict[str, Any]], target: str) -> None:
-    """Print the figures, and write them into ``build/bench/<target>.json``."""
+def tell(
+    title: str, figures: Sequence[Figure], target: str, *, before: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Print the figures, and write them into ``build/bench/<target>.json``.
+
+    ``before`` are those of another such file, to be printed beside.
+    """
+    known = {one["figure"]: one["value"] for one in before}
     table = Table(title=title)
-    for heading in HEADINGS:
-        table.add_column(heading)
+    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
+        table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
+    if before:
+        table.add_column("before", justify="right")
     for one in figures:
-        numbers = (f"{one[key]:,.4g}" for key in ("value", "low", "high"))
-        bar = "" if one["bar"] is None else f"at most {one['bar']:g}"
-        holds = "" if one["holds"] is None else ("yes" if one["holds"] else "no")
-        table.add_row(one["figure"], *numbers, one["unit"], bar, holds)
-    Console().print(table)
+        numbers = (f"{number:,.4g}" for number in (one.value, one.low, one.high))
+        bar = "" if one.bar is None else f"{one.bar:,g}"
+        last = [f"{known[one.figure]:,.4g}" if one.figure in known else ""] if before else []
+        table.add_row(one.figure, *numbers, one.unit, bar, _WORDS[one.holds], *last)
+    Console(width=130).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / f"{target}.json").write_text(json.dumps(list(figures), indent=2) + "\n")
+    told = [asdict(one) for one in figures]
+    (OUT / f"{target}.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+_WORDS = {None: "", True: "yes", False: "NO"}

@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from nightshift import database, simulation, steps, warehouse
 from nightshift.config import Site
 from nightshift.embedded import Postgres, session
 
 from . import factories
-from .figures import figure, tell
+from .figures import Figure, figure, tell
 
 HOME = Path(__file__).resolve().parents[1]
 MODELS, ROWS = 20, 50
@@ -54,7 +53,7 @@ def main(parts: list[str]) -> None:
 # Nights -------------------------------------------------------------------------------------------
 
 
-def _nights(server: Postgres, folder: Path) -> list[dict[str, Any]]:
+def _nights(server: Postgres, folder: Path) -> list[Figure]:
     site = _site(server, folder)
     asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
     simulation.retrain(site, asked, now=FIRST)
@@ -107,7 +106,7 @@ def _decide(site: Site, monitor: datetime, now: datetime) -> None:
     steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
 
 
-def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[dict[str, Any]]:
+def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[Figure]:
     parts = {name: [each[name] for each in rounds] for name in rounds[0]}
     measuring = [pairs for name, pairs in parts.items() if name != "scoring"]
     whole = [
@@ -121,18 +120,16 @@ def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[dict[str, 
     yield figure(f"measuring night {LATE}", [1000 * late for _, late in whole], "ms")
 
 
-def _ratio(
-    name: str, pairs: list[tuple[float, float]], *, bar: float | None = None
-) -> dict[str, Any]:
+def _ratio(name: str, pairs: list[tuple[float, float]], *, bar: float | None = None) -> Figure:
     # Of the medians: a slow moment of the machine touches one side of one pair.
     early, late = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return figure(name, [b / a for a, b in pairs], "ratio", bar=bar, value=late / early)
+    return figure(name, [b / a for a, b in pairs], "ratio", at_most=bar, value=late / early)
 
 
 # Simulations --------------------------------------------------------------------------------------
 
 
-def _simulations(server: Postgres, folder: Path) -> list[dict[str, Any]]:
+def _simulations(server: Postgres, folder: Path) -> list[Figure]:
     server.create_database("flights")
     today = datetime.now(UTC).date()
     for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
@@ -148,7 +145,7 @@ def _simulations(server: Postgres, folder: Path) -> list[dict[str, Any]]:
     for told, policies in {"as configured": ["as-configured"], "three policies": whole}.items():
         took = _seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
         name = f"simulate {LATE} nights of air_time, {told}"
-        figures.append(figure(name, [took], "s", bar=180.0))
+        figures.append(figure(name, [took], "s", at_most=180.0))
     return figures
 
 

@@ -8,7 +8,6 @@ while readers look up entities and read nights without a pause.
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import statistics
@@ -22,17 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import make_url
 
 from nightshift import database, scoring
 from nightshift.embedded import Postgres, session
 
+from .figures import Figure, figure, tell
+
 NIGHTS, NIGHTLY, ONCE = 200, 100_000, 1_000
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
 LAST = FIRST + timedelta(days=NIGHTS)  # the night that is published under readers
-OUT = Path("build/bench/lookups.json")
 READERS = 2
 
 _FAMILIES = f"""
@@ -87,7 +85,8 @@ def main() -> None:
     finally:
         server.stop()
         shutil.rmtree(folder)
-    _tell(figures, rows)
+    title = f"What readers wait for, with {rows:,} predictions of {NIGHTS} nights"
+    tell(title, figures, "lookups")
 
 
 def _fill(url: str) -> int:
@@ -105,7 +104,7 @@ def _fill(url: str) -> int:
         return int(connection.exec_driver_sql(count).scalar_one())
 
 
-def _figures(url: str) -> Iterator[dict[str, Any]]:
+def _figures(url: str) -> Iterator[Figure]:
     with _reader(url) as cursor:
         yield _figure("one entity, planned every time", _lookups(cursor, _ENTITY), 5)
         cursor.execute(f"prepare entity (text) as {_ENTITY.replace('%s', '$1')}")
@@ -193,33 +192,14 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _figure(name: str, seconds: list[float], bar: float) -> dict[str, Any]:
+def _figure(name: str, seconds: list[float], bar: float) -> Figure:
     """The 95th percentile of some times, between their median and their highest."""
     told = [1000 * second for second in seconds]
-    p95 = statistics.quantiles(told, n=20, method="inclusive")[-1]
-    return {
-        "figure": f"{name}, p95 of {len(told)} (median to highest)",
-        "value": p95,
-        "low": statistics.median(told),
-        "high": max(told),
-        "unit": "ms",
-        "bar": bar,
-        "holds": p95 < bar,
-    }
-
-
-def _tell(figures: list[dict[str, Any]], rows: int) -> None:
-    table = Table(title=f"What readers wait for, with {rows:,} predictions of {NIGHTS} nights")
-    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
-        table.add_column(heading)
-    for f in figures:
-        numbers = (f"{f[key]:.3g}" for key in ("value", "low", "high"))
-        table.add_row(
-            f["figure"], *numbers, f["unit"], f"under {f['bar']}", "yes" if f["holds"] else "no"
-        )
-    Console().print(table)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    return figure(
+        f"{name}, p95 of {len(told)} (median to highest)", told, "ms", at_most=bar,
+        value=statistics.quantiles(told, n=20, method="inclusive")[-1],
+        low=statistics.median(told),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

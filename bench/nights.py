@@ -20,24 +20,20 @@ import multiprocessing
 import os
 import resource
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 import yaml
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import create_engine, text
 
 from nightshift import database, features, registry, simulation, steps
@@ -45,8 +41,9 @@ from nightshift.config import Site
 from nightshift.embedded import Postgres, session
 from nightshift.storage import Store
 
+from .figures import Figure, figure, tell
+
 FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
-OUT = Path("build/bench")
 TRAINED_ON = 200_000
 
 _SOURCE = """
@@ -57,31 +54,6 @@ select number, random() as a, random() as b, random() as c, random() as d,
        'm' || mod(number, {models}) as machine
 from generate_series(1, {rows}) number;
 """
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a figure must reach."""
-
-    limit: float
-    side: Literal["at least", "at most"] = "at least"
-
-    def holds(self, value: float) -> bool:
-        return value >= self.limit if self.side == "at least" else value <= self.limit
-
-
-@dataclass(frozen=True)
-class Figure:
-    """The median of some rounds, with the lowest and the highest."""
-
-    figure: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    bar: float | None
-    holds: bool | None
-    side: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     before = json.loads(given.against.read_text()) if given.against else []
     figures = list(_memory(given.rows) if given.memory else _figures(given))
     name = "memory" if given.memory else "bench"
-    _tell(figures, before, OUT / f"{name}.json")
+    tell(f"Medians of the rounds, on {os.cpu_count()} cores", figures, name, before=before)
 
 
 def _figures(given: argparse.Namespace) -> Iterator[Figure]:
@@ -115,8 +87,8 @@ def _figures(given: argparse.Namespace) -> Iterator[Figure]:
 # A family of one model ----------------------------------------------------------------------------
 
 _NAMES = {"trees": "HGB(100)", "line": "logistic, one-hot"}
-_SCORING = {"trees": Bar(0.62), "line": Bar(0.50)}
-_USUAL = {"trees": Bar(2.8), "line": Bar(3.2)}
+_SCORING = {"trees": 0.62, "line": 0.50}
+_USUAL = {"trees": 2.8, "line": 3.2}
 
 
 def _nights(site: Site, kind: str, rows: int, rounds: int) -> Iterator[Figure]:
@@ -124,23 +96,23 @@ def _nights(site: Site, kind: str, rows: int, rounds: int) -> Iterator[Figure]:
     peak = _apart(partial(_peak, site, kind, FIRST + timedelta(days=1)))
     found = _apart(partial(_rounds, site, kind, rounds))
     name = _NAMES[kind]
-    yield _figure(
+    yield figure(
         f"{name}: scoring to published, rows/s over bare predict_proba",
-        [r["bare"] / r["score"] for r in found], "ratio", _SCORING[kind],
+        [r["bare"] / r["score"] for r in found], "ratio", at_least=_SCORING[kind],
     )  # fmt: skip
-    yield _figure(
+    yield figure(
         f"{name}: a whole night, in times of bare predict_proba",
         [r["night"] / r["bare"] for r in found], "ratio",
-        Bar(3.0, "at most") if kind == "trees" else None,
+        at_most=3.0 if kind == "trees" else None,
     )  # fmt: skip
-    yield _figure(
+    yield figure(
         f"{name}: read_sql + predict_proba + to_sql, in times of a night",
-        [r["usual"] / r["night"] for r in found], "ratio", _USUAL[kind],
+        [r["usual"] / r["night"] for r in found], "ratio", at_least=_USUAL[kind],
     )  # fmt: skip
     for step in ("freeze", "validate", "score", "bare"):
-        yield _figure(f"{name}: {step}", [r[step] for r in found], "s", None)
-    yield _figure(f"{name}: a whole night", [rows / r["night"] for r in found], "rows/s", None)
-    yield _figure(f"{name}: peak memory of a night", [peak], "MB", None)
+        yield figure(f"{name}: {step}", [r[step] for r in found], "s")
+    yield figure(f"{name}: a whole night", [rows / r["night"] for r in found], "rows/s")
+    yield figure(f"{name}: peak memory of a night", [peak], "MB")
 
 
 def _rounds(site: Site, kind: str, rounds: int) -> list[dict[str, float]]:
@@ -214,9 +186,9 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
     )  # fmt: skip
     _train(site, "line", models)
     found = _apart(partial(_factory_rounds, site, rounds))
-    return _figure(
+    return figure(
         f"factory of {models:,} models with 200 rows: a model, over load and predict alone",
-        [1000 * (r["score"] - r["library"]) / models for r in found], "ms", Bar(40, "at most"),
+        [1000 * (r["score"] - r["library"]) / models for r in found], "ms", at_most=40,
     )  # fmt: skip
 
 
@@ -257,10 +229,10 @@ def _memory(rows: int) -> Iterator[Figure]:
         with _site(count, 1) as site:
             _train(site, "trees")
             peaks[count] = _apart(partial(_peak, site, "trees", FIRST + timedelta(days=1)))
-        yield _figure(f"a night of {count:,} rows: peak memory", [peaks[count]], "MB", None)
-    yield _figure(
+        yield figure(f"a night of {count:,} rows: peak memory", [peaks[count]], "MB")
+    yield figure(
         f"peak memory of {10 * rows:,} rows over that of {rows:,}",
-        [peaks[10 * rows] / peaks[rows]], "ratio", Bar(1.3, "at most"),
+        [peaks[10 * rows] / peaks[rows]], "ratio", at_most=1.3,
     )  # fmt: skip
 
 
@@ -320,30 +292,3 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _figure(name: str, values: Sequence[float], unit: str, bar: Bar | None) -> Figure:
-    value = statistics.median(values)
-    return Figure(
-        name, value, min(values), max(values), unit,
-        bar.limit if bar else None, bar.holds(value) if bar else None, bar.side if bar else "",
-    )  # fmt: skip
-
-
-def _tell(figures: Sequence[Figure], before: Sequence[dict[str, Any]], out: Path) -> None:
-    known = {one["figure"]: one["value"] for one in before}
-    table = Table(title=f"Medians of the rounds, on {os.cpu_count()} cores")
-    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
-        table.add_column(heading)
-    if before:
-        table.add_column("before")
-    for one in figures:
-        bar = f"{one.side} {one.bar:g}" if one.bar is not None else ""
-        holds = "" if one.holds is None else "yes" if one.holds else "NO"
-        numbers = (f"{number:,.3g}" for number in (one.value, one.low, one.high))
-        last = [f"{known[one.figure]:,.3g}" if one.figure in known else "-"] if before else []
-        table.add_row(one.figure, *numbers, one.unit, bar, holds, *last)
-    Console(width=150).print(table)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    told = [{k: v for k, v in asdict(one).items() if k != "side"} for one in figures]
-    out.write_text(json.dumps(told, indent=2) + "\n")

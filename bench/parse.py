@@ -26,7 +26,7 @@ from nightshift import local
 from nightshift.config import Site
 from nightshift.embedded import session
 
-from .figures import figure, tell
+from .figures import Figure, figure, tell
 
 HOME = Path(__file__).resolve().parents[1]
 FAMILIES = 200
@@ -132,9 +132,9 @@ def _parsed(url: str) -> list[tuple[str, float]]:
 
 def _figures(
     rounds: list[dict[str, Any]], gaps: dict[str, float], interval: float
-) -> Iterator[dict[str, Any]]:
-    def median(name: str, key: str, bar: float | None = None) -> dict[str, Any]:
-        return figure(name, [one[key] for one in rounds], "s", bar=bar)
+) -> Iterator[Figure]:
+    def median(name: str, key: str, bar: float | None = None) -> Figure:
+        return figure(name, [one[key] for one in rounds], "s", at_most=bar)
 
     yield median(f"{FAMILIES} families parsed, without imports", "parse", bar=2.0)
     yield median("imports", "imports")
@@ -144,7 +144,7 @@ def _figures(
     # A file is due an interval after it was last done with; what is more was spent on the pass.
     passes = [gap - interval for gap in gaps.values()]
     name = f"a pass of the dag-processor, which is due every {interval:.0f} s"
-    yield figure(name, passes, "s", bar=interval, value=max(passes))
+    yield figure(name, passes, "s", at_most=interval, value=max(passes))
 
 
 if __name__ == "__main__":

@@ -7,48 +7,32 @@ anew, as after something has happened, and as it is known; a browser opens it wi
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection, text
 
 from nightshift import database
 from nightshift.embedded import Postgres, session
 
+from .figures import Figure, figure, tell
+
 NIGHTS = 365
 ROUNDS = 5
 FIRST_BYTE, WHOLE_PAGE, BYTES = 0.3, 2.0, 1_500_000
-OUT = Path("build/bench/web.json")
 SQL = Path(__file__).with_suffix(".sql")
 PATIENCE = 60
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A median of ``ROUNDS``, the least and the greatest of them, and what it must stay under."""
-
-    figure: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    bar: float
-    holds: bool
 
 
 def main() -> None:
@@ -65,9 +49,7 @@ def main() -> None:
     finally:
         server.stop()
         shutil.rmtree(folder)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
-    _tell(figures)
+    tell(f"The fleet of 5,000 models and {NIGHTS} nights, medians of {ROUNDS}", figures, "web")
 
 
 def fill(server: Postgres, name: str) -> None:
@@ -117,11 +99,11 @@ def measure(url: str, happen: Callable[[], None]) -> Iterator[Figure]:
             sizes.append(size)
             again.append(_opened(browser, url)[0])
         browser.close()
-    yield _figure("first byte, read anew", anew, "s", FIRST_BYTE)
-    yield _figure("first byte, known", known, "s", FIRST_BYTE)
-    yield _figure("whole page in Chromium, read anew", opened, "s", WHOLE_PAGE)
-    yield _figure("whole page in Chromium, known", again, "s", WHOLE_PAGE)
-    yield _figure("page with styles and scripts", sizes, "bytes", BYTES)
+    yield figure("first byte, read anew", anew, "s", at_most=FIRST_BYTE)
+    yield figure("first byte, known", known, "s", at_most=FIRST_BYTE)
+    yield figure("whole page in Chromium, read anew", opened, "s", at_most=WHOLE_PAGE)
+    yield figure("whole page in Chromium, known", again, "s", at_most=WHOLE_PAGE)
+    yield figure("page with styles and scripts", sizes, "bytes", at_most=BYTES)
 
 
 def _first_byte(url: str) -> float:
@@ -172,23 +154,6 @@ def _until_it_answers(url: str) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     raise TimeoutError(f"{url} did not answer within {PATIENCE} s")
-
-
-def _figure(name: str, values: list[float] | list[int], unit: str, bar: float) -> Figure:
-    middle = statistics.median(values)
-    return Figure(name, middle, min(values), max(values), unit, bar, middle < bar)
-
-
-def _tell(figures: list[Figure]) -> None:
-    table = Table(title=f"The fleet of 5,000 models and {NIGHTS} nights, medians of {ROUNDS}")
-    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for f in figures:
-        shown = [
-            f"{value:,.4g}" if f.unit == "s" else f"{value:,}" for value in (f.value, f.low, f.high)
-        ]
-        table.add_row(f.figure, *shown, f.unit, f"{f.bar:,}", str(f.holds))
-    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

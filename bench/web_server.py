@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from nightshift.config import Site, default_home
+from nightshift.family import ModelFamily
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 
@@ -27,13 +29,22 @@ class Everybody:
     async def user(self, request: Request) -> User:
         return User("everybody", None)
 
+    def login_url(self, to: str) -> str:
+        return to
+
+    def origin(self) -> str | None:
+        return None
+
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
         return frozenset(families if act == "read" else ())
 
     async def call(
-        self, request: Request, method: str, path: str, body: Mapping[str, Any]
+        self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         raise NotImplementedError
+
+    def partition_key(self, family: ModelFamily, as_of: datetime) -> str:
+        return as_of.isoformat()
 
     def run_url(self, dag_id: str, run_id: str | None = None) -> str:
         return f"/dags/{dag_id}" + (f"/runs/{run_id}" if run_id else "")
