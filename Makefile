@@ -26,7 +26,7 @@ down: $(INSTALLED)  ## Stop what was started; the data stays
 	$(VENV)/bin/nightshift down
 
 test: $(INSTALLED)  ## Every test, real Postgres and real Airflow included
-	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## Lint, format, types, import direction and unit tests, in under 90 seconds
 	$(VENV)/bin/ruff check .

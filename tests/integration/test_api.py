@@ -483,6 +483,7 @@ def test_a_family_without_a_champion_scores_nothing(ada: Client) -> None:
         ("/decisions?since=1700000000", "since"),
         ("/decisions?until=2026-11-03T02:00:00", "until"),
         ("/decisions?kind=guess", "kind"),
+        ("/models?group=a&group=b", "group"),
         ("/decisions/99999999999", "decision_id"),
         ("/predictions/loads/loads/%00", "entity_id"),
         ("/predictions/loads/loads/%FF", "entity_id"),

@@ -7,6 +7,7 @@ imported where it is used.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,7 +51,7 @@ def create(host: Host) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(user_of), Depends(_unkept)],
+        dependencies=[Depends(user_of), Depends(_unkept), Depends(_once_each)],
     )
     app.state.host = host
     app.include_router(router)
@@ -74,6 +75,15 @@ class _EncodedPath:
 def _unkept(response: Response) -> None:
     """What a user may see is kept by nobody on the way."""
     response.headers["Cache-Control"] = "no-store"
+
+
+def _once_each(request: Request) -> None:
+    """A parameter that is given twice is refused: one of the two would not be answered."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if twice := sorted(name for name, count in given.items() if count > 1):
+        faults = [problems.about(("query", name), "is given more than once") for name in twice]
+        told = f"give each parameter once: {', '.join(twice)}"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, told, faults)
 
 
 @dataclass(frozen=True)
