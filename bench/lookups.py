@@ -49,6 +49,7 @@ select m.family, night, 1, repeat('b', 64),
 from generate_series(timestamptz '{FIRST}', timestamptz '{LAST}', '1 day') night,
      nightshift.models m;
 select nightshift.open_month(as_of) from nightshift.snapshots;
+select nightshift.show_family('nightly', 'regression');
 insert into nightshift.batches
     (family, as_of, snapshot_id, version_ids, row_count, state, started_at, written_at)
 select s.family, s.as_of, s.snapshot_id, array[v.version_id], s.row_count, 'written', s.as_of,
@@ -70,7 +71,7 @@ from nightshift.batches b join nightshift.versions v on v.version_id = b.version
 where b.as_of = %s
 """
 _ENTITY = "select * from predictions_latest where entity_id = %s"
-_WHOLE = "select * from predictions where family = 'nightly' and as_of = %s"
+_WHOLE = "select * from predictions_nightly where as_of = %s"
 
 
 def main() -> None:
@@ -100,6 +101,7 @@ def _fill(url: str) -> int:
             if night % 20 == 0:
                 print(f"night {night} of {NIGHTS}", flush=True)
         connection.exec_driver_sql("vacuum analyze")
+        connection.exec_driver_sql("checkpoint")  # or it disturbs whoever reads first
         count = "select count(*) from nightshift.prediction_rows"
         return int(connection.exec_driver_sql(count).scalar_one())
 

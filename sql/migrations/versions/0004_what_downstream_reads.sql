@@ -122,11 +122,11 @@ select r.entity_id,
        p.as_of,
        r.score,
        r.label,
-       array_remove(array[
+       case when r.flags = 0 and r.model_id = v.model_id then '{}' else array_remove(array[
            case when r.flags & 1 <> 0 then 'unseen_category' end,
            case when r.flags & 2 <> 0 then 'out_of_range' end,
            case when r.model_id <> v.model_id then 'fallback' end
-       ], null) as flags,
+       ], null) end as flags,
        v.number as model_version,
        s.content_hash as snapshot,
        p.batch_id,
@@ -154,11 +154,11 @@ comment on column public.predictions.published_at is 'When readers saw the batch
 -- The inner query asks for what the index holds; only the newest row of each is opened.
 create view public.predictions_latest as
 select l.entity_id, l.family, l.model, l.as_of, r.score, r.label,
-       array_remove(array[
+       case when r.flags = 0 and r.model_id = v.model_id then '{}' else array_remove(array[
            case when r.flags & 1 <> 0 then 'unseen_category' end,
            case when r.flags & 2 <> 0 then 'out_of_range' end,
            case when r.model_id <> v.model_id then 'fallback' end
-       ], null) as flags,
+       ], null) end as flags,
        v.number as model_version,
        (select s.content_hash from nightshift.batches b join nightshift.snapshots s using (snapshot_id)
         where b.batch_id = l.batch_id) as snapshot,
