@@ -68,6 +68,10 @@ select (select count(*) from placed) as added,
 from ordered
 where is_new;
 
+-- name: recount
+-- Let later plans know of labels that were just added, if they are many.
+select nightshift.recount_labels(cast(:added as bigint));
+
 -- name: record_collection
 -- Remember what the source was asked, and what it gave.
 insert into nightshift.label_collections

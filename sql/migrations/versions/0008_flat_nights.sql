@@ -12,3 +12,18 @@ create index on nightshift.decisions (model_id, as_of) where kind = 'retrain';
 create index on nightshift.events (family, as_of);
 -- What was raised in the last day and is still to be delivered.
 create index on nightshift.alerts (family, raised_at);
+
+-- Plans are made from statistics, and those that Postgres gathers by itself come a minute late: by then, a look-up for
+-- each of the labels that a new family brought at once may have read all of the others.
+create function nightshift.recount_labels(added bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if added > (select greatest(reltuples, 0) / 10 from pg_class where oid = 'nightshift.labels'::regclass) then
+        analyze nightshift.labels;
+    end if;
+end
+$$;
+comment on function nightshift.recount_labels is 'Gather statistics of labels where so many were added that those there are do not hold any more.';
+revoke execute on function nightshift.recount_labels from public;
+grant execute on function nightshift.recount_labels to nightshift_writer;
