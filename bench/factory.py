@@ -9,19 +9,15 @@ labels to decisions, night after night.
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from nightshift import demo, installation, local, simulation, steps
 from nightshift.config import Site
 from nightshift.embedded import session
 
-from . import factories
+from . import grounds
 from .figures import Figure, figure, tell
 
 MODELS, ROWS = 1_000, 200
@@ -31,36 +27,32 @@ PATIENCE = 1800.0  # seconds for one run, six times what it may take
 
 
 def main() -> None:
-    # Not below a long path: Postgres makes its socket here.
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    factories.write(folder / "models" / FAMILY)
-    os.environ |= {
-        "NIGHTSHIFT_STATE": str(folder / "state"),
-        "NIGHTSHIFT_MODELS": str(folder / "models"),
-        "NIGHTSHIFT_PG_PORT": str(_free_port()),
-        "NIGHTSHIFT_UI_PORT": str(_free_port()),
-    }
-    site = local.site()
-    try:
-        local.up(site, airflow=False)
-        with session(local.admin_url(site, "warehouse")) as connection:
-            connection.exec_driver_sql(factories.source(MODELS, ROWS))
-        first = site.family(FAMILY).previous_tick(datetime.now(UTC) - timedelta(days=NIGHTS + 1))
-        _train(site, first)
-        local.up(site)
-        rounds = _rounds(site, [first + timedelta(days=day) for day in range(1, NIGHTS + 1)])
-    finally:
-        local.down(site)
-        shutil.rmtree(folder)
+    with grounds.folder() as folder:
+        grounds.family("family", folder / "models" / FAMILY)
+        os.environ |= {
+            "NIGHTSHIFT_STATE": str(folder / "state"),
+            "NIGHTSHIFT_MODELS": str(folder / "models"),
+            "NIGHTSHIFT_PG_PORT": str(grounds.free_port()),
+            "NIGHTSHIFT_UI_PORT": str(grounds.free_port()),
+        }
+        site = local.site()
+        try:
+            rounds = _lived(site)
+        finally:
+            local.down(site)
     title = f"{MODELS:,} models with {ROWS} rows each, in Airflow"
     tell(title, _figures(rounds), "factory")
 
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+def _lived(site: Site) -> list[dict[str, float]]:
+    """What each night took of an installation whose champions were trained before."""
+    local.up(site, airflow=False)
+    with session(local.admin_url(site, "warehouse")) as connection:
+        connection.exec_driver_sql(grounds.source(MODELS, ROWS))
+    first = site.family(FAMILY).previous_tick(datetime.now(UTC) - timedelta(days=NIGHTS + 1))
+    _train(site, first)
+    local.up(site)
+    return _rounds(site, [first + timedelta(days=day) for day in range(1, NIGHTS + 1)])
 
 
 def _train(site: Site, first: datetime) -> None:

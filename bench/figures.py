@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import beta
 
 OUT = Path("build/bench")
 
@@ -56,6 +57,22 @@ def figure(
     least = min(values) if low is None else low
     bar = at_least if at_most is None else at_most
     return Figure(name, told, least, max(values), unit, bar, holds)
+
+
+def share(
+    name: str,
+    hits: int,
+    of: int,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Figure:
+    """A share with its 95% interval of Clopper and Pearson."""
+    low = float(beta.ppf(0.025, hits, of - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(0.975, hits + 1, of - hits)) if hits < of else 1.0
+    return figure(
+        name, [high], "share", at_most=at_most, at_least=at_least, value=hits / of, low=low
+    )
 
 
 def tell(

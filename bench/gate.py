@@ -8,23 +8,20 @@ verdict of the gate is that of :func:`nightshift.policy.judge` on the paired dif
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from scipy.stats import beta
 
 from nightshift import metrics, policy
 from nightshift.family import Promotion
 from nightshift.metrics import Outcomes
 from nightshift.records import Comparison
+
+from .figures import Figure, share, tell
 
 TIMES = 10_000
 NIGHTS, ROWS = 7, 2_400
@@ -38,22 +35,8 @@ LUCK = 0.02
 
 PROMOTION = Promotion(holdout=timedelta(days=NIGHTS))
 CONFIDENCE = PROMOTION.confidence
-OUT = Path("build/bench/gate.json")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CHUNK = 500
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table; ``bar`` is what it must hold, None where it is for comparison."""
-
-    figure: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    bar: float | None
-    holds: bool | None
 
 
 @dataclass(frozen=True)
@@ -80,21 +63,25 @@ def main() -> None:
     nightly = f"{LOOKS} looks, {SHADOW_ROWS} rows a night"
     by_two = "better by 2 points"
     figures = [
-        _at_most(f"equal, the gate ({once})", same["gate"], 0.05),
-        _at_most(f"equal, nights with luck of their own, the gate ({once})", chance["gate"], 0.05),
-        _at_most(f"equal, shadow ({nightly})", calm["anytime"], 0.05),
-        _at_least(f"{by_two}, the gate ({once})", gained["gate"], 0.80),
-        _at_least(f"{by_two}, shadow ({nightly})", ahead["anytime"], None),
-        _at_most(f"equal, challenger >= champion ({once})", same["not worse"], None),
-        _at_least(f"{by_two}, challenger >= champion ({once})", gained["not worse"], None),
-        _at_most(f"equal, ahead by 1 point ({once})", same["point"], None),
-        _at_most(f"equal, nights with luck, ahead by 1 point ({once})", chance["point"], None),
-        _at_least(f"{by_two}, ahead by 1 point ({once})", gained["point"], None),
-        _at_most(f"equal, a plain test every night ({nightly})", calm["plain"], None),
+        _share(f"equal, the gate ({once})", same["gate"], at_most=0.05),
+        _share(
+            f"equal, nights with luck of their own, the gate ({once})", chance["gate"], at_most=0.05
+        ),
+        _share(f"equal, shadow ({nightly})", calm["anytime"], at_most=0.05),
+        _share(f"{by_two}, the gate ({once})", gained["gate"], at_least=0.80),
+        _share(f"{by_two}, shadow ({nightly})", ahead["anytime"]),
+        _share(f"equal, challenger >= champion ({once})", same["not worse"]),
+        _share(f"{by_two}, challenger >= champion ({once})", gained["not worse"]),
+        _share(f"equal, ahead by 1 point ({once})", same["point"]),
+        _share(f"equal, nights with luck, ahead by 1 point ({once})", chance["point"]),
+        _share(f"{by_two}, ahead by 1 point ({once})", gained["point"]),
+        _share(f"equal, a plain test every night ({nightly})", calm["plain"]),
     ]
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
-    _tell(figures)
+    tell(f"Who gets through, in {TIMES:,} simulations each", figures, "gate")
+
+
+def _share(name: str, hits: int, **bar: float) -> Figure:
+    return share(f"{name}: promoted", hits, TIMES, **bar)
 
 
 def _promotions(pool: ProcessPoolExecutor, world: World) -> dict[str, int]:
@@ -184,32 +171,6 @@ def _gains(random: np.random.Generator, world: World) -> np.ndarray:
     behind = random.binomial(rows - ahead, (DISAGREE - chance) / (1 - chance))
     gains: np.ndarray = (ahead - behind) / rows
     return gains
-
-
-def _at_most(name: str, hits: int, bar: float | None) -> Figure:
-    return _figure(name, hits, bar, None if bar is None else hits / TIMES <= bar)
-
-
-def _at_least(name: str, hits: int, bar: float | None) -> Figure:
-    return _figure(name, hits, bar, None if bar is None else hits / TIMES >= bar)
-
-
-def _figure(name: str, hits: int, bar: float | None, holds: bool | None) -> Figure:
-    """A share with its 95% interval of Clopper and Pearson."""
-    low = float(beta.ppf(0.025, hits, TIMES - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(0.975, hits + 1, TIMES - hits)) if hits < TIMES else 1.0
-    return Figure(f"{name}: promoted", hits / TIMES, low, high, "share", bar, holds)
-
-
-def _tell(figures: list[Figure]) -> None:
-    table = Table(title=f"Who gets through, in {TIMES:,} simulations each")
-    for heading in ("figure", "value", "low", "high", "bar", "holds"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for f in figures:
-        bar = "-" if f.bar is None else f"{f.bar:g}"
-        holds = "-" if f.holds is None else str(f.holds)
-        table.add_row(f.figure, f"{f.value:.2%}", f"{f.low:.2%}", f"{f.high:.2%}", bar, holds)
-    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

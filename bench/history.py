@@ -8,12 +8,9 @@ flights, whose own year is repeated for it.
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +19,9 @@ from nightshift import database, simulation, steps, warehouse
 from nightshift.config import Site
 from nightshift.embedded import Postgres, session
 
-from . import factories
+from . import grounds
 from .figures import Figure, figure, tell
+from .grounds import seconds
 
 HOME = Path(__file__).resolve().parents[1]
 MODELS, ROWS = 20, 50
@@ -34,18 +32,12 @@ AFTER = timedelta(hours=4)  # from a night to its monitoring
 
 
 def main(parts: list[str]) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    server = Postgres(folder / "pg", port=None)
-    server.start()
-    try:
-        figures = []
+    figures = []
+    with grounds.site(MODELS, ROWS) as (site, server):
         if "nights" in parts:
-            figures += _nights(server, folder)
+            figures += _nights(site, server)
         if "simulate" in parts:
-            figures += _simulations(server, folder)
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+            figures += _simulations(server, site.state)
     title = f"{LATE} nights, medians of {ROUNDS} rounds; a simulation runs once"
     tell(title, figures, "history")
 
@@ -53,8 +45,8 @@ def main(parts: list[str]) -> None:
 # Nights -------------------------------------------------------------------------------------------
 
 
-def _nights(server: Postgres, folder: Path) -> list[Figure]:
-    site = _site(server, folder)
+def _nights(site: Site, server: Postgres) -> list[Figure]:
+    grounds.family("family", site.models / "family", performance={"window": "P7D"})
     asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
     simulation.retrain(site, asked, now=FIRST)
     _live(site, 0, EARLY)
@@ -68,17 +60,6 @@ def _nights(server: Postgres, folder: Path) -> list[Figure]:
     return list(_growth(rounds[1:]))
 
 
-def _site(server: Postgres, folder: Path) -> Site:
-    for name in ("nightshift", "warehouse"):
-        server.create_database(name)
-    database.migrate(server.url("nightshift"))
-    with session(server.url("warehouse")) as connection:
-        connection.exec_driver_sql(factories.source(MODELS, ROWS))
-    factories.write(folder / "models" / "family", performance={"window": "P7D"})
-    sources = {"warehouse": server.url("warehouse")}
-    return Site(folder, folder / "state", folder / "models", server.url("nightshift"), sources)
-
-
 def _live(site: Site, first: int, last: int) -> None:
     for number in range(first, last):
         _night(site, FIRST + timedelta(days=number))
@@ -89,14 +70,14 @@ def _night(site: Site, night: datetime) -> dict[str, float]:
     monitor = night + AFTER
     now = monitor + simulation.RUN_TIME
     return {
-        "scoring": _seconds(
+        "scoring": seconds(
             lambda: simulation.score_night(site, "family", night, now=night + simulation.RUN_TIME)
         ),
-        "collecting labels": _seconds(
+        "collecting labels": seconds(
             lambda: steps.collect_labels(site, "family", monitor, now=now)
         ),
-        "measuring": _seconds(lambda: steps.measure(site, "family", monitor, now=now)),
-        "deciding and alerting": _seconds(lambda: _decide(site, monitor, now)),
+        "measuring": seconds(lambda: steps.measure(site, "family", monitor, now=now)),
+        "deciding and alerting": seconds(lambda: _decide(site, monitor, now)),
     }
 
 
@@ -129,13 +110,13 @@ def _ratio(name: str, pairs: list[tuple[float, float]], *, bar: float | None = N
 # Simulations --------------------------------------------------------------------------------------
 
 
-def _simulations(server: Postgres, folder: Path) -> list[Figure]:
+def _simulations(server: Postgres, state: Path) -> list[Figure]:
     server.create_database("flights")
     today = datetime.now(UTC).date()
     for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
         warehouse.load(server.url("flights"), today=loaded)
     site = Site(
-        HOME, folder / "simulated", HOME / "include" / "models", server.url("postgres"),
+        HOME, state / "simulated", HOME / "include" / "models", server.url("postgres"),
         {"warehouse": server.url("flights")},
     )  # fmt: skip
     end = site.family("air_time").previous_tick(datetime.now(UTC) - timedelta(days=1))
@@ -143,7 +124,7 @@ def _simulations(server: Postgres, folder: Path) -> list[Figure]:
     whole = simulation.default_policies(site.family("air_time"))
     figures = []
     for told, policies in {"as configured": ["as-configured"], "three policies": whole}.items():
-        took = _seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
+        took = seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
         name = f"simulate {LATE} nights of air_time, {told}"
         figures.append(figure(name, [took], "s", at_most=180.0))
     return figures
@@ -177,12 +158,6 @@ def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
         connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
     database.migrate(server.url(name))
     return server.url(name)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -9,24 +9,22 @@ while readers look up entities and read nights without a pause.
 from __future__ import annotations
 
 import random
-import shutil
 import statistics
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 from sqlalchemy import make_url
 
 from nightshift import database, scoring
-from nightshift.embedded import Postgres, session
+from nightshift.embedded import session
 
+from . import grounds
 from .figures import Figure, figure, tell
+from .grounds import seconds
 
 NIGHTS, NIGHTLY, ONCE = 200, 100_000, 1_000
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
@@ -75,17 +73,9 @@ _WHOLE = "select * from predictions_nightly where as_of = %s"
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-lookups-"))
-    server = Postgres(folder / "pg", port=None)
-    server.start()
-    try:
-        server.create_database("nightshift")
-        database.migrate(server.url("nightshift"))
+    with grounds.postgres() as (server, _):
         rows = _fill(server.url("nightshift"))
         figures = list(_figures(server.url("nightshift")))
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
     title = f"What readers wait for, with {rows:,} predictions of {NIGHTS} nights"
     tell(title, figures, "lookups")
 
@@ -129,7 +119,7 @@ def _some_night() -> datetime:
 
 
 def _timed(cursor: Any, query: str, parameter: Any) -> float:
-    return _seconds(lambda: (cursor.execute(query, (parameter,)), cursor.fetchall()))
+    return seconds(lambda: (cursor.execute(query, (parameter,)), cursor.fetchall()))
 
 
 def _publishing(url: str) -> list[float]:
@@ -143,7 +133,7 @@ def _publishing(url: str) -> list[float]:
         batch_id = found.scalar_one()
         with _reading(url):
             for _ in range(50):
-                taken.append(_seconds(lambda: scoring.publish(ours, batch_id, now=LAST)))
+                taken.append(seconds(lambda: scoring.publish(ours, batch_id, now=LAST)))
                 connection.exec_driver_sql(
                     "delete from nightshift.published where batch_id = %s", (batch_id,)
                 )
@@ -186,12 +176,6 @@ def _reader(url: str) -> Iterator[Any]:
             yield cursor
     finally:
         connection.close()
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _figure(name: str, seconds: list[float], bar: float) -> Figure:

@@ -19,9 +19,6 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -33,27 +30,17 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-import yaml
 from sqlalchemy import create_engine, text
 
 from nightshift import database, features, registry, simulation, steps
 from nightshift.config import Site
-from nightshift.embedded import Postgres, session
 from nightshift.storage import Store
 
+from . import grounds
 from .figures import Figure, figure, tell
+from .grounds import seconds
 
 FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
-TRAINED_ON = 200_000
-
-_SOURCE = """
-select setseed(0.5);
-create table rows as
-select number, random() as a, random() as b, random() as c, random() as d,
-       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
-       'm' || mod(number, {models}) as machine
-from generate_series(1, {rows}) number;
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _figures(given: argparse.Namespace) -> Iterator[Figure]:
     if given.only != "factory":
-        with _site(given.rows, given.models) as site:
+        with _site(given.rows) as site:
             for kind in ("trees", "line"):
                 if given.only in (None, kind):
                     yield from _nights(site, kind, given.rows, given.rounds)
@@ -130,8 +117,8 @@ def _round(site: Site, kind: str, night: datetime) -> dict[str, float]:
         frozen = tx.one("snapshots.latest", family=kind, as_of=night)
     pipeline = registry.Registry(store, site.keys, site.models).load(champion.version).pipeline
     frame = features.frame(store.read_table(frozen.content_hash), family.features)
-    taken["bare"] = _seconds(lambda: pipeline.predict_proba(frame))
-    taken["usual"] = _seconds(lambda: _usual_way(site, family, pipeline, night))
+    taken["bare"] = seconds(lambda: pipeline.predict_proba(frame))
+    taken["usual"] = seconds(lambda: _usual_way(site, family, pipeline, night))
     return taken
 
 
@@ -148,7 +135,7 @@ def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
     def score() -> None:
         steps.publish(site, steps.score(site, ids["snapshot"], now=now), now=now)
 
-    taken = {step.__name__: _seconds(step) for step in (freeze, validate, score)}
+    taken = {step.__name__: seconds(step) for step in (freeze, validate, score)}
     return taken | {"night": sum(taken.values())}
 
 
@@ -178,8 +165,8 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
     sql = folder / "features.sql"
     sql.write_text(sql.read_text().replace("kind, place\n", "kind, place, machine\n"))
     labels = folder / "labels.sql"
-    labels.write_text(labels.read_text().replace(f"number <= {TRAINED_ON}", "true"))
-    _configure(
+    labels.write_text(labels.read_text().replace("number <= 200000", "true"))
+    grounds.configure(
         folder, models={"by": "machine", "thresholds": {"*": 0.5}}, scoring={"max_tasks": 1},
         performance={"threshold": None, "min_labels": 20},
         retrain={"training": {"window": "P1D", "min_rows": 20}}, promotion={"min_rows": 20},
@@ -217,7 +204,7 @@ def _factory_round(site: Site, night: datetime) -> dict[str, float]:
         for file, frame in work:
             joblib.load(io.BytesIO(file.read_bytes())).predict_proba(frame)  # noqa: TID251
 
-    return taken | {"library": _seconds(library)}
+    return taken | {"library": seconds(library)}
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -226,7 +213,7 @@ def _factory_round(site: Site, night: datetime) -> dict[str, float]:
 def _memory(rows: int) -> Iterator[Figure]:
     peaks = {}
     for count in (rows, 10 * rows):
-        with _site(count, 1) as site:
+        with _site(count) as site:
             _train(site, "trees")
             peaks[count] = _apart(partial(_peak, site, "trees", FIRST + timedelta(days=1)))
         yield figure(f"a night of {count:,} rows: peak memory", [peaks[count]], "MB")
@@ -240,39 +227,13 @@ def _memory(rows: int) -> Iterator[Figure]:
 
 
 @contextmanager
-def _site(rows: int, models: int) -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    server = Postgres(folder / "pg", port=None)
-    server.start()
-    try:
-        for name in ("nightshift", "warehouse"):
-            server.create_database(name)
-        database.migrate(server.url("nightshift"))
-        with session(server.url("warehouse")) as connection:
-            connection.exec_driver_sql(_SOURCE.format(rows=rows, models=models))
+def _site(rows: int, models: int = 1) -> Iterator[Site]:
+    """An installation with both families, whose source has so many rows for all its models."""
+    with grounds.site(models, rows // models) as (site, _):
         for kind in _NAMES:
-            _copy_family(folder / "models" / kind, kind)
-        sources = {"warehouse": server.url("warehouse")}
-        models_at = folder / "models"
-        yield Site(folder, folder / "state", models_at, server.url("nightshift"), sources)
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-def _copy_family(folder: Path, kind: str) -> None:
-    shutil.copytree(Path(__file__).parent / "classifier", folder)
-    labels = folder / "labels.sql"
-    labels.write_text(labels.read_text().replace("number <= 2000", f"number <= {TRAINED_ON}"))
-    _configure(folder, family=kind, estimator={"params": {"kind": kind}})
-
-
-def _configure(folder: Path, **changes: Any) -> None:
-    file = folder / "model.yaml"
-    model = yaml.safe_load(file.read_text())
-    for key, value in changes.items():
-        model[key] = model.get(key, {}) | value if isinstance(value, dict) else value
-    file.write_text(yaml.safe_dump(model))
+            params = {"params": {"kind": kind}}
+            grounds.family("classifier", site.models / kind, estimator=params)
+        yield site
 
 
 def _train(site: Site, kind: str, models: int = 1) -> None:
@@ -286,9 +247,3 @@ def _apart(work: Callable[[], Any]) -> Any:
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh) as process:
         return process.submit(work).result()
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -13,7 +13,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -26,6 +25,7 @@ from nightshift import local
 from nightshift.config import Site
 from nightshift.embedded import session
 
+from . import grounds
 from .figures import Figure, figure, tell
 
 HOME = Path(__file__).resolve().parents[1]
@@ -49,23 +49,21 @@ json.dump({"dags": len(bag.dags), "errors": len(bag.import_errors), "files": fil
 
 
 def main() -> None:
-    # Not below a long path: Postgres makes its socket here.
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    _write_families(folder / "models")
-    os.environ |= {
-        "NIGHTSHIFT_STATE": str(folder / "state"),
-        "NIGHTSHIFT_MODELS": str(folder / "models"),
-    }
-    site = local.site()
-    try:
-        local.up(site, airflow=False)
-        local.prepare(site)
-        rounds = [_parse(site, folder / "round.json") for _ in range(ROUNDS)]
-        gaps = _watch(site)
-    finally:
-        local.down(site)
-        shutil.rmtree(folder)
-    interval = float(local.airflow_environment(site)[_INTERVAL])
+    with grounds.folder() as folder:
+        _write_families(folder / "models")
+        os.environ |= {
+            "NIGHTSHIFT_STATE": str(folder / "state"),
+            "NIGHTSHIFT_MODELS": str(folder / "models"),
+        }
+        site = local.site()
+        try:
+            local.up(site, airflow=False)
+            local.prepare(site)
+            rounds = [_parse(site, folder / "round.json") for _ in range(ROUNDS)]
+            gaps = _watch(site)
+        finally:
+            local.down(site)
+        interval = float(local.airflow_environment(site)[_INTERVAL])
     title = f"{rounds[0]['dags']} DAGs of {FAMILIES} families, median of {ROUNDS} processes"
     tell(title, list(_figures(rounds, gaps, interval)), "parse")
 

@@ -8,24 +8,20 @@ that ``model.yaml`` has by default. Seeded, so that every run prints the same.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
 from nightshift.detection import shift
 from nightshift.metrics import spread_of
 from nightshift.records import Night, Reference
+
+from .figures import Figure, figure, share, tell
 
 SIZES = (200, 500, 1500)
 HEALTHY, FALLEN, THRESHOLD, MAX_DROP = 0.90, 0.85, 0.87, 0.03
@@ -35,7 +31,6 @@ YEAR = 365
 YEARS, FALLS = 2000, 4000
 PATIENCE = 60
 TUNING_YEARS = 20_000
-OUT = Path("build/bench/policy.json")
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = [FIRST + timedelta(days=day) for day in range(YEAR + 1)]
@@ -51,26 +46,11 @@ Series = tuple[np.ndarray, np.ndarray]
 Rule = Callable[[np.ndarray, np.ndarray, Reference, int], bool]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table; ``bar`` is what it must hold, None where it is for comparison."""
-
-    figure: str
-    value: float
-    low: float | None
-    high: float | None
-    unit: str
-    bar: float | None
-    holds: bool | None
-
-
 def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         parts = list(pool.map(_figures, SIZES))
     figures = [figure for part in parts for figure in part]
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
-    _tell(figures)
+    tell("How soon a fall from 0.90 to 0.85 is caught", figures, "policy")
 
 
 def _figures(size: int) -> list[Figure]:
@@ -84,41 +64,39 @@ def _judged(name: str, nights: Callable[..., Series], size: int) -> list[Figure]
     """Every figure of one kind of label: the shipped rule, and others beside it."""
     alarms = _alarms(nights, _shipped, YEARS)
     delays = _delays(nights, _shipped)
-    rate = _share(alarms, YEARS)
-    optimum = _optimum(size, max(rate[0], 1 / YEARS))
-    ratio = float(np.median(delays) / np.median(optimum))
+    optimum = _optimum(size, max(alarms / YEARS, 1 / YEARS))
+    typical = f"{np.median(delays):g} to {np.median(optimum):g}; quartiles in nights"
     figures = [
-        _bounded(f"{name}: false alarms a model-year", *rate, FALSE_ALARMS),
-        Figure(f"{name}: median nights to catch a fall, over the tuned CUSUM's", ratio,
-               float(np.quantile(delays, 0.25)), float(np.quantile(delays, 0.75)),
-               f"ratio ({np.median(delays):g} to {np.median(optimum):g}; quartiles in nights)",
-               1.5, ratio <= 1.5),
+        share(f"{name}: false alarms a model-year", alarms, YEARS, at_most=FALSE_ALARMS),
+        figure(
+            f"{name}: median nights to catch a fall, over the tuned CUSUM's",
+            _quartiles(delays), f"ratio ({typical})", at_most=1.5,
+            value=float(np.median(delays) / np.median(optimum)),
+        ),
+        share(
+            f"{name}: caught within maturity + 1 day", int((delays <= 2).sum()), FALLS,
+            at_least=0.95 if size == max(SIZES) else None,
+        ),
     ]  # fmt: skip
-    caught = _share(int((delays <= 2).sum()), FALLS)
-    bar = 0.95 if size == max(SIZES) else None
-    figures.append(
-        Figure(f"{name}: caught within maturity + 1 day", *caught, "share",
-               bar, None if bar is None else caught[0] >= bar)
-    )  # fmt: skip
     others: list[tuple[str, Rule]] = [
         ("max_drop on a measured reference", _relative),
         ("2 of 3 windows breached", _counted),
     ]
     for label, rule in others:
-        rate = _share(_alarms(nights, rule, YEARS // 4), YEARS // 4)
-        typical = _delays(nights, rule)[: FALLS // 4]
         bar = FALSE_ALARMS if rule is _relative else None
-        figures.append(_bounded(f"{name}: false alarms, {label}", *rate, bar))
-        figures.append(
-            Figure(f"{name}: median nights, {label}", float(np.median(typical)),
-                   float(np.quantile(typical, 0.25)), float(np.quantile(typical, 0.75)),
-                   "nights", None, None)
-        )  # fmt: skip
+        found = _alarms(nights, rule, YEARS // 4)
+        figures.append(share(f"{name}: false alarms, {label}", found, YEARS // 4, at_most=bar))
+        nights_taken = _quartiles(_delays(nights, rule)[: FALLS // 4])
+        figures.append(figure(f"{name}: median nights, {label}", nights_taken, "nights"))
     if nights.func is _late:  # type: ignore[attr-defined]
         hasty = _alarms(partial(_unripe, size), _shipped, YEARS // 4, judged_by=nights)
-        naive = _share(hasty, YEARS // 4)
-        figures.append(_bounded(f"{name}: false alarms when judged at once", *naive, None))
+        figures.append(share(f"{name}: false alarms when judged at once", hasty, YEARS // 4))
     return figures
+
+
+def _quartiles(delays: np.ndarray) -> list[float]:
+    """The lower quartile, the median and the upper one."""
+    return [float(np.quantile(delays, at)) for at in (0.25, 0.5, 0.75)]
 
 
 def _prompt(size: int, random: np.random.Generator, nights: int, fallen_from: int) -> Series:
@@ -253,36 +231,6 @@ def _optimum(size: int, rate: float) -> np.ndarray:
         total = step(total, FALLEN)
         delays = np.where((delays > PATIENCE) & (total > limit), night, delays)
     return delays
-
-
-def _share(hits: int, of: int) -> tuple[float, float, float]:
-    """A share with its 95% interval of Clopper and Pearson."""
-    low = beta.ppf(0.025, hits, of - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
-    return hits / of, float(low), float(high)
-
-
-def _bounded(name: str, value: float, low: float, high: float, bar: float | None) -> Figure:
-    return Figure(name, value, low, high, "share", bar, None if bar is None else value <= bar)
-
-
-def _tell(figures: list[Figure]) -> None:
-    table = Table(title="How soon a fall from 0.90 to 0.85 is caught")
-    for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
-        table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
-    for figure in figures:
-        table.add_row(*_cells(figure))
-    Console(width=150).print(table)
-
-
-def _cells(figure: Figure) -> Iterator[str]:
-    for name, value in asdict(figure).items():
-        cell: Any = value
-        if value is None:
-            cell = "-"
-        elif name in ("value", "low", "high"):
-            cell = f"{value:.3g}"
-        yield str(cell)
 
 
 if __name__ == "__main__":

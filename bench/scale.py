@@ -6,79 +6,34 @@ by eight shares one after the other. docs/scale.md multiplies these figures.
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from nightshift import database, registry, simulation, steps
 from nightshift.config import Site
-from nightshift.embedded import Postgres, session
+from nightshift.embedded import session
 from nightshift.storage import Store
 
+from . import grounds
 from .figures import figure, tell
+from .grounds import seconds
 
 MODELS, ROWS = 300, 40
 ROUNDS, SHARES = 5, 8
 FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
 
-_SOURCE = f"""
-select setseed(0.5);
-create table rows as
-select number, random() as a, random() as b, random() as c, random() as d,
-       'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
-       'm' || mod(number, {MODELS}) as machine
-from generate_series(1, {MODELS * ROWS}) number;
-"""
-
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    server = Postgres(folder / "pg", port=None)
-    server.start()
-    try:
-        site = _site(server, folder)
+    with grounds.site(MODELS, ROWS) as (site, _):
+        grounds.family("family", site.models / "family", estimator={"params": {"kind": "trees"}})
         _train(site)
         rounds = [_round(site, FIRST + timedelta(days=day)) for day in range(1, ROUNDS + 1)]
         told = {name: [each[name] for each in rounds] for name in rounds[0]}
         told |= {name: [value] for name, value in _sizes(site).items()}
-        figures = [figure(name, values, _unit(name)) for name, values in told.items()]
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+    figures = [figure(name, values, _unit(name)) for name, values in told.items()]
     tell(f"A factory of {MODELS} models with {ROWS} rows each", figures, "scale")
-
-
-def _site(server: Postgres, folder: Path) -> Site:
-    for name in ("nightshift", "warehouse"):
-        server.create_database(name)
-    database.migrate(server.url("nightshift"))
-    with session(server.url("warehouse")) as connection:
-        connection.exec_driver_sql(_SOURCE)
-    family = folder / "models" / "family"
-    shutil.copytree(Path(__file__).parent / "family", family)
-    for name in ("features.sql", "labels.sql"):
-        text = (family / name).read_text()
-        text = text.replace("kind, place\n", "kind, place, machine\n")
-        (family / name).write_text(text.replace("number <= 2000", "true"))
-    _configure(family, performance={"threshold": None})
-    sources = {"warehouse": server.url("warehouse")}
-    return Site(folder, folder / "state", folder / "models", server.url("nightshift"), sources)
-
-
-def _configure(folder: Path, **changes: dict[str, Any]) -> None:
-    file = folder / "model.yaml"
-    model = yaml.safe_load(file.read_text())
-    model["models"] = {"by": "machine", "thresholds": {"*": -100.0}}
-    model["retrain"]["training"]["min_rows"] = 20
-    for key, value in changes.items():
-        model[key] = model.get(key, {}) | value
-    file.write_text(yaml.safe_dump(model))
 
 
 def _train(site: Site) -> None:
@@ -91,30 +46,28 @@ def _round(site: Site, night: datetime) -> dict[str, float]:
     snapshot_id = steps.freeze(site, "family", night, now=now)
     steps.validate(site, snapshot_id, now=now)
     folder = site.models / "family"
-    _configure(folder, scoring={"max_tasks": 1})
+    grounds.configure(folder, scoring={"max_tasks": 1})
     cpu = time.process_time()
-    whole = _seconds(site, snapshot_id, now)
+    whole = _shares(site, snapshot_id, now)
     cpu = time.process_time() - cpu
-    _configure(folder, scoring={"max_tasks": SHARES, "rows_per_task": 1})
+    grounds.configure(folder, scoring={"max_tasks": SHARES, "rows_per_task": 1})
     return {
         "one task, ms a model": 1000 * sum(whole) / MODELS,
         "one task, CPU ms a model": 1000 * cpu / MODELS,
         f"{SHARES} shares one after the other, ms a model": 1000
-        * sum(shares := _seconds(site, snapshot_id, now))
+        * sum(shares := _shares(site, snapshot_id, now))
         / MODELS,
         "the longest share, in times of the mean": max(shares) / statistics.mean(shares),
         "opening and verifying, ms a model": 1000 * _loading(site, night) / MODELS,
     }
 
 
-def _seconds(site: Site, snapshot_id: int, now: datetime) -> list[float]:
+def _shares(site: Site, snapshot_id: int, now: datetime) -> list[float]:
     """What each share takes a process that has opened no artifact yet."""
     taken = []
     for share in steps.share_out(site, snapshot_id, now=now):
         registry._verified_pipeline.cache_clear()  # noqa: SLF001
-        began = time.perf_counter()
-        steps.score_share(site, **share, now=now)
-        taken.append(time.perf_counter() - began)
+        taken.append(seconds(lambda share=share: steps.score_share(site, **share, now=now)))  # type: ignore[misc]
     return taken
 
 
@@ -123,10 +76,7 @@ def _loading(site: Site, night: datetime) -> float:
         champions = registry.champions(tx, "family", night)
     registry._verified_pipeline.cache_clear()  # noqa: SLF001
     opened = registry.Registry(Store(site.store), site.keys, site.models)
-    began = time.perf_counter()
-    for champion in champions.values():
-        opened.load(champion.version)
-    return time.perf_counter() - began
+    return seconds(lambda: [opened.load(champion.version) for champion in champions.values()])
 
 
 def _sizes(site: Site) -> dict[str, float]:

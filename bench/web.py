@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +21,9 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from sqlalchemy import Connection, text
 
-from nightshift import database
 from nightshift.embedded import Postgres, session
 
+from . import grounds
 from .figures import Figure, figure, tell
 
 NIGHTS = 365
@@ -36,19 +34,11 @@ PATIENCE = 60
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-bench-"))
-    server = Postgres(folder / "pg", port=None, durable=False)
-    server.start()
-    try:
-        server.create_database("nightshift")
-        database.migrate(server.url("nightshift"))
+    with grounds.postgres(durable=False) as (server, folder):
         with Console().status("Writing a year of 5,000 models"):
             fill(server, "nightshift")
         with serving(server.url("nightshift"), folder) as url:
             figures = list(measure(url, lambda: _happen(server)))
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
     tell(f"The fleet of 5,000 models and {NIGHTS} nights, medians of {ROUNDS}", figures, "web")
 
 
@@ -68,9 +58,7 @@ def fill(server: Postgres, name: str) -> None:
 @contextmanager
 def serving(database_url: str, folder: Path) -> Iterator[str]:
     """The pages under uvicorn, in a process of their own; their address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = grounds.free_port()
     words = [sys.executable, "-m", "bench.web_server", database_url, str(folder), str(port)]
     process = subprocess.Popen(words)
     url = f"http://127.0.0.1:{port}/nightshift/"

@@ -4,4 +4,4 @@ select to_char(night, 'YYYYMMDD') || '-' || number as entity_id, (a + b + c * d 
 from rows
 cross join generate_series(date_trunc('day', cast(:since as timestamptz)) + interval '2 hours',
                            cast(:as_of as timestamptz) - interval '1 hour', '1 day') night
-where number <= 2000
+where number <= 200000

@@ -1,3 +1,3 @@
 -- Every night has the same rows under other names.
-select to_char(cast(:as_of as timestamptz), 'YYYYMMDD') || '-' || number as entity_id, a, b, c, d, kind, place
+select to_char(cast(:as_of as timestamptz), 'YYYYMMDD') || '-' || number as entity_id, a, b, c, d, kind, place, machine
 from rows

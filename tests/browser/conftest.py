@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.e2e.airflow import Airflow, free_port, until_listed
+from tests.e2e.airflow import Airflow, until_listed
+from tests.ports import free_port
 
 from nightshift import local, simulation, steps
 from nightshift.config import Site

@@ -1,14 +1,16 @@
-"""Airflow as an operator meets it: its REST API, on a port that nobody else has."""
+"""Airflow as an operator meets it: its REST API, and what it comes to in time."""
 
 from __future__ import annotations
 
 import json
-import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class Airflow:
 
     def until(self, dag_id: str, run_id: str, seconds: float = 200, **tasks: str) -> None:
         """Wait until tasks of a run are in these states."""
-        deadline = time.monotonic() + seconds
-        while any(self.tasks(dag_id, run_id)[name][0] != state for name, state in tasks.items()):
-            assert time.monotonic() < deadline, self.tasks(dag_id, run_id)
-            time.sleep(0.5)
+
+        def there() -> bool:
+            found = self.tasks(dag_id, run_id)
+            return all(found[name][0] == state for name, state in tasks.items())
+
+        until(there, seconds, told=lambda: self.tasks(dag_id, run_id))
 
     def complaints(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The end of the log of each task that failed."""
@@ -78,27 +82,30 @@ class Airflow:
         return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def until_listed(airflow: Airflow, dag_ids: set[str], seconds: float = 60) -> set[str]:
-    """Wait until the dag-processor has stored these DAGs; the same ids."""
+def until(
+    condition: Callable[[], Found], seconds: float = 60, told: Callable[[], object] = str
+) -> Found:
+    """Wait until something is true; what it was. ``told`` says more when it never is."""
     deadline = time.monotonic() + seconds
-    while dag_ids - {dag["dag_id"] for dag in airflow.get("dags")["dags"]}:
-        assert time.monotonic() < deadline, airflow.get("importErrors")
-        time.sleep(0.5)
+    while not (found := condition()):
+        assert time.monotonic() < deadline, (condition, told())
+        time.sleep(0.2)
+    return found
+
+
+def until_listed(airflow: Airflow, dag_ids: set[str]) -> set[str]:
+    """Wait until the dag-processor has stored these DAGs; the same ids."""
+
+    def listed() -> bool:
+        return dag_ids <= {dag["dag_id"] for dag in airflow.get("dags")["dags"]}
+
+    until(listed, told=lambda: airflow.get("importErrors"))
     return dag_ids
 
 
-def until_started(airflow: Airflow, dag_id: str, seconds: float = 60) -> str:
+def until_started(airflow: Airflow, dag_id: str) -> str:
     """Wait until a DAG has a run; the id of its first."""
-    deadline = time.monotonic() + seconds
-    while not (runs := airflow.get(f"dags/{dag_id}/dagRuns", order_by="run_after")["dag_runs"]):
-        assert time.monotonic() < deadline, f"nothing has started {dag_id}"
-        time.sleep(0.5)
+    path = f"dags/{dag_id}/dagRuns"
+    runs = until(lambda: airflow.get(path, order_by="run_after")["dag_runs"])
     run_id: str = runs[0]["dag_run_id"]
     return run_id

@@ -20,13 +20,14 @@ import psutil
 import pytest
 import yaml
 from sqlalchemy import make_url
+from tests.ports import free_port
 
 from nightshift import local, steps, warehouse
 from nightshift.config import Site, load_family
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 
-from .airflow import Airflow, free_port, until_listed, until_started
+from .airflow import Airflow, until, until_listed, until_started
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"
@@ -230,10 +231,11 @@ def held_night(loop: Loop, number: int) -> str:
     """Ask for a night so many days before; the run's id, once its first task runs."""
     as_of = loop.as_of - timedelta(days=number)
     run_id = loop.airflow.trigger(f"{FAMILY}.score", as_of=as_of.isoformat())
-    deadline = time.monotonic() + 120
-    while loop.airflow.tasks(f"{FAMILY}.score", run_id)["freeze"][0] in (None, "scheduled"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+
+    def state() -> str | None:
+        return loop.airflow.tasks(f"{FAMILY}.score", run_id)["freeze"][0]
+
+    until(lambda: state() not in (None, "scheduled"), 120)
     return run_id
 
 

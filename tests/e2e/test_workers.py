@@ -7,8 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,12 +17,13 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from tests.ports import free_port
 
 from nightshift import local, steps
 from nightshift.config import Site
 from nightshift.embedded import session
 
-from .airflow import Airflow, free_port, until_listed
+from .airflow import Airflow, until, until_listed
 
 FAMILY = "fleet"
 NIGHT = datetime(2026, 1, 12, 2, tzinfo=UTC)
@@ -123,15 +123,6 @@ class Cluster:
         return {name for name, worker in self.workers.items() if worker.pid in above}
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until something is true; what it was."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.2)
-    return found
-
-
 def kill(process: psutil.Process) -> None:
     """Kill a process and all that it started, at once and with -9, as a power cut would."""
     with suppress(psutil.NoSuchProcess):
@@ -210,7 +201,7 @@ def cluster() -> Iterator[Cluster]:
             airflow = Airflow.log_in(local.ui_url(site), "admin", local.logins(site)["admin"])
             until_listed(airflow, {f"{FAMILY}.score"})
             airflow.unpause(f"{FAMILY}.score")
-            until(lambda: all(is_ready(folder, name) for name in WORKERS))
+            until(lambda: all(is_ready(folder, name) for name in WORKERS), 120)
             yield Cluster(site, airflow, workers)
         finally:
             for process in started.values():
@@ -222,7 +213,7 @@ def cluster() -> Iterator[Cluster]:
 def test_a_night_survives_the_death_of_a_worker_and_is_published_once(cluster: Cluster) -> None:
     (cluster.folder / "hold").touch()
     run_id = cluster.airflow.trigger(f"{FAMILY}.score", as_of=NIGHT.isoformat())
-    until(lambda: cluster.held() == set(WORKERS))
+    until(lambda: cluster.held() == set(WORKERS), 120)
     assert cluster.rows("select 1 from predictions") == []
 
     kill(cluster.workers["one"])

@@ -19,6 +19,12 @@ FACTORY: dict[str, Any] = {
     "retrains": "failing",
     "retire_after": "P4D",
 }
+MEMBERS: dict[str, Any] = {
+    "performance": {"threshold": None, "min_labels": 10},
+    "models": FACTORY,
+    "retrain": {"training": {"window": "P5D", "min_rows": 30}},
+    "promotion": {"holdout": "P2D", "min_rows": 10},
+}
 # Members are learnt from ten rows a night. Sizes repeat, so that five nights are enough to fit on.
 NEW_KIND = """
 insert into items
@@ -41,12 +47,7 @@ from predictions where as_of = '{}' group by model order by model
 
 @pytest.fixture
 def factory(world: World) -> World:
-    world.configure(
-        performance={"threshold": None, "min_labels": 10},
-        models=FACTORY,
-        retrain={"training": {"window": "P5D", "min_rows": 30}},
-        promotion={"holdout": "P2D", "min_rows": 10},
-    )
+    world.configure(**MEMBERS)
     return world
 
 

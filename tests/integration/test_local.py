@@ -17,6 +17,7 @@ import psutil
 import pytest
 from rich.console import Console
 from sqlalchemy import make_url
+from tests.ports import free_port
 
 from nightshift import installation, local
 from nightshift.config import Site
@@ -24,13 +25,6 @@ from nightshift.embedded import Postgres, session
 from nightshift.records import SetupError
 
 QUIET = Console(quiet=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +12,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.e2e.airflow import until
+from tests.ports import free_port
 
 from nightshift.web.app import create
 
@@ -58,15 +58,11 @@ def root(lived: World) -> Iterator[str]:
     """The address of the pages, served on this machine."""
     outer = FastAPI()
     outer.mount("/nightshift", create(Reader(lived.site)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = uvicorn.Server(uvicorn.Config(outer, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: server.started, 30)
     yield f"http://127.0.0.1:{port}/nightshift"
     server.should_exit = True
     thread.join()

@@ -15,6 +15,7 @@ import psycopg2.extensions
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import make_url
+from tests.ports import free_port
 
 from nightshift import database, registry
 from nightshift.embedded import Postgres, session
@@ -24,7 +25,6 @@ from nightshift.keys import Keys
 from .conftest import FAMILY, SOURCE, World
 from .test_alerting import Airflow, runner
 from .test_api import Door, served
-from .test_local import free_port
 
 __all__ = ["runner"]
 

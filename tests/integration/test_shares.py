@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from nightshift import registry, simulation, steps
+from nightshift import registry, steps
 from nightshift.embedded import session
 from nightshift.records import ArtifactRefused, NoChampion, ScoringError
 
-from .conftest import FAMILY, World
-from .test_factory import FACTORY
+from .conftest import World
+from .test_factory import MEMBERS, train_all
 
 ROWS = """
 select r.role, m.name, r.entity_id, r.score, r.flags, r.model_id <> versions.model_id as by_fallback
@@ -30,21 +30,9 @@ order by r.role, r.entity_id
 @pytest.fixture
 def factory(world: World) -> World:
     """Three members and a fallback; each member is a task's share."""
-    world.configure(
-        performance={"threshold": None, "min_labels": 10},
-        models=FACTORY,
-        retrain={"training": {"window": "P5D", "min_rows": 30}},
-        promotion={"holdout": "P2D", "min_rows": 10},
-        scoring={"rows_per_task": 1, "max_tasks": 3},
-    )
-    train_all(world)
+    world.configure(**MEMBERS, scoring={"rows_per_task": 1, "max_tasks": 3})
+    train_all(world, 9)
     return world
-
-
-def train_all(world: World) -> None:
-    now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="t", by="t", now=now)
-    simulation.retrain(world.site, asked, now=now)
 
 
 @pytest.fixture
@@ -53,7 +41,7 @@ def large(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("nightshift.storage.ROW_GROUP", 4)
     monkeypatch.setattr("nightshift.steps.ROW_GROUP", 4)
     world.configure(scoring={"rows_per_task": 1, "max_tasks": 5})
-    train_all(world)
+    train_all(world, 9)
     return world
 
 
