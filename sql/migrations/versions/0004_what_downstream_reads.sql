@@ -153,7 +153,7 @@ comment on column public.predictions.published_at is 'When readers saw the batch
 
 -- The inner query asks for what the index holds; only the newest row of each is opened.
 create view public.predictions_latest as
-select l.entity_id, l.family, l.model, l.as_of, r.score, r.label,
+select l.entity_id, l.family, m.name as model, l.as_of, r.score, r.label,
        case when r.flags = 0 and r.model_id = v.model_id then '{}' else array_remove(array[
            case when r.flags & 1 <> 0 then 'unseen_category' end,
            case when r.flags & 2 <> 0 then 'out_of_range' end,
@@ -165,17 +165,17 @@ select l.entity_id, l.family, l.model, l.as_of, r.score, r.label,
        l.batch_id,
        l.published_at
 from (
-    select distinct on (p.family, m.name, r.entity_id)
-           p.family, m.name as model, r.entity_id, r.as_of, r.batch_id, p.published_at
+    select distinct on (p.family, r.model_id, r.entity_id)
+           p.family, r.model_id, r.entity_id, r.as_of, r.batch_id, p.published_at
     from nightshift.published p
     join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
-    join nightshift.models m using (model_id)
     where r.role = 0
-    order by p.family, m.name, r.entity_id, r.as_of desc
+    order by p.family, r.model_id, r.entity_id, r.as_of desc
 ) l
+join nightshift.models m on m.model_id = l.model_id
 join nightshift.prediction_rows r
   on r.entity_id = l.entity_id and r.as_of = l.as_of and r.batch_id = l.batch_id and r.role = 0
-join nightshift.versions v using (version_id);
+join nightshift.versions v on v.version_id = r.version_id;
 comment on view public.predictions_latest is 'The newest published prediction of each model and entity. Ask for entities: without any, all nights are read.';
 comment on column public.predictions_latest.entity_id is 'As in predictions';
 comment on column public.predictions_latest.family is 'As in predictions';
