@@ -26,7 +26,7 @@ down: $(INSTALLED)  ## Stop what was started; the data stays
 	$(VENV)/bin/nightshift down
 
 test: $(INSTALLED)  ## Every test, real Postgres and real Airflow included
-	$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## Lint, format, types, import direction and unit tests, in under 90 seconds
 	$(VENV)/bin/ruff check .
@@ -41,7 +41,7 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 
 soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twenty times the random tests
 	$(PY) -m tests.faults.soak
-	SOAK=1 $(PY) -m pytest -q tests/faults/test_machine.py tests/faults/test_fuzz.py
+	SOAK=1 $(PY) -m pytest -q --numprocesses 2 tests/faults/test_machine.py tests/faults/test_fuzz.py
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.e2e.airflow import Airflow, until_listed
+from tests.e2e.airflow import PARSED_ONCE, Airflow, until_listed
 from tests.ports import free_port
 
 from nightshift import local, simulation, steps
@@ -154,6 +154,8 @@ def running() -> Iterator[Installation]:
         environment.setenv("NIGHTSHIFT_STATE", str(folder / "state"))
         environment.setenv("NIGHTSHIFT_MODELS", str(folder / "models"))
         environment.setenv("PYTHONPATH", str(HOME / "tests" / "dags"))  # the notifier
+        for name, value in PARSED_ONCE.items():
+            environment.setenv(name, value)
         environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
         environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
         site = local.site()

@@ -27,7 +27,7 @@ from nightshift.config import Site, load_family
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 
-from .airflow import Airflow, until, until_listed, until_started
+from .airflow import PARSED_ONCE, Airflow, until, until_listed, until_started
 
 HOME = Path(__file__).resolve().parents[2]
 FAMILY = "air_time"
@@ -122,6 +122,8 @@ def loop() -> Iterator[Loop]:
         environment.setenv("NIGHTSHIFT_MODELS", str(folder / "models"))
         environment.setenv("PYTHONPATH", str(HOME / "tests" / "dags"))  # the notifier
         environment.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
+        for name, value in PARSED_ONCE.items():
+            environment.setenv(name, value)
         environment.setenv("NIGHTSHIFT_PG_PORT", str(free_port()))
         environment.setenv("NIGHTSHIFT_UI_PORT", str(free_port()))
         # What a scheduler that was killed has left is looked for often, not every five minutes.

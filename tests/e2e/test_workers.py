@@ -23,7 +23,7 @@ from nightshift import local, steps
 from nightshift.config import Site
 from nightshift.embedded import session
 
-from .airflow import Airflow, until, until_listed
+from .airflow import PARSED_ONCE, Airflow, until, until_listed
 
 FAMILY = "fleet"
 NIGHT = datetime(2026, 1, 12, 2, tzinfo=UTC)
@@ -80,7 +80,7 @@ class Line(LinearRegression):
 def build(numeric, categorical, seed):
     return Pipeline([("line", Line())])
 '''
-SETTINGS = {
+SETTINGS = PARSED_ONCE | {
     "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
     "AIRFLOW__CELERY__WORKER_CONCURRENCY": "1",
     # A dead worker shows by its silence: after 20 s instead of 5 minutes.
