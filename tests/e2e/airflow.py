@@ -48,7 +48,7 @@ class Airflow:
     def outcome(self, dag_id: str, run_id: str) -> str:
         """Wait until a run ends; its state."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/wait"
-        with self.http.stream("GET", path, params={"interval": 0.5}, timeout=150) as answer:
+        with self.http.stream("GET", path, params={"interval": 1}, timeout=150) as answer:
             answer.raise_for_status()
             state: str = [json.loads(line)["state"] for line in answer.iter_lines()][-1]
         return state
@@ -92,7 +92,7 @@ def until(
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, (condition, told())
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
 
 

@@ -10,22 +10,21 @@ from pathlib import Path
 
 import pytest
 from tests.faults.harness import Reader
-from tests.integration.conftest import World, forget, world
+from tests.integration.conftest import Kept, World, forget, keeping, kept, world
 
 from nightshift import database, registry
 from nightshift.embedded import Postgres, session
 
-__all__ = ["forget", "world"]
+__all__ = ["forget", "keeping", "kept", "world"]
 
 NIGHT = (30, sum(range(1, 31)) + 30 * 3)
 """A whole night as the first champion scores it: its rows, and the sum of size + 3."""
 
 
 @pytest.fixture
-def served(world: World) -> World:
+def served(world: World, kept: Kept) -> World:
     """The world with version 1 serving since night 9."""
-    world.train(9)
-    return world
+    return kept.world("served", world, lambda world: world.train(9))
 
 
 @pytest.fixture

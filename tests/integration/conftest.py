@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from sqlalchemy import Row
+from sqlalchemy import Row, make_url
 
 from nightshift import database, registry, simulation, steps, warehouse
 from nightshift.config import Site
@@ -156,9 +156,56 @@ def world(tmp_path: Path, make_site: Callable[..., Site]) -> Iterator[World]:
     shutil.rmtree(folder)
 
 
+@dataclass
+class Kept:
+    """Worlds as they were once lived through, by name: the next test that asks gets a copy."""
+
+    postgres: Postgres
+    folder: Path
+    new_database: Callable[..., str]
+
+    def world(self, name: str, world: World, live: Callable[[World], object]) -> World:
+        """The world as ``live`` leaves it."""
+        kept, database_name = self.folder / name, f"kept_{name}"
+        if not kept.exists():
+            live(world)
+            self._keep(world, database_name)
+            shutil.copytree(world.site.state, kept / "state")
+            shutil.copytree(world.folder, kept / "family")
+        else:
+            world.site = replace(world.site, database_url=self.new_database(database_name))
+            shutil.copytree(kept / "state", world.site.state, dirs_exist_ok=True)
+            shutil.copytree(kept / "family", world.folder, dirs_exist_ok=True)
+        return world
+
+    def _keep(self, world: World, database_name: str) -> None:
+        # Nobody may be connected to a database that is copied.
+        database.connect(world.site.database_url).close()
+        database.connect.cache_clear()
+        lived = make_url(world.site.database_url).database
+        with session(self.postgres.url("postgres")) as connection:
+            connection.exec_driver_sql(f"create database {database_name} template {lived}")
+
+
+@pytest.fixture(scope="session")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files of worlds are kept that were lived through."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def lived(world: World) -> World:
+def kept(postgres: Postgres, keeping: Path, new_database: Callable[..., str]) -> Kept:
+    """Worlds that were lived through."""
+    return Kept(postgres, keeping, new_database)
+
+
+@pytest.fixture
+def lived(world: World, kept: Kept) -> World:
     """A champion of night 15, scored and monitored until the world changed and it was replaced."""
+    return kept.world("lived", world, live_through_the_change)
+
+
+def live_through_the_change(world: World) -> None:
     world.configure(performance={"threshold": -1.0})
     world.train(15)
     for number in range(16, 24):
@@ -170,7 +217,6 @@ def lived(world: World) -> World:
                 steps.conclude(
                     world.site, steps.compare(world.site, [version_id], now=now), now=now
                 )
-    return world
 
 
 @pytest.fixture
