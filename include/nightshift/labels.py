@@ -146,8 +146,9 @@ def collect(
         bulk.run(queries()["labels.record_collection"], {**asked, **asdict(collected)})
         bulk.run("drop table incoming_labels")
         reach("labels.appended")
-    with database.transaction() as tx:
-        tx.rows("labels.recount", added=collected.added)
+    if collected.added:
+        with database.transaction() as tx:
+            tx.rows("labels.recount", added=collected.added)
     return collected
 
 
