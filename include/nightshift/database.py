@@ -429,6 +429,10 @@ def _nouns(database: Database) -> Iterator[None]:
         raise _noun(database, state, str(error.orig)) from error
     except adbc_driver_manager.Error as error:
         raise _noun(database, error.sqlstate, str(error)) from error
+    except OSError as error:  # while rows are fetched the driver may raise what is Arrow's
+        if not str(error).startswith("[libpq]"):
+            raise
+        raise _noun(database, None, str(error)) from error
 
 
 def _noun(database: Database, state: str | None, message: str) -> DatabaseError:

@@ -289,6 +289,22 @@ def test_case_10_a_backend_that_is_terminated_ends_its_attempt_only(
     assert shown(served) == oracle(served, 10)
 
 
+def test_case_10_a_backend_that_is_terminated_while_rows_are_fetched_is_an_outage(
+    served: World,
+) -> None:
+    ours = connect(served.site.database_url, role=None)
+
+    def fetch() -> None:
+        with ours.bulk() as bulk, bulk._connection.cursor() as cursor:
+            [backend] = bulk.read("select pg_backend_pid() as pid").to_pylist()
+            cursor.execute("select $1::timestamptz as moment", [served.night(1)])
+            served.rows(f"select pg_terminate_backend({backend['pid']}, 5000)")
+            cursor.fetch_arrow_table()
+
+    with pytest.raises(DatabaseUnavailable, match="run this step again"):
+        fetch()
+
+
 def test_case_11_publishing_does_not_wait_for_readers(served: World) -> None:
     took = []
     with session(served.site.database_url) as connection:
