@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(7200)
-@thorough(250)
+@thorough(500)
 @given(text=FILES)
 def test_any_model_yaml_loads_or_names_its_place(folder: Path, text: str) -> None:
     file = folder / "model.yaml"
@@ -128,7 +128,7 @@ GOOD_LABELS = {"entity_id": "'e' || i", "value": "i::float8",
 def test_any_result_of_features_is_published_or_refused(served: World) -> None:
     numbers = count(10)
 
-    @thorough(125)
+    @thorough(500)
     @given(sql=tables(GOOD_FEATURES))
     def try_it(sql: str) -> None:
         served.write("features.sql", sql)
@@ -156,7 +156,7 @@ def test_any_labels_are_collected_or_refused(served: World) -> None:
     numbers = count(10)
     stored = "select count(*) from nightshift.labels"
 
-    @thorough(125)
+    @thorough(500)
     @given(sql=tables(GOOD_LABELS))
     def try_it(sql: str) -> None:
         served.write("labels.sql", sql)
