@@ -109,6 +109,9 @@ def until_listed(airflow: Airflow, dag_ids: set[str]) -> set[str]:
 def until_started(airflow: Airflow, dag_id: str) -> str:
     """Wait until a DAG has a run; the id of its first."""
     path = f"dags/{dag_id}/dagRuns"
-    runs = until(lambda: airflow.get(path, order_by="run_after")["dag_runs"])
+    runs = until(
+        lambda: airflow.get(path, order_by="run_after")["dag_runs"],
+        told=lambda: f"nothing has started {dag_id}",
+    )
     run_id: str = runs[0]["dag_run_id"]
     return run_id

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
@@ -17,6 +16,7 @@ import psutil
 import pytest
 from rich.console import Console
 from sqlalchemy import make_url
+from tests.e2e.airflow import until
 from tests.ports import free_port
 
 from nightshift import installation, local
@@ -306,10 +306,7 @@ def test_airflow_comes_up_survives_a_kill_and_goes_down(installed: Site) -> None
         scheduler = psutil.Process(control.getProcessInfo("scheduler")["pid"])
     family = [scheduler, *scheduler.children(recursive=True)]
     os.kill(scheduler.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while processes.states()["scheduler"] != "RUNNING" or scheduler.is_running():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: processes.states()["scheduler"] == "RUNNING" and not scheduler.is_running())
     assert not any(one.is_running() for one in family)
 
     local.up(installed, console=QUIET)
