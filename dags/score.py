@@ -46,7 +46,7 @@ def score_dag(family: ModelFamily) -> None:
 
             return steps.watch(site(family), batch_id, now=now())
 
-        batch_ids = score.expand_kwargs(validate(freeze()))
+        batch_ids = score.for_each(validate(freeze()))
         wiring.alert_after(family, "score", watch(publish(batch_ids)))
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -176,8 +175,6 @@ def failing_once(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise AirflowFailException(f"{error} [{error.code}]") from error
 
-    # Airflow asks for it several times a task; said here, it is worked out once.
-    run.__signature__ = signature(function)  # type: ignore[attr-defined]
     return run
 
 

@@ -10,22 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import attrs
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context
 
 from nightshift import config
 from nightshift.family import ModelFamily
 from nightshift_airflow import alerts
 from nightshift_airflow.runtime import Kind, failing_once
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 RUNBOOKS = Path(__file__).parent / "runbooks"
 
@@ -203,13 +201,32 @@ def rollback_params() -> dict[str, Param]:
     }
 
 
-def step(**operator: Any) -> Callable[[Callable[P, R]], Any]:
-    """``@task`` for a function that calls one step; ``operator`` are the task's own settings."""
+class Step:
+    """A task in the making that calls one step, and takes its name from the function that does.
 
-    def decorate(function: Callable[P, R]) -> Any:
-        return task(multiple_outputs=False, **operator)(failing_once(function))
+    Called, it becomes a task of the open DAG, as a function under Airflow's ``@task`` would; those
+    look into the function's signature several times for every task, at each parse.
+    """
 
-    return decorate
+    def __init__(self, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+        self._operator = {
+            "task_id": function.__name__,
+            "python_callable": failing_once(function),
+            **settings,
+        }
+
+    def __call__(self, *arguments: Any) -> Any:
+        """One task; what it returns is an argument of others."""
+        return PythonOperator(op_args=arguments, **self._operator).output
+
+    def for_each(self, arguments: Any) -> Any:
+        """As many tasks as another one returns mappings of arguments by name."""
+        return PythonOperator.partial(**self._operator).expand(op_kwargs=arguments).output
+
+
+def step(**settings: Any) -> Callable[[Callable[..., Any]], Step]:
+    """Make a function that calls one step a task; ``settings`` are its operator's own."""
+    return partial(Step, settings=settings)
 
 
 def predictions_asset(family: ModelFamily) -> Asset:
