@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -48,6 +49,10 @@ _ABOUT_THE_QUERY = "42"
 
 # NUL as JSON spells it, after an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+# The moments that Arrow and Python can both tell, in microseconds. ADBC turns later ones, infinity
+# among them, into earlier ones without a word.
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -248,12 +253,14 @@ class Database:
         Raises
         ------
         SourceError
-            The source refused the query.
+            The source refused the query, or told a moment outside of the years 1 to 9999.
         DatabaseUnavailable
             The source cannot be reached: an outage stays one.
         """
         with self._asked(told_as, discreet), self.bulk() as bulk:
-            return bulk.read(sql, parameters)
+            rows = bulk.read(sql, parameters)
+        _refuse_other_years(rows, told_as)
+        return rows
 
     @contextmanager
     def ask_for_stream(
@@ -281,6 +288,7 @@ class Database:
                 batch = next(batches, None)
             if batch is None:
                 return
+            _refuse_other_years(batch, told_as)
             yield batch
 
     @contextmanager
@@ -313,6 +321,18 @@ class Database:
         self._engine.dispose()
         while self._idle:
             self._idle.pop().close()
+
+
+def _refuse_other_years(rows: pa.Table | pa.RecordBatch, told_as: str) -> None:
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        if not pa.types.is_timestamp(field.type):
+            continue
+        told = pc.min_max(column.cast(pa.int64())).as_py()
+        if told["min"] is not None and (told["min"] < _YEARS[0] or told["max"] > _YEARS[1]):
+            raise SourceError(
+                f"{told_as}: column {field.name!r} has moments outside of the years 1 to 9999,"
+                " or infinity; write null for a moment that is not known"
+            )
 
 
 @cache

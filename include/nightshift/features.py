@@ -69,6 +69,11 @@ def _type_problem(name: str, found: pa.DataType, features: Features) -> list[str
     )
 
 
+def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A numeric column as float64, as estimators see it: beyond 2^53 integers are rounded."""
+    return column.cast(pa.float64(), safe=False)
+
+
 def frame(table: pa.Table, features: Features) -> pd.DataFrame:
     """The estimator's input: numeric columns as float64, categorical ones as str, None for null.
 
@@ -76,7 +81,7 @@ def frame(table: pa.Table, features: Features) -> pd.DataFrame:
     into a dictionary: equal values are then one object, which is made once.
     """
     numeric = {
-        name: table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        name: numbers(table[name]).to_numpy(zero_copy_only=False)
         for name in features.numeric
     }
     categorical = {
@@ -116,10 +121,10 @@ def profile(table: pa.Table, features: Features) -> dict[str, Any]:
     ranges: dict[str, Any] = {}
     distributions: dict[str, Any] = {}
     for name in features.numeric:
-        values = table[name].cast(pa.float64())
+        values = numbers(table[name])
         extent = pc.min_max(values).as_py()
         ranges[name] = [extent["min"], extent["max"]]
-        distributions[name] = histogram(_numbers(values))
+        distributions[name] = histogram(_finite(values))
     categories = {}
     for name in features.categorical:
         counts = _category_counts(table[name])
@@ -160,7 +165,7 @@ def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, st
             before = distribution["counts"]
             yield "drift", name, distance(before, _as_known(counts, before))
             continue
-        values = _numbers(column.cast(pa.float64()))
+        values = _finite(numbers(column))
         low, high = seen["ranges"][name]
         if low is not None:
             yield "out_of_range", name, float(((values < low) | (values > high)).sum()) / rows
@@ -205,7 +210,7 @@ def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
     for name, (low, high) in seen["ranges"].items():
         if low is None:
             continue
-        values = table[name].cast(pa.float64())
+        values = numbers(table[name])
         outside = pc.or_(pc.less(values, low), pc.greater(values, high))
         result |= _as_numpy(pc.fill_null(outside, False)) * np.int16(OUT_OF_RANGE)
     return result
@@ -229,9 +234,9 @@ def flag_names(flags: int) -> tuple[str, ...]:
     return tuple(name for bit, name in names.items() if flags & bit)
 
 
-def _numbers(values: Any) -> np.ndarray:
-    numbers = np.asarray(values.drop_null().to_numpy(), dtype=np.float64)
-    return numbers[np.isfinite(numbers)]
+def _finite(values: Any) -> np.ndarray:
+    known = np.asarray(values.drop_null().to_numpy(), dtype=np.float64)
+    return known[np.isfinite(known)]
 
 
 def _binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

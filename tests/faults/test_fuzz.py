@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.faults.harness import thorough
 from tests.integration.conftest import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, World
@@ -83,7 +84,7 @@ def test_any_model_yaml_loads_or_names_its_place(folder: Path, text: str) -> Non
 
 
 # SQL expressions of every kind, as a source may return them.
-VALUES = st.sampled_from([
+VALUES = [
     "1", "-1.5", "0", "1e300", "'NaN'::float8", "'infinity'::float8", "null", "null::int",
     "9223372036854775807", "1.5::numeric", "'NaN'::numeric", "1e400::numeric", "7::smallint",
     "1.5::real", "true", "'k1'::text", "''::text", "'x\"; drop table items; --'::text",
@@ -94,27 +95,43 @@ VALUES = st.sampled_from([
     "array[1, 2]", "array['a', null]", "row(1, 'a')", "'\\x00ff'::bytea", "'1'::xid",
     "'10.0.0.1'::inet", "int4range(1, 5)", "gen_random_uuid()", "'(1,2)'::point", "1::oid",
     "'12.34'::money", "b'101'",
-])  # fmt: skip
+]  # fmt: skip
+
+
+def query(columns: dict[str, str], rows: int, rest: str = "") -> str:
+    """A query of some rows; each column has one expression, the rows differ in ``i``."""
+    listed = ", ".join(f"{expression} as {name}" for name, expression in columns.items())
+    numbers = f"generate_series(1, {rows}) i"
+    source = f"(select i, i::float8 as size, 'k' || i as kind from {numbers}) s"
+    return f"select {listed}{rest} from {source} where cast(:as_of as timestamptz) is not null"
 
 
 def column(good: str) -> st.SearchStrategy[str]:
     """Mostly as it should be: so that what is wrong elsewhere is reached."""
-    return st.one_of(st.just(good), st.just(good), VALUES)
+    return st.one_of(st.just(good), st.just(good), st.sampled_from(VALUES))
 
 
 @st.composite
 def tables(draw: st.DrawFn, columns: dict[str, str]) -> str:
-    """A query of up to four rows; each column has one expression, the rows differ in ``i``."""
+    """A query of up to four rows, any of whose columns may be odd, missing or one too many."""
     chosen = {name: draw(column(good)) for name, good in columns.items()}
     dropped = draw(st.sampled_from([None, None, None, None, None, *columns]))
+    kept = {name: expression for name, expression in chosen.items() if name != dropped}
     extra = draw(st.sampled_from(["", "", "", "", ", 1 as extra", ", size", ", kind as size"]))
-    listed = ", ".join(f"{e} as {name}" for name, e in chosen.items() if name != dropped)
-    rows = draw(st.integers(0, 4))
     order = draw(st.sampled_from(["", "", " order by 1 desc"]))
-    source = f"(select i, i::float8 as size, 'k' || i as kind from generate_series(1, {rows}) i) s"
-    return (
-        f"select {listed}{extra} from {source} where cast(:as_of as timestamptz) is not null{order}"
-    )
+    return query(kept, draw(st.integers(0, 4)), extra) + order
+
+
+def each_alone(columns: dict[str, str]) -> Callable[[Any], Any]:
+    """Try first every value in every column of a query that is good otherwise."""
+
+    def decorate(test: Any) -> Any:
+        for name in columns:
+            for value in VALUES:
+                test = example(sql=query({**columns, name: value}, rows=2))(test)
+        return test
+
+    return decorate
 
 
 GOOD_FEATURES = {"entity_id": "'e' || i", "size": "i::float8", "kind": "'k' || i",
@@ -129,6 +146,7 @@ def test_any_result_of_features_is_published_or_refused(served: World) -> None:
     numbers = count(10)
 
     @thorough(500)
+    @each_alone(GOOD_FEATURES)
     @given(sql=tables(GOOD_FEATURES))
     def try_it(sql: str) -> None:
         served.write("features.sql", sql)
@@ -157,6 +175,7 @@ def test_any_labels_are_collected_or_refused(served: World) -> None:
     stored = "select count(*) from nightshift.labels"
 
     @thorough(500)
+    @each_alone(GOOD_LABELS)
     @given(sql=tables(GOOD_LABELS))
     def try_it(sql: str) -> None:
         served.write("labels.sql", sql)

@@ -73,13 +73,32 @@ def refused(
             " returning entity_id, size, kind",
             ["read-only"],
         ),
+        (
+            "select entity_id, size, kind, timestamptz 'infinity' as known_at from items"
+            " where night = cast(:as_of as timestamptz)",
+            ["column 'known_at' has moments outside of the years 1 to 9999", "write null"],
+        ),
     ],
-    ids=["broken", "no_entity_id", "renamed", "retyped", "writes"],
+    ids=["broken", "no_entity_id", "renamed", "retyped", "writes", "never_known"],
 )
 def test_a_features_query_that_breaks_its_contract(world: World, sql: str, said: list[str]) -> None:
     world.write("features.sql", sql)
     refused(world, SourceError, lambda: world.freeze(10), "features.sql", *said)
     assert world.rows("select * from nightshift.snapshots") == []
+
+
+def test_a_whole_number_too_large_for_a_float_is_rounded_as_estimators_see_it(
+    world: World,
+) -> None:
+    world.train(9)
+    world.write("features.sql", """
+        select entity_id, kind, case size when 3 then 9007199254740993 else size::bigint end as size
+        from items where night = cast(:as_of as timestamptz)
+    """)  # fmt: skip
+    assert world.score(10)
+    [scored] = world.rows("select score, flags from predictions where entity_id = '20260111-3'")
+    assert scored.flags == ["out_of_range"]
+    assert scored.score > 1e15
 
 
 def test_a_mutable_source_is_not_asked_about_the_past(world: World) -> None:
