@@ -81,8 +81,7 @@ def frame(table: pa.Table, features: Features) -> pd.DataFrame:
     into a dictionary: equal values are then one object, which is made once.
     """
     numeric = {
-        name: numbers(table[name]).to_numpy(zero_copy_only=False)
-        for name in features.numeric
+        name: numbers(table[name]).to_numpy(zero_copy_only=False) for name in features.numeric
     }
     categorical = {
         name: pd.Series(_objects(table[name]), dtype=object, copy=False)

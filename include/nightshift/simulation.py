@@ -87,13 +87,18 @@ def simulate(
     base = replace(site, state=folder, database_url=make_database(base_name, None))
     _refuse_mutable(family)
     needed = _nights_needed(base, family, start, end)
+    # One policy needs no copy, so it begins when its first models can learn, and the nights that it
+    # scores are frozen while it lives through those before them.
+    alone = len(policies) == 1
+    at_once = [night for night in needed if night <= start or not alone]
+    meanwhile = needed[len(at_once) :]
     connect(base.database_url).close()
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
         queue: Any = manager.Queue()
         stop: Any = manager.Event()
         preparing = [
-            pool.submit(_prepare, base, family_name, needed[part::processes], queue, stop)
+            pool.submit(_prepare, base, family_name, at_once[part::processes], queue, stop)
             for part in range(processes)
         ]
         _relay(queue, preparing, stop, progress)
@@ -101,7 +106,9 @@ def simulate(
             policy: replace(
                 base,
                 models=models_for(base, family_name, policy, folder),
-                database_url=make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
+                database_url=base.database_url
+                if alone
+                else make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
             )
             for policy in policies
         }
@@ -111,7 +118,8 @@ def simulate(
             policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue, stop)
             for policy in ordered
         }
-        _relay(queue, list(running.values()), stop, progress)
+        ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
+        _relay(queue, [*running.values(), ahead], stop, progress)
         return [running[policy].result() for policy in policies]
 
 

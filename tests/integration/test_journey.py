@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 from sqlalchemy import make_url
 
@@ -123,6 +124,14 @@ def test_a_simulation_tells_the_policies_apart(
     assert won is not None
     assert 0 < won[0] < 1
     assert won[1] == "always"
+    [alone] = simulation.simulate(
+        world.site, FAMILY, world.night(12), world.night(34), ["as-configured"],
+        folder=world.site.state / "alone",
+        make_database=make,
+        progress=lambda name, night: None,
+    )  # fmt: skip
+    assert (alone.value, alone.fits) == (configured.value, configured.fits)
+    pd.testing.assert_frame_equal(alone.nights, configured.nights)
 
 
 def test_a_retrain_that_fails_does_not_end_the_nights(world: World) -> None:
