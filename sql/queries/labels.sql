@@ -85,10 +85,14 @@ values
 -- How many published predictions of the nights in (start, end] have no label that is known by as_of.
 select count(*) as predictions
 from nightshift.published p
-join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
-where p.family = :family and r.role = 0
+cross join lateral (
+    select r.* from nightshift.prediction_rows r
+    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
+      and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
+    offset 0  -- night by night, as in monitoring.outcomes
+) r
+where p.family = :family
   and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
-  and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
   and not exists (
     select from nightshift.labels l
     where l.family = p.family and l.entity_id = r.entity_id
@@ -111,7 +115,12 @@ select p.as_of,
        case when cast(:by_class as boolean) then l.value end as value,
        count(*) as predictions
 from nightshift.published p
-join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+cross join lateral (
+    select r.* from nightshift.prediction_rows r
+    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
+      and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:as_of as timestamptz)
+    offset 0
+) r
 left join lateral (
     select min(l.known_at) as known_at,
            (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1] as value
@@ -122,10 +131,7 @@ left join lateral (
       and l.known_at <= cast(:as_of as timestamptz)
 ) l on true
 where p.family = :family
-  and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:as_of as timestamptz)
-  and r.as_of > cast(:start as timestamptz)
-  and r.as_of <= cast(:as_of as timestamptz)
 group by 1, 2, 3
 order by 1, 2, 3;

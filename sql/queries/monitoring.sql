@@ -3,7 +3,13 @@
 select r.entity_id, p.as_of, r.model_id, r.version_id,
        v.model_id as scored_by, r.score, r.label, l.value
 from nightshift.published p
-join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+cross join lateral (
+    select r.* from nightshift.prediction_rows r
+    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
+      and r.as_of > cast(:start as timestamptz)  -- again, of the rows: it leaves other months unread
+      and r.as_of <= cast(:end as timestamptz)
+    offset 0  -- night by night: a join might read each night's month whole
+) r
 join nightshift.versions v using (version_id)
 left join lateral (
     select l.value
@@ -16,25 +22,25 @@ left join lateral (
     limit 1
 ) l on true
 where p.family = :family
-  and r.role = 0
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:end as timestamptz)
-  and r.as_of > cast(:start as timestamptz)  -- again, of the rows: it leaves other months unread
-  and r.as_of <= cast(:end as timestamptz)
 order by p.as_of, r.entity_id;
 
 -- name: scored
 -- What published nights in (start, end] were scored as, and by which model's version; their truth is not asked.
 select r.model_id, v.model_id as scored_by, r.score
 from nightshift.published p
-join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+cross join lateral (
+    select r.* from nightshift.prediction_rows r
+    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
+      and r.as_of > cast(:start as timestamptz)
+      and r.as_of <= cast(:end as timestamptz)
+    offset 0
+) r
 join nightshift.versions v using (version_id)
 where p.family = :family
-  and r.role = 0
   and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:end as timestamptz)
-  and r.as_of > cast(:start as timestamptz)
-  and r.as_of <= cast(:end as timestamptz);
+  and p.as_of <= cast(:end as timestamptz);
 
 -- name: snapshots
 -- The snapshots behind the published nights in (start, end], oldest first.

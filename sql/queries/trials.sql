@@ -45,7 +45,14 @@ order by p.model_id;
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
 select r.entity_id, p.as_of, r.version_id, r.role, r.score, r.label, l.value
 from nightshift.published p
-join nightshift.prediction_rows r on r.batch_id = p.batch_id and r.as_of = p.as_of
+cross join lateral (
+    select r.* from nightshift.prediction_rows r
+    where r.batch_id = p.batch_id and r.as_of = p.as_of
+      and r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
+      and r.as_of > cast(:start as timestamptz)
+      and r.as_of <= cast(:end as timestamptz)
+    offset 0  -- night by night, as in monitoring.outcomes
+) r
 left join lateral (
     select l.value
     from nightshift.labels l
@@ -57,11 +64,8 @@ left join lateral (
     limit 1
 ) l on true
 where p.family = :family
-  and r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
   and p.as_of > cast(:start as timestamptz)
   and p.as_of <= cast(:end as timestamptz)
-  and r.as_of > cast(:start as timestamptz)
-  and r.as_of <= cast(:end as timestamptz)
 order by p.as_of, r.entity_id;
 
 -- name: snapshots
