@@ -39,7 +39,9 @@ SOAK = bool(os.environ.get("SOAK"))
 
 # Children are forked from a server that has imported everything and has no threads.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["nightshift.simulation", "sklearn.compose"])
+_context.set_forkserver_preload(
+    [__name__, "psycopg2.extras", "sklearn.compose", "sklearn.linear_model"]
+)
 
 
 def thorough(examples: int, **more: Any) -> settings:
