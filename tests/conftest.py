@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from nightshift import database
 from nightshift.config import Site
@@ -16,6 +18,29 @@ from nightshift.embedded import Postgres, session
 
 HOME = Path(__file__).resolve().parents[1]
 _numbers = count(1)
+
+
+SHARED = {
+    "tests/e2e/": "Airflow",
+    "tests/integration/test_flights_families.py": "flights",
+    "tests/integration/test_reproduce.py": "flights",
+    "tests/integration/test_warehouse.py": "flights",
+}
+"""Tests that share what takes long to make, by the beginning of their ids."""
+
+
+class SharedOnce(LoadFileScheduling):
+    """A file's tests go to one process, and so do files that share what takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        shared = (what for path, what in SHARED.items() if nodeid.startswith(path))
+        return next(shared, super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedOnce | None:
+    """Share out tests by file and by what files share, where xdist is asked for files."""
+    return SharedOnce(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

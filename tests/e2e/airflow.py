@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-
-Found = TypeVar("Found")
-
-PARSED_ONCE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600"}
-"""For Airflows whose DAGs stay as they are: parsing them every 20 s takes a fifth of a core."""
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -83,17 +77,6 @@ class Airflow:
         """State and number of tries of each task."""
         found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
-
-
-def until(
-    condition: Callable[[], Found], seconds: float = 60, told: Callable[[], object] = str
-) -> Found:
-    """Wait until something is true; what it was. ``told`` says more when it never is."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, (condition, told())
-        time.sleep(0.5)
-    return found
 
 
 def until_listed(airflow: Airflow, dag_ids: set[str]) -> set[str]:

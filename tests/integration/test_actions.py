@@ -1,6 +1,6 @@
 """What people may do from the pages, at the seam to whoever serves them.
 
-The host here knows two people by a header and keeps what it is asked to do; tests/browser asks
+The host here knows two people by a header and keeps what it is asked to do; tests/e2e asks
 Airflow itself.
 """
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
 import pytest
 from rich.console import Console
 from sqlalchemy import make_url
-from tests.e2e.airflow import until
 from tests.ports import free_port
 
 from nightshift import installation, local
@@ -288,36 +284,7 @@ def test_airflow_is_tuned_by_the_user_and_never_led_to_another_database(
     assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
 
 
-# Airflow ------------------------------------------------------------------------------------------
-
-
-def health(site: Site) -> dict[str, str | None]:
-    opener = build_opener(ProxyHandler({}))
-    with opener.open(f"{local.ui_url(site)}/api/v2/monitor/health", timeout=10) as answer:
-        return {part: state["status"] for part, state in json.load(answer).items()}
-
-
-def test_airflow_comes_up_survives_a_kill_and_goes_down(installed: Site) -> None:
-    local.up(installed, console=QUIET)
-    assert set(health(installed).values()) == {"healthy"}
-
-    processes = local._processes(installed)
-    with processes._control() as control:
-        scheduler = psutil.Process(control.getProcessInfo("scheduler")["pid"])
-    family = [scheduler, *scheduler.children(recursive=True)]
-    os.kill(scheduler.pid, signal.SIGKILL)
-    until(lambda: processes.states()["scheduler"] == "RUNNING" and not scheduler.is_running())
-    assert not any(one.is_running() for one in family)
-
-    local.up(installed, console=QUIET)
-    assert set(health(installed).values()) == {"healthy"}
-    supervisord = psutil.Process(processes._session())
-    everything = [supervisord, *supervisord.children(recursive=True)]
-    assert {ip for ip, _ in listening(*everything)} == {"127.0.0.1"}
-
-    local.down(installed, console=QUIET)
-    assert not any(one.is_running() for one in everything)
-    assert not local.airflow_is_running(installed)
+# Airflow, which tests/e2e starts ------------------------------------------------------------------
 
 
 def test_a_taken_port_stops_airflow_before_it_starts(installed: Site) -> None:

@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.e2e.airflow import until
 from tests.ports import free_port
+from tests.waiting import until
 
 from nightshift.web.app import create
 

@@ -7,12 +7,12 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.waiting import until
 
 from nightshift.processes import Processes
 
@@ -37,15 +37,6 @@ def processes() -> Iterator[Processes]:
     shutil.rmtree(folder)
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def running(processes: Processes) -> list[psutil.Process]:
     """The parent and its child, once both are there."""
     members: list[psutil.Process] = []
@@ -55,7 +46,7 @@ def running(processes: Processes) -> list[psutil.Process]:
         members[:] = [] if session is None else members_of(session)
         return len(members) == 2
 
-    assert eventually(both), members
+    until(both, 30, told=lambda: members)
     return sorted(members, key=lambda one: one.create_time())
 
 
@@ -75,8 +66,8 @@ def test_a_killed_program_comes_back_and_what_it_left_is_gone(processes: Process
     processes.start(os.environ)
     parent, child = running(processes)
     os.kill(parent.pid, signal.SIGKILL)
-    assert eventually(lambda: parent not in running(processes))
-    assert eventually(lambda: not child.is_running())
+    until(lambda: parent not in running(processes), 30)
+    until(lambda: not child.is_running(), 30)
 
 
 def test_a_program_starts_with_the_given_environment(processes: Processes) -> None:
@@ -107,7 +98,7 @@ def test_stop_ends_what_a_killed_supervisord_left(processes: Processes) -> None:
     session = processes._session()
     assert session is not None
     os.kill(session, signal.SIGKILL)
-    assert eventually(lambda: not processes.is_running())
+    until(lambda: not processes.is_running(), 30)
     processes.stop()
     assert not any(one.is_running() for one in before)
 
@@ -127,4 +118,4 @@ def test_a_session_number_that_went_to_somebody_else_is_left_alone(processes: Pr
 def test_what_a_program_says_is_in_its_log(processes: Processes) -> None:
     processes.start(os.environ)
     parent, _ = running(processes)
-    assert eventually(lambda: f"ready as {parent.pid}" in processes.last_lines("parent"))
+    until(lambda: f"ready as {parent.pid}" in processes.last_lines("parent"), 30)

@@ -1,22 +1,86 @@
-"""People at work in a browser: in Airflow's pages, and in ours inside them.
-
-One installation serves all of it, since starting one takes longer than the walk.
-"""
+"""People at work in a browser: in Airflow's pages, and in ours inside them."""
 
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .conftest import BEFORE, HASTY, NIGHT, PATIENT, WALKED, Installation, log_in
+from nightshift import local
+
+from .conftest import REDIS, Installation
+from .families import BEFORE, CHANGED, HASTY, NIGHT, PATIENT, TIMEOUTS, WALKED
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine; a quiet one needs a fifth
 expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        installed = shutil.which("chromium")  # else the one of `playwright install chromium`
+        # Chromium's sandbox refuses to work for root, who runs tests in containers.
+        arguments = ["--no-sandbox", "--no-proxy-server"]
+        chromium = playwright.chromium.launch(executable_path=installed, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def asked(running: Installation, request: pytest.FixtureRequest) -> dict[str, str]:
+    """A retrain of each family, asked for at once so that they share the machine: their ids."""
+    if REDIS:
+        request.getfixturevalue("orphaned")
+    trigger = running.airflow.trigger
+    return {name: trigger(f"{name}.retrain", as_of=CHANGED.isoformat()) for name in TIMEOUTS}
+
+
+def log_in(running: Installation, browser: Browser, user: str, path: str) -> Page:
+    """A page of Airflow's, or of ours, reached through Airflow's login."""
+    page = browser.new_page(base_url=running.url)
+    page.set_default_timeout(120_000)
+    page.goto(path)
+    if path.startswith("/nightshift"):
+        page.get_by_role("link", name="Log in").click()
+    page.get_by_label("Username").fill(user)
+    page.locator("input[type=password]").fill(local.logins(running.site)[user])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/auth/" not in url)
+    return page
+
+
+def answers(running: Installation, family: str) -> list[tuple[Any, ...]]:
+    """What the audit trail says: the answer, who gave it, the decision, who serves since."""
+    return running.rows(
+        """
+        select w.answer, w.said_by, d.kind, d.reason, w.evidence_hash = a.evidence_hash,
+               (select v.number
+                from nightshift.promotions p join nightshift.versions v using (version_id)
+                where p.decision_id = d.decision_id)
+        from nightshift.answers w
+        join nightshift.approvals a using (approval_id)
+        join nightshift.decisions d using (decision_id)
+        join nightshift.models m using (model_id)
+        where m.family = %(family)s""",
+        family=family,
+    )
+
+
+def asked_for(running: Installation, family: str) -> list[tuple[Any, ...]]:
+    """What was asked for on our pages, by whom and why."""
+    return running.rows(
+        "select detail ->> 'action', detail ->> 'by', detail ->> 'reason'"
+        " from nightshift.events where family = %(family)s and code = 'asked'"
+        " order by event_id",
+        family=family,
+    )
 
 
 def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
@@ -24,9 +88,9 @@ def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
 ) -> None:
     dag_id, run_id = f"{PATIENT}.retrain", asked[PATIENT]
     running.airflow.until(dag_id, run_id, approve="awaiting_input", alert_asked="success")
-    assert running.answers(PATIENT) == []
-    asked_for = [f"{PATIENT}: retrain started", f"{PATIENT}: approval wanted"]
-    assert running.told(PATIENT) == asked_for
+    assert answers(running, PATIENT) == []
+    before = [f"{PATIENT}: retrain started", f"{PATIENT}: approval wanted"]
+    assert running.told(PATIENT) == before
 
     page = log_in(running, browser, "admin", "/required_actions?response_received=false")
     page.get_by_role("link", name=f"{PATIENT}: may version 2 serve instead of version 1?").click()
@@ -36,11 +100,12 @@ def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
     page.screenshot(path=tmp_path / "approval.png", full_page=True)
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("Response received at")).to_be_visible()
+    page.close()  # what Airflow's pages draw and ask for while a run goes on takes half a core
 
     running.airflow.succeed(dag_id, run_id)
     why = "admin approved version 2 instead of version 1: the new tariff"
-    assert running.answers(PATIENT) == [("approved", "admin", "promote", why, True, 2)]
-    assert running.told(PATIENT) == [*asked_for, f"{PATIENT}: promoted"]
+    assert answers(running, PATIENT) == [("approved", "admin", "promote", why, True, 2)]
+    assert running.told(PATIENT) == [*before, f"{PATIENT}: promoted"]
 
 
 def test_without_an_answer_in_time_the_challenger_is_rejected_and_the_run_is_green(
@@ -49,16 +114,18 @@ def test_without_an_answer_in_time_the_challenger_is_rejected_and_the_run_is_gre
     dag_id, run_id = f"{HASTY}.retrain", asked[HASTY]
     running.airflow.succeed(dag_id, run_id)
     assert running.airflow.tasks(dag_id, run_id)["answer"] == ("success", 1)
-    [(said, by, kind, why, same_evidence, serving)] = running.answers(HASTY)
+    [(said, by, kind, why, same_evidence, serving)] = answers(running, HASTY)
     assert (said, by, kind, same_evidence, serving) == ("timed_out", "nobody", "reject", True, None)
     assert why.startswith("nobody answered since ")
     assert running.told(HASTY)[-1] == f"{HASTY}: rejected"
 
 
 @pytest.fixture(scope="module")
-def admin(running: Installation, browser: Browser) -> Page:
+def admin(running: Installation, browser: Browser) -> Iterator[Page]:
     """Airflow's home, as somebody sees it who may do everything."""
-    return log_in(running, browser, "admin", "/")
+    page = log_in(running, browser, "admin", "/")
+    yield page
+    page.close()
 
 
 def answer(page: Page, reason: str, button: str) -> None:
@@ -111,8 +178,8 @@ def test_an_answer_on_our_page_is_given_in_airflow_in_the_name_of_who_gave_it(
     expect(admin.get_by_text("Your approval is recorded")).to_be_visible()
     running.airflow.succeed(dag_id, run_id)
     why = "admin approved version 2 instead of version 1: looks right"
-    assert running.answers(WALKED) == [("approved", "admin", "promote", why, True, 2)]
-    assert running.asked(WALKED) == [("approved", "admin", "looks right")]
+    assert answers(running, WALKED) == [("approved", "admin", "promote", why, True, 2)]
+    assert asked_for(running, WALKED) == [("approved", "admin", "looks right")]
     logged = running.airflow.get("eventLogs", event="update_hitl_detail", dag_id=dag_id)
     assert [line["owner"] for line in logged["event_logs"]] == ["admin"]
     admin.goto(question)
@@ -149,7 +216,8 @@ def test_a_rollback_starts_one_run_however_often_it_is_sent(
 
 
 def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) -> None:
-    before = running.rows("select batch_id, as_of from nightshift.published")
+    published = "select batch_id, as_of from nightshift.published where family = %(family)s"
+    before = running.rows(published, family=WALKED)
     admin.goto(f"/nightshift/nights/{WALKED}/2026-01-12T02:00:00Z")
     admin.get_by_role("button", name="Run this night again").click()
     answer(admin, "was it right?", "Run again")
@@ -159,7 +227,7 @@ def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) 
     assert (run["partition_key"], run["triggering_user_name"], run["note"]) == (
         NIGHT.strftime("%Y-%m-%dT%H:%M:%SZ"), "admin", "was it right?",
     )  # fmt: skip
-    assert running.rows("select batch_id, as_of from nightshift.published") == before
+    assert running.rows(published, family=WALKED) == before
     refused = admin.goto("/nightshift/actions/walked/score?as_of=2026-01-12T03:00:00Z")
     assert refused is not None
     assert refused.status == 409
