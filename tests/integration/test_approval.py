@@ -15,19 +15,22 @@ from nightshift.alerting import Alert
 from nightshift.database import connect
 from nightshift.records import RegistryError
 
-from .conftest import FAMILY, World
+from .conftest import FAMILY, Kept, World
 
 CHANGED = 28
 """A night after which a challenger knows the world that has changed, and the champion does not."""
 
 
 @pytest.fixture
-def asking(world: World) -> World:
+def asking(world: World, kept: Kept) -> World:
     """Version 1 serves, and somebody is asked about version 2."""
+    return kept.world("asking", world, ask_about_the_second)
+
+
+def ask_about_the_second(world: World) -> None:
     world.train(10)
     world.configure(promotion={"approval": "human"})
     world.train(CHANGED)
-    return world
 
 
 def serving(world: World) -> int:

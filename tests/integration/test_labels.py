@@ -21,7 +21,7 @@ from nightshift.labels import Arrivals, Collected
 from nightshift.pseudonyms import Names
 from nightshift.records import LabelsError, NightshiftError, SourceError
 
-from .conftest import FAMILY, World
+from .conftest import FAMILY, Kept, World
 
 MONITORING = timedelta(hours=4)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -45,13 +45,17 @@ Known = dict[str, str]
 
 
 @pytest.fixture
-def judged(world: World) -> World:
+def judged(world: World, kept: Kept) -> World:
     """Three published nights and not one label, neither collected nor in the source."""
+    kept.world("judged", world, publish_nights)
+    forget(world)
+    return world
+
+
+def publish_nights(world: World) -> None:
     world.train(9)
     for number in NIGHTS:
         assert world.score(number)
-    forget(world)
-    return world
 
 
 def forget(world: World) -> None:

@@ -18,7 +18,7 @@ from nightshift.database import connect
 from nightshift.embedded import session
 from nightshift.records import ArtifactRefused, Model, Promotion, RegistryError
 
-from .conftest import FAMILY, FIRST, World
+from .conftest import FAMILY, FIRST, Kept, World
 from .test_factory import FACTORY
 
 # What the labels say until night 26 is a mistake of the source: afterwards they are as ever.
@@ -64,14 +64,17 @@ def roll_back(world: World, at: datetime, **how: Any) -> int:
 
 
 @pytest.fixture
-def replaced(world: World) -> World:
+def replaced(world: World, kept: Kept) -> World:
     """Version 1 until night 27, then version 2, which has scored nights 28 to 30."""
+    return kept.world("replaced", world, replace_the_champion)
+
+
+def replace_the_champion(world: World) -> None:
     world.configure(promotion={"probation": None})
     world.train(9)
     world.train(27)
     for number in range(28, 31):
         world.score(number)
-    return world
 
 
 class TestProbation:

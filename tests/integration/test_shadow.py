@@ -13,7 +13,7 @@ from nightshift import local, registry, simulation, steps, trials
 from nightshift.cli import app
 from nightshift.database import connect
 
-from .conftest import FAMILY, World
+from .conftest import FAMILY, Kept, World
 from .test_factory import FACTORY, K1_CHANGES
 
 ROLES = """
@@ -30,12 +30,15 @@ SERVING = "select model_version from champions where family = 'loads' and model 
 
 
 @pytest.fixture
-def shadowed(world: World) -> World:
+def shadowed(world: World, kept: Kept) -> World:
     """A champion of the old world, and from night 27 on one of the new world in shadow."""
+    return kept.world("shadowed", world, train_a_shadow)
+
+
+def train_a_shadow(world: World) -> None:
     world.configure(promotion={"shadow": "P8D"})
     world.train(9)
     world.train(27)
-    return world
 
 
 def live(world: World, first: int, last: int) -> None:

@@ -14,7 +14,7 @@ from nightshift import registry, steps
 from nightshift.embedded import session
 from nightshift.records import ArtifactRefused, NoChampion, ScoringError
 
-from .conftest import World
+from .conftest import Kept, World
 from .test_factory import MEMBERS, train_all
 
 ROWS = """
@@ -28,11 +28,14 @@ order by r.role, r.entity_id
 
 
 @pytest.fixture
-def factory(world: World) -> World:
+def factory(world: World, kept: Kept) -> World:
     """Three members and a fallback; each member is a task's share."""
+    return kept.world("shared_out", world, train_members)
+
+
+def train_members(world: World) -> None:
     world.configure(**MEMBERS, scoring={"rows_per_task": 1, "max_tasks": 3})
     train_all(world, 9)
-    return world
 
 
 @pytest.fixture
