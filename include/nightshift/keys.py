@@ -160,7 +160,8 @@ class Keys:
 
     def _refuse_to_replace(self) -> None:
         lost = [name for name, _ in self._kept()]
-        if lost:
+        # Asked again: a faster process may have made the key, and be trusted, since it was missing.
+        if lost and self._signing() is None:
             raise SetupError(
                 f"{self._signing_file} is missing, although {', '.join(lost)} has signed here;"
                 " restore it from a backup, or make a new key: nightshift keys rotate. What was"

@@ -34,6 +34,22 @@ def test_processes_that_sign_first_all_at_once_make_one_key(tmp_path: Path) -> N
     assert Keys(folder).verifies(signed[0][0], DATA)
 
 
+def test_a_key_that_another_process_makes_in_between_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = Keys._refuse_to_replace
+    ours, others = Keys(tmp_path / "keys"), Keys(tmp_path / "keys")
+
+    def late(keys: Keys) -> None:
+        monkeypatch.undo()
+        others.sign(DATA)
+        refuse(keys)
+
+    monkeypatch.setattr(Keys, "_refuse_to_replace", late)
+    assert others.verifies(ours.sign(DATA), DATA)
+    assert len(ours.trusted()) == 1
+
+
 def rotated_and_signed(folder: Path, _: int) -> bytes:
     keys = Keys(folder)
     keys.rotate()
