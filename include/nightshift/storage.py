@@ -197,11 +197,12 @@ class Store:
             unfinished.unlink(missing_ok=True)
         return content_hash
 
-    def _verified(self, content_hash: str, kind: Kind) -> BufferedReader:
-        file = self._open(content_hash, kind)
-        self._refuse_other(content_hash, kind, hashlib.file_digest(file, "sha256").hexdigest())
-        file.seek(0)
-        return file
+    @contextmanager
+    def _verified(self, content_hash: str, kind: Kind) -> Iterator[BufferedReader]:
+        with self._open(content_hash, kind) as file:
+            self._refuse_other(content_hash, kind, hashlib.file_digest(file, "sha256").hexdigest())
+            file.seek(0)
+            yield file
 
     def _open(self, content_hash: str, kind: Kind) -> BufferedReader:
         try:
