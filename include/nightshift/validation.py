@@ -426,7 +426,7 @@ def _configuration(expectation: Expectation, position: int = 0) -> Any:
 
 @cache
 def _frames() -> Any:
-    """Where Great Expectations takes frames from; made once, for it takes a third of a verdict."""
+    """Where Great Expectations takes frames from: made once, since it is a quarter of a verdict."""
     context = _great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("snapshots").add_dataframe_asset("snapshot")
