@@ -502,7 +502,13 @@ def _reach(
 
 
 def _bootstrap(size: int, units: Array | None, statistic: Callable[[Array], float | None]) -> Array:
-    """``statistic`` on resampled rows or nights; draws on which it is undefined are left out."""
+    """``statistic`` on resampled rows or nights; draws on which it is undefined are left out.
+
+    The rows themselves were checked when their own value was told, so scikit-learn does not check
+    each draw again: that takes longer than most metrics.
+    """
+    from sklearn import config_context
+
     random = np.random.default_rng(SEED)
     if units is None:
         samples = (random.integers(0, size, size) for _ in range(RESAMPLES))
@@ -512,5 +518,6 @@ def _bootstrap(size: int, units: Array | None, statistic: Callable[[Array], floa
             np.concatenate([rows_of[u] for u in random.integers(0, len(rows_of), len(rows_of))])
             for _ in range(RESAMPLES)
         )
-    draws: list[Any] = [statistic(rows) for rows in samples]
+    with config_context(skip_parameter_validation=True, assume_finite=True):
+        draws: list[Any] = [statistic(rows) for rows in samples]
     return np.array([draw for draw in draws if draw is not None])

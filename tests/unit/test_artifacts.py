@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -26,6 +27,7 @@ print(hashlib.sha256(artifacts.to_bytes(pipeline)).hexdigest())
 """
 
 
+@cache
 def written_after(first: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", first + HASH], capture_output=True, text=True, check=True
