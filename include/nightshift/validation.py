@@ -330,7 +330,7 @@ def _held(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Any]
         name="snapshot",
         expectations=[_configuration(e, position) for position, e in enumerate(expectations)],
     )
-    results = batch.validate(suite, result_format="SUMMARY").results  # in an order of its own
+    results = batch.validate(suite, result_format="BASIC").results  # in an order of its own
     found = {result.expectation_config.meta[_POSITION]: result for result in results}
     return [found[position] for position in range(len(expectations))]
 

@@ -152,7 +152,6 @@ def world(tmp_path: Path, make_site: Callable[..., Site]) -> Iterator[World]:
     world.write("estimator.py", ESTIMATOR)
     world.source(SOURCE)
     yield world
-    database.connect.cache_clear()
     shutil.rmtree(folder)
 
 
