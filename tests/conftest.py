@@ -95,8 +95,11 @@ def database_url(new_database: Callable[..., str], template: str) -> str:
 
 
 EMPTY = """
-select pg_terminate_backend(pid, 5000) from pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid();
+select pg_terminate_backend(pid, 5000) from (
+    select distinct pid from pg_locks
+    where database = (select oid from pg_database where datname = current_database())
+      and pid <> pg_backend_pid()
+) who_holds_a_lock;
 do $$
 declare
     made regnamespace;

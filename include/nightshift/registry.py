@@ -579,6 +579,9 @@ def family_module(folder: Path, name: str) -> ModuleType:
     return module
 
 
+_BINARY = np.array(["0", "1"], dtype=object)
+
+
 def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores (the value, or a probability) and, in classification, labels as text."""
     if task == "regression":
@@ -586,7 +589,7 @@ def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.n
     probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
     if task == "binary_classification":
         positive = probabilities[:, list(pipeline.classes_).index(1)]
-        return positive, np.where(positive >= 0.5, "1", "0").astype(object)
+        return positive, _BINARY[(positive >= 0.5).astype(np.intp)]
     best = probabilities.argmax(axis=1)
     score = probabilities[np.arange(len(best)), best]
     return score, np.asarray(pipeline.classes_, dtype=object)[best]
