@@ -7,7 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from nightshift import database
 from nightshift.database import positional, queries
-from nightshift.embedded import session
+from nightshift.embedded import Postgres, session
 
 VIEWS = (
     "predictions", "predictions_latest", "nights", "champions", "performance", "decisions",
@@ -23,6 +23,15 @@ INCOMING = """
 create temporary table incoming_labels (
     entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz)
 """
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres: Postgres) -> str:
+    """One migrated database for all: what these tests may do changes nothing."""
+    postgres.create_database("schema")
+    url = postgres.url("schema")
+    database.migrate(url)
+    return url
 
 
 class Anything(dict[str, None]):
