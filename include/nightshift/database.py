@@ -229,7 +229,10 @@ class Database:
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
         with _nouns(self):
-            connection = self._idle.pop() if self._idle else adbc.connect(self._libpq_uri)
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # asked by several threads, so it is tried rather than looked at
+                connection = adbc.connect(self._libpq_uri)
             try:
                 yield Bulk(connection)
                 connection.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
@@ -41,6 +42,9 @@ VERSIONS_TOLD = 100
 
 TRIES = 10
 """How often readers are asked to make way for dropping months."""
+
+COPIES = 2
+"""How many connections copy a large night at once: for each of them Postgres works on one core."""
 
 ROWS = pa.schema(
     [
@@ -106,6 +110,19 @@ class Serving:
         return self.shadows.get(version.version_id) if version else None
 
 
+@dataclass(frozen=True)
+class Together:
+    """What parts have in common that one call writes at once.
+
+    ``turn`` has whoever opens a version, or asks one that does not bear several threads. Once
+    ``stop`` is set, none goes on.
+    """
+
+    parts: int = 1
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
 def score(
     database: Database,
     store: Store,
@@ -121,7 +138,8 @@ def score(
     """Write a batch that nobody sees yet; its id.
 
     A night that is published already with this snapshot and these versions is not scored again:
-    the published batch's id is returned. Otherwise it is one part, see :func:`write_part`.
+    the published batch's id is returned. Otherwise it is one part, and of a large night
+    :data:`COPIES` that are written at once, see :func:`write_part`.
 
     Parameters
     ----------
@@ -139,10 +157,35 @@ def score(
         if same is not None:
             published: int = same.batch_id
             return published
-        plans = [_Plan.of(Share(tuple(found)), found, serving)]
+        pieces = _pieces(family, snapshot, chunk_rows)
+        shares = [Share(tuple(found), piece, pieces) for piece in range(pieces)]
+        plans = [_Plan.of(share, found, serving) for share in shares]
         batch_id = _start(tx, night, plans, now)
-    write_part(database, store, family, snapshot, batch_id, 0, load, now=now, chunk_rows=chunk_rows)
+    together = Together(pieces)
+
+    def write(part: int) -> None:
+        write_part(
+            database, store, family, snapshot, batch_id, part, load,
+            now=now, chunk_rows=chunk_rows // pieces, together=together,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(pieces) as threads:
+        try:
+            for written in as_completed([threads.submit(write, part) for part in range(pieces)]):
+                written.result()
+        except BaseException:
+            together.stop.set()
+            raise
     return batch_id
+
+
+def _pieces(family: ModelFamily, snapshot: Snapshot, chunk_rows: int) -> int:
+    """Into how many parts a night is cut that one task scores; a factory is not."""
+    if family.models is not None:
+        return 1
+    held = min(snapshot.row_count, chunk_rows) // storage.ROW_GROUP
+    cores: int = joblib.cpu_count()
+    return max(1, min(COPIES, cores, held))
 
 
 def begin(
@@ -192,6 +235,7 @@ def write_part(
     *,
     now: datetime,
     chunk_rows: int,
+    together: Together | None = None,
 ) -> None:
     """Write one part of a batch, as far as it is not written; with the last one it is complete.
 
@@ -213,8 +257,9 @@ def write_part(
         plan = _Plan.kept(row.plan)
         versions = registry.versions(tx, plan.version_ids)
     writing = _Part(
-        database, store, family, snapshot, load, batch_id, part, plan, versions, chunk_rows
-    )
+        database, store, family, snapshot, load, batch_id, part, plan, versions, chunk_rows,
+        together or Together(),
+    )  # fmt: skip
     failed: Mapping[int, Exception] = {}
     if row.written_at is None:
         failed = writing.write(READERS, now)
@@ -558,7 +603,7 @@ class _Part:
     plan: _Plan
     versions: Mapping[int, Version]
     chunk_rows: int
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    together: Together
 
     def write(self, role: int, now: datetime) -> dict[int, Exception]:
         """Write the rows of a role, unless somebody else has by then; which versions failed."""
@@ -567,6 +612,8 @@ class _Part:
         written = 0
         with suppress(_Superseded), self.database.bulk() as bulk:
             for told in self._told(scored, role):
+                if self.together.stop.is_set():
+                    raise _Superseded
                 rows = told.kept(failed)
                 if rows:
                     written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
@@ -590,7 +637,7 @@ class _Part:
         """How many row groups are scored at once. The models of a factory are small: one."""
         if self.family.models is not None:
             return 1
-        cores: int = joblib.cpu_count()
+        cores: int = joblib.cpu_count() // self.together.parts
         return max(1, min(cores, self.chunk_rows // storage.ROW_GROUP))
 
     @contextmanager
@@ -600,11 +647,11 @@ class _Part:
         Each then does with one thread of OpenMP: several that share a row group would wait for
         each other at every tree, while the cores are busy with copying as well.
         """
-        if self._workers > 1 and loaded.bears_threads:
+        if self._workers * self.together.parts > 1 and loaded.bears_threads:
             with _controller().limit(limits=1, user_api="openmp"):
                 yield
         else:
-            with self.turn:
+            with self.together.turn:
                 yield
 
     def finish(self, errors: Mapping[int, Exception], now: datetime) -> None:
@@ -734,7 +781,8 @@ class _Part:
                 continue
             part = table if len(numbers) == table.num_rows else table.take(numbers)
             try:
-                loaded = self.load(self.versions[version_id])
+                with self.together.turn:  # or several would open the same artifact
+                    loaded = self.load(self.versions[version_id])
                 told.rows.append((version_id, self._predicted(part, loaded, one, role)))
             except _FORGIVEN[role] as error:
                 told.errors[version_id] = error
