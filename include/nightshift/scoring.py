@@ -250,6 +250,11 @@ def write_part(
     Challengers in shadow score the same rows once those of the champions are written. One that
     fails is recorded, and none of its rows are kept. Whether a night is scored again does not
     depend on them.
+
+    Parameters
+    ----------
+    together
+        Shared by the parts that one call writes at once; by default this one is alone.
     """
     with database.transaction() as tx:
         row = tx.one("scoring.part", batch_id=batch_id, part=part)
