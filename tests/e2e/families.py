@@ -134,6 +134,8 @@ def write_fleet(models: Path) -> None:
     features = FEATURES.format(rows=ROWS, more=", 'm' || mod(i, 4) as machine")
     _write(
         models / FLEET, features, HELD_LINE, rows=ROWS,
+        # Ticks in the month of its nights: one while the tests run would be held with NIGHT.
+        schedule=MODEL["schedule"] | {"score": f"0 2 * {NIGHT.month} *"},
         models={"by": "machine", "thresholds": {"*": -1.0}},
         scoring={"rows_per_task": 1, "max_tasks": 2},
     )  # fmt: skip
