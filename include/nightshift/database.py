@@ -7,9 +7,10 @@ errors leave as :class:`~nightshift.records.DatabaseError` or its child
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
+import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import URL, Connection, Row, TextClause, create_engine, make_url, text
@@ -26,6 +28,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from nightshift.copying import HEADER, TRAILER, Encoded
 from nightshift.records import (
     WITHHELD,
     DatabaseError,
@@ -54,6 +57,10 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 # among them, into earlier ones without a word.
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
+# Bytes that are sent at once. Between two such pieces the driver may have to wait until another
+# thread, one that scores, lets go of Python.
+_AT_ONCE = 8 * 2**20
+
 _POSITIONAL = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
@@ -78,6 +85,22 @@ class Transaction:
     def run(self, name: str, /, **parameters: Any) -> int:
         """Run a statement; the number of rows it touched."""
         return self._connection.execute(named_query(name), parameters).rowcount
+
+    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Encoded]) -> int:
+        """Append rows to a table; how many."""
+        statement = f"copy {table} ({', '.join(columns)}) from stdin (format binary)"
+        told = list(rows)
+        data = io.BytesIO(b"".join([HEADER, *(some.data for some in told), TRAILER]))
+        driver: Any = self._connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            try:
+                cursor.copy_expert(statement, data, _AT_ONCE)
+            except psycopg2.Error as error:
+                lost = bool(driver.closed)
+                if lost:
+                    self._connection.invalidate(error)
+                raise DBAPIError(statement, None, error, connection_invalidated=lost) from error
+        return sum(some.rows for some in told)
 
     def record(
         self,
@@ -146,25 +169,10 @@ class Bulk:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
 
-    def append(
-        self,
-        table: str,
-        rows: pa.Table | pa.RecordBatchReader,
-        *,
-        schema: str | None = "nightshift",
-        temporary: bool = False,
-    ) -> int:
-        """Copy rows into a table; a temporary one is made from the rows' schema."""
+    def append(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Copy rows into a temporary table that is made from their schema."""
         with self._connection.cursor() as cursor:
-            return int(
-                cursor.adbc_ingest(
-                    table,
-                    rows,
-                    mode="create" if temporary else "append",
-                    db_schema_name=None if temporary else schema,
-                    temporary=temporary,
-                )
-            )
+            cursor.adbc_ingest(table, rows, mode="create", temporary=True)
 
 
 class Database:
@@ -449,7 +457,7 @@ def _nouns(database: Database) -> Iterator[None]:
         raise DatabaseUnavailable(f"{database}: every connection is in use. Try again") from error
     except DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
-        raise _noun(database, state, str(error.orig)) from error
+        raise _noun(database, state, str(error.orig), lost=error.connection_invalidated) from error
     except adbc_driver_manager.Error as error:
         raise _noun(database, error.sqlstate, str(error)) from error
     except OSError as error:  # while rows are fetched the driver may raise what is Arrow's
@@ -458,12 +466,14 @@ def _nouns(database: Database) -> Iterator[None]:
         raise _noun(database, None, str(error)) from error
 
 
-def _noun(database: Database, state: str | None, message: str) -> DatabaseError:
+def _noun(
+    database: Database, state: str | None, message: str, *, lost: bool = False
+) -> DatabaseError:
     first = message.strip().splitlines()[0] if message.strip() else "no message"
     if state is None:
-        lost = "connect" in first or "closed" in first
+        lost = lost or "connect" in first or "closed" in first
     else:
-        lost = _LOST.fullmatch(state) is not None
+        lost = lost or _LOST.fullmatch(state) is not None
     if lost:
         return DatabaseUnavailable(
             f"cannot reach Postgres at {database}: {first}. What was not committed is undone; run"

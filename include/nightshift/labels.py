@@ -140,7 +140,7 @@ def collect(
     with database.bulk() as bulk:
         # One at a time: what another collection covers must be there before this one looks.
         bulk.read(queries()["labels.lock"], {"family": family.family})
-        bulk.append("incoming_labels", rows, temporary=True)
+        bulk.append("incoming_labels", rows)
         told = bulk.read(queries()["labels.append_incoming"], asked).to_pylist()[0]
         collected = Collected(found=rows.num_rows, duplicates=rows.num_rows - told["added"], **told)
         bulk.run(queries()["labels.record_collection"], {**asked, **asdict(collected)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
@@ -18,7 +17,8 @@ import pyarrow.compute as pc
 from threadpoolctl import ThreadpoolController
 
 from nightshift import features, registry, storage, streams
-from nightshift.database import Bulk, Database, Transaction, as_json, queries
+from nightshift.copying import Encoded, encode
+from nightshift.database import Database, Transaction, as_json
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import (
@@ -42,9 +42,6 @@ VERSIONS_TOLD = 100
 
 TRIES = 10
 """How often readers are asked to make way for dropping months."""
-
-COPIES = 2
-"""How many connections copy a large night at once: for each of them Postgres works on one core."""
 
 ROWS = pa.schema(
     [
@@ -110,19 +107,6 @@ class Serving:
         return self.shadows.get(version.version_id) if version else None
 
 
-@dataclass(frozen=True)
-class Together:
-    """What parts have in common that one call writes at once.
-
-    ``turn`` has whoever opens a version, or asks one that does not bear several threads. Once
-    ``stop`` is set, none goes on.
-    """
-
-    parts: int = 1
-    turn: threading.Lock = field(default_factory=threading.Lock)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 def score(
     database: Database,
     store: Store,
@@ -138,8 +122,7 @@ def score(
     """Write a batch that nobody sees yet; its id.
 
     A night that is published already with this snapshot and these versions is not scored again:
-    the published batch's id is returned. Otherwise it is one part, and of a large night
-    :data:`COPIES` that are written at once, see :func:`write_part`.
+    the published batch's id is returned. Otherwise it is one part, see :func:`write_part`.
 
     Parameters
     ----------
@@ -157,35 +140,10 @@ def score(
         if same is not None:
             published: int = same.batch_id
             return published
-        pieces = _pieces(family, snapshot, chunk_rows)
-        shares = [Share(tuple(found), piece, pieces) for piece in range(pieces)]
-        plans = [_Plan.of(share, found, serving) for share in shares]
+        plans = [_Plan.of(Share(tuple(found)), found, serving)]
         batch_id = _start(tx, night, plans, now)
-    together = Together(pieces)
-
-    def write(part: int) -> None:
-        write_part(
-            database, store, family, snapshot, batch_id, part, load,
-            now=now, chunk_rows=chunk_rows // pieces, together=together,
-        )  # fmt: skip
-
-    with ThreadPoolExecutor(pieces) as threads:
-        try:
-            for written in as_completed([threads.submit(write, part) for part in range(pieces)]):
-                written.result()
-        except BaseException:
-            together.stop.set()
-            raise
+    write_part(database, store, family, snapshot, batch_id, 0, load, now=now, chunk_rows=chunk_rows)
     return batch_id
-
-
-def _pieces(family: ModelFamily, snapshot: Snapshot, chunk_rows: int) -> int:
-    """Into how many parts a night is cut that one task scores; a factory is not."""
-    if family.models is not None:
-        return 1
-    held = min(snapshot.row_count, chunk_rows) // storage.ROW_GROUP
-    cores: int = joblib.cpu_count()
-    return max(1, min(COPIES, cores, held))
 
 
 def begin(
@@ -235,7 +193,6 @@ def write_part(
     *,
     now: datetime,
     chunk_rows: int,
-    together: Together | None = None,
 ) -> None:
     """Write one part of a batch, as far as it is not written; with the last one it is complete.
 
@@ -250,11 +207,6 @@ def write_part(
     Challengers in shadow score the same rows once those of the champions are written. One that
     fails is recorded, and none of its rows are kept. Whether a night is scored again does not
     depend on them.
-
-    Parameters
-    ----------
-    together
-        Shared by the parts that one call writes at once; by default this one is alone.
     """
     with database.transaction() as tx:
         row = tx.one("scoring.part", batch_id=batch_id, part=part)
@@ -262,9 +214,8 @@ def write_part(
         plan = _Plan.kept(row.plan)
         versions = registry.versions(tx, plan.version_ids)
     writing = _Part(
-        database, store, family, snapshot, load, batch_id, part, plan, versions, chunk_rows,
-        together or Together(),
-    )  # fmt: skip
+        database, store, family, snapshot, load, batch_id, part, plan, versions, chunk_rows
+    )
     failed: Mapping[int, Exception] = {}
     if row.written_at is None:
         failed = writing.write(READERS, now)
@@ -584,10 +535,10 @@ class _Superseded(Exception):
 class _Told:
     """What versions say about some rows, each with its id, and which failed at that."""
 
-    rows: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
+    rows: list[tuple[int, Encoded]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
 
-    def kept(self, failed: dict[int, Exception]) -> list[pa.RecordBatch]:
+    def kept(self, failed: dict[int, Exception]) -> list[Encoded]:
         """The rows of versions that have not failed, here or before; who did is added."""
         for version_id, error in self.errors.items():
             failed.setdefault(version_id, error)
@@ -608,22 +559,20 @@ class _Part:
     plan: _Plan
     versions: Mapping[int, Version]
     chunk_rows: int
-    together: Together
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, role: int, now: datetime) -> dict[int, Exception]:
         """Write the rows of a role, unless somebody else has by then; which versions failed."""
         scored = self.plan.scored(role)
         failed: dict[int, Exception] = {}
         written = 0
-        with suppress(_Superseded), self.database.bulk() as bulk:
+        with suppress(_Superseded), self.database.transaction() as tx:
             for told in self._told(scored, role):
-                if self.together.stop.is_set():
-                    raise _Superseded
                 rows = told.kept(failed)
                 if rows:
-                    written += bulk.append("prediction_rows", pa.Table.from_batches(rows, ROWS))
+                    written += tx.copy("nightshift.prediction_rows", ROWS.names, rows)
                     reach("scoring.copying")
-            self._claim(bulk, role, written, failed, now)
+            self._claim(tx, role, written, failed, now)
         return failed
 
     def _told(self, scored: Mapping[str | None, _Work], role: int) -> Iterator[_Told]:
@@ -642,7 +591,7 @@ class _Part:
         """How many row groups are scored at once. The models of a factory are small: one."""
         if self.family.models is not None:
             return 1
-        cores: int = joblib.cpu_count() // self.together.parts
+        cores: int = joblib.cpu_count()
         return max(1, min(cores, self.chunk_rows // storage.ROW_GROUP))
 
     @contextmanager
@@ -652,11 +601,11 @@ class _Part:
         Each then does with one thread of OpenMP: several that share a row group would wait for
         each other at every tree, while the cores are busy with copying as well.
         """
-        if self._workers * self.together.parts > 1 and loaded.bears_threads:
+        if self._workers > 1 and loaded.bears_threads:
             with _controller().limit(limits=1, user_api="openmp"):
                 yield
         else:
-            with self.together.turn:
+            with self.turn:
                 yield
 
     def finish(self, errors: Mapping[int, Exception], now: datetime) -> None:
@@ -739,17 +688,22 @@ class _Part:
         )
 
     def _claim(
-        self, bulk: Bulk, role: int, written: int, failed: Mapping[int, Exception], now: datetime
+        self,
+        tx: Transaction,
+        role: int,
+        written: int,
+        failed: Mapping[int, Exception],
+        now: datetime,
     ) -> None:
-        claim = "scoring.claim_part" if role == READERS else "scoring.claim_shadows"
-        values = {
-            "batch_id": self.batch_id,
-            "part": self.part,
-            "moment": now,
-            "row_count": written,
-            "failed": as_json(_reasons(failed)),
-        }
-        if not bulk.read(queries()[claim], values).num_rows:
+        claimed = tx.run(
+            "scoring.claim_part" if role == READERS else "scoring.claim_shadows",
+            batch_id=self.batch_id,
+            part=self.part,
+            moment=now,
+            row_count=written,
+            failed=as_json(_reasons(failed)),
+        )
+        if not claimed:
             raise _Superseded
 
     def _tables(self) -> Iterator[pa.Table]:
@@ -786,9 +740,10 @@ class _Part:
                 continue
             part = table if len(numbers) == table.num_rows else table.take(numbers)
             try:
-                with self.together.turn:  # or several would open the same artifact
+                with self.turn:  # or several would open the same artifact
                     loaded = self.load(self.versions[version_id])
-                told.rows.append((version_id, self._predicted(part, loaded, one, role)))
+                predicted = self._predicted(part, loaded, one, role)
+                told.rows.append((version_id, encode(predicted)))
             except _FORGIVEN[role] as error:
                 told.errors[version_id] = error
         return told

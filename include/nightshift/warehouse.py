@@ -102,7 +102,7 @@ def _load_first_year(bulk: Bulk, today: date, progress: Callable[[str], None]) -
     for statement in _statements("schema.sql"):
         bulk.run(statement)
     for name in RECORDS:
-        bulk.append(f"recorded_{name.partition('.')[0]}", _records(name), temporary=True)
+        bulk.append(f"recorded_{name.partition('.')[0]}", _records(name))
     progress("moving them to end last night")
     for statement in _statements("first_year.sql"):
         bulk.run(statement, {"shift_days": shift(today).days, "today": today})

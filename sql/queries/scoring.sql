@@ -61,20 +61,18 @@ join nightshift.batches b using (batch_id)
 where p.batch_id = :batch_id and p.part = :part;
 
 -- name: claim_part
--- In the transaction that writes a part: nobody has written it yet. No row where somebody was faster, or gave the batch up.
+-- In the transaction that writes a part: nobody has written it yet. None is changed where somebody was faster, or gave the batch up.
 update nightshift.batch_parts
-set written_at = cast(:moment as timestamptz), row_count = cast(:row_count as bigint), failed = cast(:failed as jsonb)
-where batch_id = cast(:batch_id as int) and part = cast(:part as int) and written_at is null
-  and batch_id in (select batch_id from nightshift.batches where state = 'writing' and purged_at is null)
-returning part;
+set written_at = :moment, row_count = :row_count, failed = cast(:failed as jsonb)
+where batch_id = :batch_id and part = :part and written_at is null
+  and batch_id in (select batch_id from nightshift.batches where state = 'writing' and purged_at is null);
 
 -- name: claim_shadows
 -- The same for what the challengers in shadow tell.
 update nightshift.batch_parts
-set shadows_at = cast(:moment as timestamptz), failed_shadows = cast(:failed as jsonb)
-where batch_id = cast(:batch_id as int) and part = cast(:part as int) and shadows_at is null
-  and batch_id in (select batch_id from nightshift.batches where purged_at is null)
-returning part;
+set shadows_at = :moment, failed_shadows = cast(:failed as jsonb)
+where batch_id = :batch_id and part = :part and shadows_at is null
+  and batch_id in (select batch_id from nightshift.batches where purged_at is null);
 
 -- name: finish
 -- A batch is written to its end.

@@ -221,8 +221,8 @@ def test_a_challenger_that_raises_midway_leaves_no_row_behind(
     monkeypatch.setattr(registry.LoadedVersion, "predict", weak)
     assert shadowed.score(28)
     assert shadow_rows(shadowed) == [(28, 30, 0)]
-    told = shadowed.rows("select detail from nightshift.events where code = 'shadow_failed'")
-    assert {event.detail["reason"] for event in told} == {"RuntimeError: too large for me"}
+    [event] = shadowed.rows("select detail from nightshift.events where code = 'shadow_failed'")
+    assert event.detail["reason"] == "RuntimeError: too large for me"
     assert steps.judge_trials(
         shadowed.site, FAMILY, shadowed.night(30), now=shadowed.night(30)
     ) == []  # fmt: skip

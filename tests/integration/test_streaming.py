@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import pytest
 
 from nightshift import snapshots, steps, storage, validation
 from nightshift.config import Site
-from nightshift.database import Bulk, connect
+from nightshift.database import connect
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 from nightshift.pseudonyms import Names
-from nightshift.records import Check, DatabaseUnavailable, Snapshot, SourceError
+from nightshift.records import Check, Snapshot, SourceError
 from nightshift.storage import Store
 
 from .conftest import FAMILY, FIRST, World
@@ -214,41 +212,3 @@ def test_a_night_ten_times_larger_than_is_held_takes_no_more_memory(world: World
     assert [row.n for row in counts] == [200_000, 700_000]
     # Two hundred thousand rows fill every stage; from there on, memory does not grow.
     assert peaks[1] < peaks[0] * 1.3, peaks
-
-
-def test_a_large_night_is_copied_by_two_connections_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    both, append = threading.Barrier(2, timeout=60), Bulk.append
-
-    def together(self: Bulk, *arguments: Any, **options: Any) -> int:
-        both.wait()
-        return append(self, *arguments, **options)
-
-    world.train(9)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    monkeypatch.setattr(Bulk, "append", together)
-    assert world.score(10)
-    [found] = world.rows("select count(*), count(distinct entity_id) as keys from predictions")
-    assert tuple(found) == (30, 30)
-
-
-def test_what_ends_one_connection_ends_the_night(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pieces, append = count(), Bulk.append
-
-    def gone(self: Bulk, *arguments: Any, **options: Any) -> int:
-        if next(pieces) == 3:
-            raise DatabaseUnavailable("the connection is gone")
-        return append(self, *arguments, **options)
-
-    world.train(9)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    with monkeypatch.context() as patched:
-        patched.setattr(Bulk, "append", gone)
-        with pytest.raises(DatabaseUnavailable, match="the connection is gone"):
-            world.score(10)
-    assert world.rows("select from predictions") == []
-    assert world.score(10)
-    assert len(world.rows("select from predictions")) == 30
