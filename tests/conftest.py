@@ -124,7 +124,6 @@ def warehouse_url(postgres: Postgres) -> Iterator[str]:
     url = postgres.url("warehouse")
     yield url
     database.connect(url, role=None, read_only=True).close()
-    database.connect.cache_clear()
     with session(url) as connection:
         connection.exec_driver_sql(EMPTY)
 
