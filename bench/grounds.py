@@ -59,8 +59,10 @@ def source(models: int, rows: int) -> str:
     return f"""
 select setseed(0.5);
 create table rows as
-select number, random() as a, random() as b, random() as c, random() as d,
+select number, random() as a, random() as b, random() as c, random() as d, random() as e,
+       random() as f, random() as g,
        'k' || mod(number, 8) as kind, 'p' || mod(number, 100) as place,
+       's' || mod(number, 12) as shift, 'v' || mod(number, 50) as vendor,
        'm' || mod(number, {models}) as machine
 from generate_series(1, {models * rows}) number;
 grant select on rows to public;

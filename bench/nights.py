@@ -32,8 +32,9 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import create_engine, text
 
-from nightshift import database, features, registry, simulation, steps
+from nightshift import database, registry, simulation, steps
 from nightshift.config import Site
+from nightshift.family import ModelFamily
 from nightshift.storage import Store
 
 from . import grounds
@@ -114,9 +115,8 @@ def _round(site: Site, kind: str, night: datetime) -> dict[str, float]:
     store, family = Store(site.store), site.family(kind)
     with database.connect(site.database_url).transaction() as tx:
         [champion] = registry.champions(tx, kind, night).values()
-        frozen = tx.one("snapshots.latest", family=kind, as_of=night)
     pipeline = registry.Registry(store, site.keys, site.models).load(champion.version).pipeline
-    frame = features.frame(store.read_table(frozen.content_hash), family.features)
+    frame = _read(site, family, night)[family.features.names]
     taken["bare"] = seconds(lambda: pipeline.predict_proba(frame))
     taken["usual"] = seconds(lambda: _usual_way(site, family, pipeline, night))
     return taken
@@ -139,12 +139,17 @@ def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
     return taken | {"night": sum(taken.values())}
 
 
-def _usual_way(site: Site, family: Any, pipeline: Any, night: datetime) -> None:
-    source, target = create_engine(site.sources["warehouse"]), create_engine(site.database_url)
-    frame = pd.read_sql(text(family.features_sql), source, params={"as_of": night})
+def _usual_way(site: Site, family: ModelFamily, pipeline: Any, night: datetime) -> None:
+    frame, target = _read(site, family, night), create_engine(site.database_url)
     score = pipeline.predict_proba(frame[family.features.names])[:, 1]
     scored = frame[["entity_id"]].assign(score=score, label=np.where(score >= 0.5, "1", "0"))
     scored.to_sql("usual", target, if_exists="replace", index=False)
+
+
+def _read(site: Site, family: ModelFamily, night: datetime) -> pd.DataFrame:
+    """A night's rows as pandas reads them."""
+    source = create_engine(site.sources["warehouse"])
+    return pd.read_sql(text(family.features_sql), source, params={"as_of": night})
 
 
 def _peak(site: Site, kind: str, night: datetime) -> float:
@@ -163,7 +168,7 @@ def _peak(site: Site, kind: str, night: datetime) -> float:
 def _factory(site: Site, models: int, rounds: int) -> Figure:
     folder = site.models / "line"
     sql = folder / "features.sql"
-    sql.write_text(sql.read_text().replace("kind, place\n", "kind, place, machine\n"))
+    sql.write_text(sql.read_text().replace("vendor\n", "vendor, machine\n"))
     labels = folder / "labels.sql"
     labels.write_text(labels.read_text().replace("number <= 200000", "true"))
     grounds.configure(
