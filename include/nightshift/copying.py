@@ -7,7 +7,8 @@ of ``COPY``, under "Binary Format".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """What comes before the first row: a signature, no flags and no extension."""
 
-TRAILER = b"\xff\xff"
+_TRAILER = b"\xff\xff"
 """What comes after the last row."""
 
 _EPOCH = 946_684_800_000_000
@@ -38,7 +39,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """So many rows, to be put between :data:`HEADER` and :data:`TRAILER`."""
+    """So many rows as ``COPY`` takes them, without what encloses them."""
 
     rows: int
     data: pa.Buffer
@@ -75,6 +76,11 @@ def encode(batch: pa.RecordBatch) -> Encoded:
     written = pc.binary_join_element_wise(*parts, nothing, null_handling="replace")
     _, offsets, data = written.buffers()
     return Encoded(batch.num_rows, data[: np.frombuffer(offsets, np.int64)[batch.num_rows]])
+
+
+def enclosed(rows: Iterable[Encoded]) -> io.BytesIO:
+    """A whole copy: what comes before rows, the rows, and what comes after them."""
+    return io.BytesIO(b"".join([_HEADER, *(some.data for some in rows), _TRAILER]))
 
 
 def _kind(field: pa.Field, column: pa.Array) -> str:

@@ -7,10 +7,9 @@ errors leave as :class:`~nightshift.records.DatabaseError` or its child
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -28,7 +27,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from nightshift.copying import HEADER, TRAILER, Encoded
+from nightshift.copying import Encoded, enclosed
 from nightshift.records import (
     WITHHELD,
     DatabaseError,
@@ -86,21 +85,19 @@ class Transaction:
         """Run a statement; the number of rows it touched."""
         return self._connection.execute(named_query(name), parameters).rowcount
 
-    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Encoded]) -> int:
+    def copy(self, table: str, columns: Sequence[str], rows: Sequence[Encoded]) -> int:
         """Append rows to a table; how many."""
         statement = f"copy {table} ({', '.join(columns)}) from stdin (format binary)"
-        told = list(rows)
-        data = io.BytesIO(b"".join([HEADER, *(some.data for some in told), TRAILER]))
         driver: Any = self._connection.connection.driver_connection
         with driver.cursor() as cursor:
             try:
-                cursor.copy_expert(statement, data, _AT_ONCE)
+                cursor.copy_expert(statement, enclosed(rows), _AT_ONCE)
             except psycopg2.Error as error:
                 lost = bool(driver.closed)
                 if lost:
                     self._connection.invalidate(error)
                 raise DBAPIError(statement, None, error, connection_invalidated=lost) from error
-        return sum(some.rows for some in told)
+        return sum(some.rows for some in rows)
 
     def record(
         self,
@@ -471,9 +468,9 @@ def _noun(
 ) -> DatabaseError:
     first = message.strip().splitlines()[0] if message.strip() else "no message"
     if state is None:
-        lost = lost or "connect" in first or "closed" in first
+        lost |= "connect" in first or "closed" in first
     else:
-        lost = lost or _LOST.fullmatch(state) is not None
+        lost |= _LOST.fullmatch(state) is not None
     if lost:
         return DatabaseUnavailable(
             f"cannot reach Postgres at {database}: {first}. What was not committed is undone; run"
