@@ -1,8 +1,8 @@
 """Postgres: transactions, named queries, bulk Arrow in and out, migrations, the audit trail.
 
-The one place that knows the drivers: SQLAlchemy over psycopg2 for control, ADBC for bulk. Their
-errors leave as :class:`~nightshift.records.DatabaseError` or its child
-:class:`~nightshift.records.DatabaseUnavailable`, which is worth another try.
+The one place that knows the drivers: SQLAlchemy over psycopg2 for control and for copying
+predictions, ADBC for other bulk. Their errors leave as :class:`~nightshift.records.DatabaseError`
+or its child :class:`~nightshift.records.DatabaseUnavailable`, which is worth another try.
 """
 
 from __future__ import annotations
