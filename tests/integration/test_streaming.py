@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from nightshift import snapshots, steps, storage, validation
 from nightshift.config import Site
-from nightshift.database import connect
+from nightshift.database import Transaction, connect
 from nightshift.embedded import session
 from nightshift.family import ModelFamily
 from nightshift.pseudonyms import Names
-from nightshift.records import Check, Snapshot, SourceError
+from nightshift.records import Check, DatabaseUnavailable, Snapshot, SourceError
 from nightshift.storage import Store
 
 from .conftest import FAMILY, FIRST, World
@@ -212,3 +213,24 @@ def test_a_night_ten_times_larger_than_is_held_takes_no_more_memory(world: World
     assert [row.n for row in counts] == [200_000, 700_000]
     # Two hundred thousand rows fill every stage; from there on, memory does not grow.
     assert peaks[1] < peaks[0] * 1.3, peaks
+
+
+def test_an_outage_in_the_middle_of_a_copy_ends_the_night(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces, copy = count(), Transaction.copy
+
+    def gone(self: Transaction, *arguments: Any) -> int:
+        if next(pieces) == 3:
+            raise DatabaseUnavailable("the connection is gone")
+        return copy(self, *arguments)
+
+    world.train(9)
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "copy", gone)
+        with pytest.raises(DatabaseUnavailable, match="the connection is gone"):
+            world.score(10)
+    assert world.rows("select from predictions") == []
+    assert world.rows("select from nightshift.prediction_rows") == []
+    assert world.score(10)
+    assert len(world.rows("select from predictions")) == 30
