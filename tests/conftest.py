@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -47,12 +48,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedO
 def postgres() -> Iterator[Postgres]:
     """A server that listens on its socket only and does not wait for the disk."""
     # Not pytest's own temporary folder: its path may be too long for a socket.
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-tests-", dir=_in_memory()))
     server = Postgres(folder / "pg", port=None, durable=False)
     server.start()
     yield server
     server.stop()
     shutil.rmtree(folder)
+
+
+def _in_memory() -> Path | None:
+    """Where files are made and dropped fastest, if there is room for databases."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    return memory if roomy else None
 
 
 @pytest.fixture(scope="session")
@@ -63,29 +71,33 @@ def template(postgres: Postgres) -> str:
     return "template"
 
 
+@pytest.fixture(scope="session")
+def administration(postgres: Postgres) -> Iterator[Connection]:
+    """A session beside the databases of the tests, which makes and drops them."""
+    with session(postgres.url("postgres")) as connection:
+        yield connection
+
+
 @pytest.fixture
-def new_database(postgres: Postgres) -> Iterator[Callable[..., str]]:
+def new_database(postgres: Postgres, administration: Connection) -> Iterator[Callable[..., str]]:
     """Make a database (``template=`` names the one to clone); its superuser URL."""
     made = []
 
     def make(template: str = "template1") -> str:
         name = f"test_{next(_numbers)}"
-        with session(postgres.url("postgres")) as connection:
-            # The server does not wait for the disk, so copying files is the cheaper way.
-            connection.exec_driver_sql(
-                f"create database {name} template {template} strategy file_copy"
-            )
+        # The server does not wait for the disk, so copying files is the cheaper way.
+        administration.exec_driver_sql(
+            f"create database {name} template {template} strategy file_copy"
+        )
         made.append(name)
         return postgres.url(name)
 
     yield make
-    # Dropping would wait a tenth of a second for whoever is still connected.
     for name in made:
+        # Dropping would wait a tenth of a second for whoever is still connected.
         database.connect(postgres.url(name)).close()
-    database.connect.cache_clear()
-    with session(postgres.url("postgres")) as connection:
-        for name in made:
-            connection.exec_driver_sql(f"drop database {name} with (force)")
+        database.connect(postgres.url(name), role=None).close()
+        administration.exec_driver_sql(f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -123,7 +135,6 @@ def warehouse_url(postgres: Postgres) -> Iterator[str]:
     postgres.create_database("warehouse")
     url = postgres.url("warehouse")
     yield url
-    database.connect(url, role=None, read_only=True).close()
     with session(url) as connection:
         connection.exec_driver_sql(EMPTY)
 

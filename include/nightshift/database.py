@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -205,7 +206,10 @@ class Database:
             connect_args={"options": options, "connect_timeout": 10},
         )
         self._libpq_uri = _libpq_uri(self._url, options)
-        # Kept open: ADBC learns the server's types anew with every connection.
+        # What learned the server's types, which takes ADBC longer than most queries take; sessions
+        # are cloned from it, and it has none itself.
+        self._origin: adbc.Connection | None = None
+        self._opening = threading.Lock()
         self._idle: list[adbc.Connection] = []
 
     def __str__(self) -> str:
@@ -234,10 +238,7 @@ class Database:
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
         with _nouns(self):
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # asked by several threads, so it is tried rather than looked at
-                connection = adbc.connect(self._libpq_uri)
+            connection = self._taken()
             try:
                 yield Bulk(connection)
                 connection.commit()
@@ -246,6 +247,16 @@ class Database:
                 connection.close()
                 raise
             self._idle.append(connection)
+
+    def _taken(self) -> adbc.Connection:
+        with suppress(IndexError):  # asked by several threads, so it is tried rather than looked at
+            return self._idle.pop()
+        with self._opening:
+            if self._origin is None:
+                self._origin = adbc.connect(self._libpq_uri)
+                self._origin.adbc_connection.close()
+            origin = self._origin
+        return origin.adbc_clone()
 
     def ask(
         self, sql: str, parameters: Mapping[str, Any], *, told_as: str, discreet: bool = False
@@ -329,6 +340,9 @@ class Database:
         self._engine.dispose()
         while self._idle:
             self._idle.pop().close()
+        if self._origin is not None:
+            self._origin.close()
+            self._origin = None
 
 
 def _refuse_other_years(rows: pa.Table | pa.RecordBatch, told_as: str) -> None:

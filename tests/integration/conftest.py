@@ -102,11 +102,12 @@ class World:
         (self.folder / name).write_text(text)
 
     def source(self, sql: str) -> None:
-        with session(self.site.sources["warehouse"]) as connection:
+        warehouse = database.connect(self.site.sources["warehouse"], role=None)
+        with warehouse.administration() as connection:
             connection.exec_driver_sql(sql)
 
     def rows(self, sql: str) -> list[Row[Any]]:
-        with session(self.site.database_url) as connection:
+        with database.connect(self.site.database_url, role=None).administration() as connection:
             return list(connection.exec_driver_sql(sql).all())
 
     def codes(self) -> list[str]:
@@ -243,7 +244,10 @@ def flights_load(postgres: Postgres, today: date) -> LoadReport:
     return warehouse.load(postgres.url("flights"), today=today)
 
 
-@pytest.fixture(scope="session")
-def flights_url(postgres: Postgres, flights_load: LoadReport) -> str:
+@pytest.fixture
+def flights_url(postgres: Postgres, flights_load: LoadReport) -> Iterator[str]:
     """The superuser's URL of the loaded flights, for reading; clone ``flights`` to write."""
-    return postgres.url("flights")
+    url = postgres.url("flights")
+    yield url
+    # Nobody may be connected to a database that is cloned.
+    database.connect(url, role=None, read_only=True).close()
