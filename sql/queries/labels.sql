@@ -84,19 +84,12 @@ values
 -- name: unlabelled
 -- How many published predictions of the nights in (start, end] have no label that is known by as_of.
 select count(*) as predictions
-from nightshift.published p
-cross join lateral (
-    select r.* from nightshift.prediction_rows r
-    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
-      and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:end as timestamptz)
-    offset 0  -- night by night, as in monitoring.outcomes
-) r
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz) and p.as_of <= cast(:end as timestamptz)
+from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
+where r.role = 0
   and not exists (
     select from nightshift.labels l
-    where l.family = p.family and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = p.as_of)
+    where l.family = :family and l.entity_id = r.entity_id
+      and (l.answers is null or l.answers = r.as_of)
       and l.known_at <= cast(:as_of as timestamptz)
     offset 0);
 
@@ -109,29 +102,21 @@ select exists (
 
 -- name: arrivals
 -- By night, by days until the first label was known (null: none yet) and by latest label: how many published predictions.
-select p.as_of,
+select r.as_of,
        case when l.known_at is not null  -- greatest would take null for 0
-            then cast(ceil(greatest(extract(epoch from l.known_at - p.as_of), 0) / 86400) as int) end as days,
+            then cast(ceil(greatest(extract(epoch from l.known_at - r.as_of), 0) / 86400) as int) end as days,
        case when cast(:by_class as boolean) then l.value end as value,
        count(*) as predictions
-from nightshift.published p
-cross join lateral (
-    select r.* from nightshift.prediction_rows r
-    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
-      and r.as_of > cast(:start as timestamptz) and r.as_of <= cast(:as_of as timestamptz)
-    offset 0
-) r
+from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:as_of as timestamptz)) r
 left join lateral (
     select min(l.known_at) as known_at,
            (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1] as value
     from nightshift.labels l
-    where l.family = p.family
+    where l.family = :family
       and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = p.as_of)
+      and (l.answers is null or l.answers = r.as_of)
       and l.known_at <= cast(:as_of as timestamptz)
 ) l on true
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:as_of as timestamptz)
+where r.role = 0
 group by 1, 2, 3
 order by 1, 2, 3;

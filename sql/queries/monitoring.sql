@@ -1,46 +1,28 @@
 -- name: outcomes
 -- Published predictions of the nights in (start, end], each with its latest label known by a moment.
-select r.entity_id, p.as_of, r.model_id, r.version_id,
+select r.entity_id, r.as_of, r.model_id, r.version_id,
        v.model_id as scored_by, r.score, r.label, l.value
-from nightshift.published p
-cross join lateral (
-    select r.* from nightshift.prediction_rows r
-    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
-      and r.as_of > cast(:start as timestamptz)  -- again, of the rows: it leaves other months unread
-      and r.as_of <= cast(:end as timestamptz)
-    offset 0  -- night by night: a join might read each night's month whole
-) r
+from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 join nightshift.versions v using (version_id)
 left join lateral (
     select l.value
     from nightshift.labels l
-    where l.family = p.family
+    where l.family = :family
       and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = p.as_of)
+      and (l.answers is null or l.answers = r.as_of)
       and l.known_at <= cast(:known_by as timestamptz)
     order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
     limit 1
 ) l on true
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:end as timestamptz)
-order by p.as_of, r.entity_id;
+where r.role = 0
+order by r.as_of, r.entity_id;
 
 -- name: scored
 -- What published nights in (start, end] were scored as, and by which model's version; their truth is not asked.
 select r.model_id, v.model_id as scored_by, r.score
-from nightshift.published p
-cross join lateral (
-    select r.* from nightshift.prediction_rows r
-    where r.batch_id = p.batch_id and r.as_of = p.as_of and r.role = 0
-      and r.as_of > cast(:start as timestamptz)
-      and r.as_of <= cast(:end as timestamptz)
-    offset 0
-) r
+from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 join nightshift.versions v using (version_id)
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:end as timestamptz);
+where r.role = 0;
 
 -- name: snapshots
 -- The snapshots behind the published nights in (start, end], oldest first.

@@ -43,30 +43,20 @@ order by p.model_id;
 
 -- name: told
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
-select r.entity_id, p.as_of, r.version_id, r.role, r.score, r.label, l.value
-from nightshift.published p
-cross join lateral (
-    select r.* from nightshift.prediction_rows r
-    where r.batch_id = p.batch_id and r.as_of = p.as_of
-      and r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
-      and r.as_of > cast(:start as timestamptz)
-      and r.as_of <= cast(:end as timestamptz)
-    offset 0  -- night by night, as in monitoring.outcomes
-) r
+select r.entity_id, r.as_of, r.version_id, r.role, r.score, r.label, l.value
+from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 left join lateral (
     select l.value
     from nightshift.labels l
-    where l.family = p.family
+    where l.family = :family
       and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = p.as_of)
+      and (l.answers is null or l.answers = r.as_of)
       and l.known_at <= cast(:known_by as timestamptz)
     order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
     limit 1
 ) l on true
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:end as timestamptz)
-order by p.as_of, r.entity_id;
+where r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
+order by r.as_of, r.entity_id;
 
 -- name: snapshots
 -- The snapshots behind the published nights in (start, end], oldest first.

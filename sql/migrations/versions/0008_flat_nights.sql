@@ -27,3 +27,22 @@ $$;
 comment on function nightshift.recount_labels is 'Gather statistics of labels where so many were added that those there are do not hold any more.';
 revoke execute on function nightshift.recount_labels from public;
 grant execute on function nightshift.recount_labels to nightshift_writer;
+
+-- Planned as if it stood in the query that calls it, with the rights of who asks.
+create function nightshift.published_rows(of_family text, since timestamptz, until timestamptz)
+returns setof nightshift.prediction_rows
+language sql stable
+as $$
+    select r.*
+    from nightshift.published p
+    cross join lateral (
+        select r.* from nightshift.prediction_rows r
+        where r.batch_id = p.batch_id and r.as_of = p.as_of
+          and r.as_of > since and r.as_of <= until  -- again, of the rows: it leaves other months unread
+        offset 0  -- night by night: a join might read each night's month whole
+    ) r
+    where p.family = of_family and p.as_of > since and p.as_of <= until
+$$;
+comment on function nightshift.published_rows is 'The rows of a family''s published nights in (since, until], those of challengers in shadow too.';
+revoke execute on function nightshift.published_rows from public;
+grant execute on function nightshift.published_rows to nightshift_writer;
