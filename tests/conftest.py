@@ -94,10 +94,14 @@ def new_database(postgres: Postgres, administration: Connection) -> Iterator[Cal
 
     yield make
     for name in made:
-        # Dropping would wait a tenth of a second for whoever is still connected.
-        database.connect(postgres.url(name)).close()
-        database.connect(postgres.url(name), role=None).close()
+        leave(postgres.url(name))  # dropping would wait a tenth of a second
         administration.exec_driver_sql(f"drop database {name} with (force)")
+
+
+def leave(url: str) -> None:
+    """Close what this process keeps open of a database: it is to be copied or dropped."""
+    for kept in ({}, {"role": None}, {"role": None, "read_only": True}):
+        database.connect(url, **kept).close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from sqlalchemy import Row, make_url
+from tests.conftest import leave
 
 from nightshift import database, registry, simulation, steps, warehouse
 from nightshift.config import Site
@@ -179,9 +180,7 @@ class Kept:
         return world
 
     def _keep(self, world: World, database_name: str) -> None:
-        # Nobody may be connected to a database that is copied.
-        database.connect(world.site.database_url).close()
-        database.connect.cache_clear()
+        leave(world.site.database_url)
         lived = make_url(world.site.database_url).database
         with session(self.postgres.url("postgres")) as connection:
             connection.exec_driver_sql(f"create database {database_name} template {lived}")
@@ -249,5 +248,4 @@ def flights_url(postgres: Postgres, flights_load: LoadReport) -> Iterator[str]:
     """The superuser's URL of the loaded flights, for reading; clone ``flights`` to write."""
     url = postgres.url("flights")
     yield url
-    # Nobody may be connected to a database that is cloned.
-    database.connect(url, role=None, read_only=True).close()
+    leave(url)
