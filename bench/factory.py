@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from nightshift import demo, installation, local, simulation, steps
-from nightshift.config import Site
-from nightshift.embedded import session
+from nightshift import demo, local, simulation
+from nightshift.local import session
+from nightshift.site import Site
+from nightshift.steps import retrain
 
 from . import grounds
 from .figures import Figure, figure, tell
@@ -57,7 +58,7 @@ def _lived(site: Site) -> list[dict[str, float]]:
 
 def _train(site: Site, first: datetime) -> None:
     began = time.monotonic()
-    asked = steps.request_retrain(site, FAMILY, first, reason="first", by="bench", now=first)
+    asked = retrain.request_retrain(site, FAMILY, first, reason="first", by="bench", now=first)
     served = simulation.retrain(site, asked, now=first)
     assert len(served) >= MODELS, f"{len(served)} of {MODELS} models have a champion"
     print(f"{len(served)} champions trained in {time.monotonic() - began:.0f} s", flush=True)
@@ -92,7 +93,7 @@ def _run(site: Site, airflow: demo.Airflow, kind: str, as_of: datetime) -> tuple
     _until(lambda: state() in ("success", "failed"), f"{dag_id} to end")
     took = time.monotonic() - began
     assert state() == "success", f"{dag_id} failed; its logs are in {site.state}"
-    with session(installation.metadata_url(site)) as connection:
+    with session(local.metadata_url(site)) as connection:
         rows = connection.exec_driver_sql(
             "select task_id, count(*), extract(epoch from max(end_date) - min(start_date))"
             " from task_instance where dag_id = %s and run_id = %s"

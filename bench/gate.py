@@ -2,8 +2,8 @@
 
 Two classifiers judged by accuracy on the same rows. They disagree about one row in ten. Every
 verdict of the gate is that of :func:`nightshift.policy.judge` on the paired difference of
-:mod:`nightshift.metrics`, with ``promotion`` as it is by default; every verdict in shadow that of
-:func:`nightshift.metrics.anytime`, asked every night. Seeded, so that every run prints the same.
+:mod:`nightshift.stats`, with ``promotion`` as it is by default; every verdict in shadow that of
+:func:`nightshift.stats.anytime`, asked every night. Seeded, so that every run prints the same.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from functools import partial
 
 import numpy as np
 
-from nightshift import metrics, policy
+from nightshift import policy, stats
 from nightshift.family import Promotion
-from nightshift.metrics import Outcomes
 from nightshift.records import Comparison
+from nightshift.stats import Outcomes
 
 from .figures import Figure, share, tell
 
@@ -101,11 +101,11 @@ def _at_the_gate(world: World, seed: int) -> dict[str, int]:
     found = {"gate": 0, "not worse": 0, "point": 0}
     for _ in range(CHUNK):
         old, new, night = _drawn(random, world)
-        before = metrics.value("accuracy", "binary_classification", old)
-        after = metrics.value("accuracy", "binary_classification", new)
+        before = stats.value("accuracy", "binary_classification", old)
+        after = stats.value("accuracy", "binary_classification", new)
         assert before is not None
         assert after is not None
-        paired = metrics.paired_difference(
+        paired = stats.paired_difference(
             "accuracy", "binary_classification", old, new, confidence=CONFIDENCE, nights=night
         )
         assert paired is not None
@@ -128,7 +128,7 @@ def _in_shadow(world: World, seed: int) -> dict[str, int]:
         gains = _gains(random, world)
         looks = range(2, LOOKS + 1)
         found["anytime"] += any(
-            metrics.anytime(gains[:seen], confidence=CONFIDENCE).proven for seen in looks
+            stats.anytime(gains[:seen], confidence=CONFIDENCE).proven for seen in looks
         )
         found["plain"] += any(_plainly_ahead(gains[:seen]) for seen in looks if seen >= NIGHTS)
     return found

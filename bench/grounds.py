@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from nightshift import database
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
+from nightshift import data
+from nightshift.local import Postgres, session
+from nightshift.site import Site
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def postgres(*, durable: bool = True) -> Iterator[tuple[Postgres, Path]]:
         server.start()
         try:
             server.create_database("nightshift")
-            database.migrate(server.url("nightshift"))
+            data.migrate(server.url("nightshift"))
             yield server, made
         finally:
             server.stop()

@@ -15,9 +15,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from nightshift import database, simulation, steps, warehouse
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
+from nightshift import data, demo, simulation
+from nightshift.local import Postgres, session
+from nightshift.site import Site
+from nightshift.steps import monitor as monitor_steps
+from nightshift.steps import retrain
 
 from . import grounds
 from .figures import Figure, figure, tell
@@ -47,7 +49,7 @@ def main(parts: list[str]) -> None:
 
 def _nights(site: Site, server: Postgres) -> list[Figure]:
     grounds.family("family", site.models / "family", performance={"window": "P7D"})
-    asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
+    asked = retrain.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
     simulation.retrain(site, asked, now=FIRST)
     _live(site, 0, EARLY)
     early = replace(site, database_url=_fresh(server, "early", "nightshift"))
@@ -74,17 +76,17 @@ def _night(site: Site, night: datetime) -> dict[str, float]:
             lambda: simulation.score_night(site, "family", night, now=night + simulation.RUN_TIME)
         ),
         "collecting labels": seconds(
-            lambda: steps.collect_labels(site, "family", monitor, now=now)
+            lambda: monitor_steps.collect_labels(site, "family", monitor, now=now)
         ),
-        "measuring": seconds(lambda: steps.measure(site, "family", monitor, now=now)),
+        "measuring": seconds(lambda: monitor_steps.measure(site, "family", monitor, now=now)),
         "deciding and alerting": seconds(lambda: _decide(site, monitor, now)),
     }
 
 
 def _decide(site: Site, monitor: datetime, now: datetime) -> None:
-    steps.judge_trials(site, "family", monitor, now=now)
-    assert steps.decide(site, "family", monitor, now=now) == []
-    steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
+    monitor_steps.judge_trials(site, "family", monitor, now=now)
+    assert monitor_steps.decide(site, "family", monitor, now=now) == []
+    monitor_steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
 
 
 def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[Figure]:
@@ -114,7 +116,7 @@ def _simulations(server: Postgres, state: Path) -> list[Figure]:
     server.create_database("flights")
     today = datetime.now(UTC).date()
     for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
-        warehouse.load(server.url("flights"), today=loaded)
+        demo.load(server.url("flights"), today=loaded)
     site = Site(
         HOME, state / "simulated", HOME / "include" / "models", server.url("postgres"),
         {"warehouse": server.url("flights")},
@@ -149,14 +151,14 @@ def _simulate(
 def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
     """A migrated database, or a copy of another one; its URL."""
     if template is not None:
-        database.connect(server.url(template)).close()
+        data.connect(server.url(template)).close()
     with session(server.url("postgres")) as connection:
         connection.exec_driver_sql(f"drop database if exists {name} with (force)")
         copied = f" template {template}" if template else ""
         connection.exec_driver_sql(f"create database {name}{copied}")
         # As `nightshift simulate` makes its databases.
         connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
-    database.migrate(server.url(name))
+    data.migrate(server.url(name))
     return server.url(name)
 
 

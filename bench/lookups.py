@@ -19,8 +19,9 @@ from typing import Any
 import psycopg2
 from sqlalchemy import make_url
 
-from nightshift import database, scoring
-from nightshift.embedded import session
+from nightshift import data
+from nightshift.local import session
+from nightshift.night import publish
 
 from . import grounds
 from .figures import Figure, figure, tell
@@ -124,7 +125,7 @@ def _timed(cursor: Any, query: str, parameter: Any) -> float:
 
 def _publishing(url: str) -> list[float]:
     """The last night's batches, published and taken back, while readers read without a pause."""
-    ours, taken = database.connect(url), []
+    ours, taken = data.connect(url), []
     with session(url) as connection:
         found = connection.exec_driver_sql(
             "select batch_id from nightshift.batches where as_of = %s and family = 'nightly'",
@@ -133,7 +134,7 @@ def _publishing(url: str) -> list[float]:
         batch_id = found.scalar_one()
         with _reading(url):
             for _ in range(50):
-                taken.append(seconds(lambda: scoring.publish(ours, batch_id, now=LAST)))
+                taken.append(seconds(lambda: publish(ours, batch_id, now=LAST)))
                 connection.exec_driver_sql(
                     "delete from nightshift.published where batch_id = %s", (batch_id,)
                 )

@@ -32,10 +32,13 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import create_engine, text
 
-from nightshift import database, registry, simulation, steps
-from nightshift.config import Site
+from nightshift import data, registry, simulation
+from nightshift.data import Store
 from nightshift.family import ModelFamily
-from nightshift.storage import Store
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.site import Site
+from nightshift.steps import night as night_steps
+from nightshift.steps import retrain
 
 from . import grounds
 from .figures import Figure, figure, tell
@@ -113,7 +116,7 @@ def _rounds(site: Site, kind: str, rounds: int) -> list[dict[str, float]]:
 def _round(site: Site, kind: str, night: datetime) -> dict[str, float]:
     taken = _night(site, kind, night)
     store, family = Store(site.store), site.family(kind)
-    with database.connect(site.database_url).transaction() as tx:
+    with data.connect(site.database_url).transaction() as tx:
         [champion] = registry.champions(tx, kind, night).values()
     pipeline = registry.Registry(store, site.keys, site.models).load(champion.version).pipeline
     frame = _read(site, family, night)[family.features.names]
@@ -127,13 +130,13 @@ def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
     now, ids = night + timedelta(minutes=5), {}
 
     def freeze() -> None:
-        ids["snapshot"] = steps.freeze(site, kind, night, now=now)
+        ids["snapshot"] = night_steps.freeze(site, kind, night, now=now)
 
     def validate() -> None:
-        steps.validate(site, ids["snapshot"], now=now)
+        night_steps.validate(site, ids["snapshot"], now=now)
 
     def score() -> None:
-        steps.publish(site, steps.score(site, ids["snapshot"], now=now), now=now)
+        night_steps.publish(site, night_steps.score(site, ids["snapshot"], now=now), now=now)
 
     taken = {step.__name__: seconds(step) for step in (freeze, validate, score)}
     return taken | {"night": sum(taken.values())}
@@ -191,10 +194,10 @@ def _factory_rounds(site: Site, rounds: int) -> list[dict[str, float]]:
 
 
 def _factory_round(site: Site, night: datetime) -> dict[str, float]:
-    registry._verified_pipeline.cache_clear()  # noqa: SLF001
+    _verified_pipeline.cache_clear()
     taken = _night(site, "line", night)
     family, store = site.family("line"), Store(site.store)
-    with database.connect(site.database_url).transaction() as tx:
+    with data.connect(site.database_url).transaction() as tx:
         champions = registry.champions(tx, "line", night).values()
         frozen = tx.one("snapshots.latest", family="line", as_of=night)
     rows = store.read_table(frozen.content_hash).to_pandas()
@@ -242,7 +245,7 @@ def _site(rows: int, models: int = 1) -> Iterator[Site]:
 
 
 def _train(site: Site, kind: str, models: int = 1) -> None:
-    asked = steps.request_retrain(site, kind, FIRST, reason="first", by="bench", now=FIRST)
+    asked = retrain.request_retrain(site, kind, FIRST, reason="first", by="bench", now=FIRST)
     trained = len(simulation.retrain(site, asked, now=FIRST))
     assert trained >= models, f"{trained} of {models} models of {kind} were trained"
 

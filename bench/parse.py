@@ -22,8 +22,8 @@ from typing import Any
 import yaml
 
 from nightshift import local
-from nightshift.config import Site
-from nightshift.embedded import session
+from nightshift.local import session
+from nightshift.site import Site
 
 from . import grounds
 from .figures import Figure, figure, tell

@@ -2,7 +2,7 @@
 
 One classifier, judged by accuracy, with so many labels a night. Its level is 0.90; after a fall it
 is 0.85. The threshold is 0.87, or 0.03 below a reference that is itself measured on the fourteen
-nights before its promotion. Every verdict is that of :func:`nightshift.detection.shift`, the rule
+nights before its promotion. Every verdict is that of :func:`nightshift.stats.shift`, the rule
 that ``model.yaml`` has by default. Seeded, so that every run prints the same.
 """
 
@@ -17,9 +17,8 @@ from functools import partial
 import numpy as np
 from scipy.stats import norm
 
-from nightshift.detection import shift
-from nightshift.metrics import spread_of
 from nightshift.records import Night, Reference
+from nightshift.stats import shift, spread_of
 
 from .figures import Figure, figure, share, tell
 
@@ -195,7 +194,7 @@ def _delays(nights: Callable[..., Series], rule: Rule) -> np.ndarray:
 
 
 def _reference(right: np.ndarray, labels: np.ndarray) -> Reference:
-    """What a promotion stores, as :func:`nightshift.metrics.reference` makes it of accuracy."""
+    """What a promotion stores, as :func:`nightshift.stats.reference` makes it of accuracy."""
     level = float(right.sum() / labels.sum())
     deviation = math.sqrt(level * (1 - level))
     return Reference(

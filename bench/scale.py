@@ -11,10 +11,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from nightshift import database, registry, simulation, steps
-from nightshift.config import Site
-from nightshift.embedded import session
-from nightshift.storage import Store
+from nightshift import data, registry, simulation
+from nightshift.data import Store
+from nightshift.local import session
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.site import Site
+from nightshift.steps import night as night_steps
+from nightshift.steps import retrain
 
 from . import grounds
 from .figures import figure, tell
@@ -37,14 +40,14 @@ def main() -> None:
 
 
 def _train(site: Site) -> None:
-    asked = steps.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
+    asked = retrain.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
     assert len(simulation.retrain(site, asked, now=FIRST)) == MODELS
 
 
 def _round(site: Site, night: datetime) -> dict[str, float]:
     now = night + timedelta(minutes=5)
-    snapshot_id = steps.freeze(site, "family", night, now=now)
-    steps.validate(site, snapshot_id, now=now)
+    snapshot_id = night_steps.freeze(site, "family", night, now=now)
+    night_steps.validate(site, snapshot_id, now=now)
     folder = site.models / "family"
     grounds.configure(folder, scoring={"max_tasks": 1})
     cpu = time.process_time()
@@ -65,16 +68,16 @@ def _round(site: Site, night: datetime) -> dict[str, float]:
 def _shares(site: Site, snapshot_id: int, now: datetime) -> list[float]:
     """What each share takes a process that has opened no artifact yet."""
     taken = []
-    for share in steps.share_out(site, snapshot_id, now=now):
-        registry._verified_pipeline.cache_clear()  # noqa: SLF001
-        taken.append(seconds(lambda share=share: steps.score_share(site, **share, now=now)))  # type: ignore[misc]
+    for share in night_steps.share_out(site, snapshot_id, now=now):
+        _verified_pipeline.cache_clear()
+        taken.append(seconds(lambda share=share: night_steps.score_share(site, **share, now=now)))  # type: ignore[misc]
     return taken
 
 
 def _loading(site: Site, night: datetime) -> float:
-    with database.connect(site.database_url).transaction() as tx:
+    with data.connect(site.database_url).transaction() as tx:
         champions = registry.champions(tx, "family", night)
-    registry._verified_pipeline.cache_clear()  # noqa: SLF001
+    _verified_pipeline.cache_clear()
     opened = registry.Registry(Store(site.store), site.keys, site.models)
     return seconds(lambda: [opened.load(champion.version) for champion in champions.values()])
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
 from bench.web import serving
-from nightshift import database, local
+from nightshift import data, local
 
 IMAGES = Path("docs/images")
 SHOTS = {
@@ -28,7 +28,7 @@ SHOTS = {
 
 def main() -> None:
     site = local.site()
-    with database.connect(site.database_url, read_only=True).transaction() as tx:
+    with data.connect(site.database_url, read_only=True).transaction() as tx:
         places = {
             "night": tx.one("demo.latest_night", family="air_time").as_of.isoformat(),
             "decision": _last_promotion(tx),
@@ -44,7 +44,7 @@ def main() -> None:
         browser.close()
 
 
-def _last_promotion(tx: database.Transaction) -> int:
+def _last_promotion(tx: data.Transaction) -> int:
     model = tx.one("web.model", family="air_time", model="air_time")
     promoted = [row for row in tx.rows("web.changes", model_id=model.model_id) if row.version]
     if not promoted:

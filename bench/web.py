@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from sqlalchemy import Connection, text
 
-from nightshift.embedded import Postgres, session
+from nightshift.local import Postgres, session
 
 from . import grounds
 from .figures import Figure, figure, tell

@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 
-from nightshift.config import Site, default_home
 from nightshift.family import ModelFamily
+from nightshift.site import Site, default_home
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 

@@ -5,9 +5,9 @@ The other DAG files leave such folders out, so a broken family never takes other
 
 from __future__ import annotations
 
-from nightshift import config
-from nightshift.records import ConfigError
+from nightshift import family, site
+from nightshift.errors import ConfigError
 
-_, problems = config.load_families(config.models_folder(config.default_home()))
+_, problems = family.load_families(site.models_folder(site.default_home()))
 if problems:
     raise ConfigError("\n".join(map(str, problems)))

@@ -21,8 +21,8 @@ with DAG(
 
     @step()
     def maintain() -> dict[str, int]:
-        from nightshift import steps
+        from nightshift.steps import upkeep
 
-        return steps.maintain(site(), now=now())
+        return upkeep.maintain(site(), now=now())
 
     maintain()

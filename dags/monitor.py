@@ -19,28 +19,28 @@ def monitor_dag(family: ModelFamily) -> None:
 
         @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
         def collect_labels() -> dict[str, int]:
-            from nightshift import steps
+            from nightshift.steps import monitor
 
-            return asdict(steps.collect_labels(site(family), family.family, as_of(), now=now()))
+            return asdict(monitor.collect_labels(site(family), family.family, as_of(), now=now()))
 
         @step(pool=Pool.SCORING)
         def measure() -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import monitor
 
-            return steps.measure(site(family), family.family, as_of(), now=now())
+            return monitor.measure(site(family), family.family, as_of(), now=now())
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=1))
         def judge_trials() -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import monitor
 
-            return steps.judge_trials(site(family), family.family, as_of(), now=now())
+            return monitor.judge_trials(site(family), family.family, as_of(), now=now())
 
         @step()
         def decide(judged: list[int]) -> list[dict[str, Any]]:
-            from nightshift import steps
+            from nightshift.steps import monitor, people
 
-            asked = steps.questions(site(family), judged)
-            decided = steps.decide(site(family), family.family, as_of(), now=now())
+            asked = people.questions(site(family), judged)
+            decided = monitor.decide(site(family), family.family, as_of(), now=now())
             return wiring.retrain_runs(decided) + wiring.retrain_runs(asked, "approval")
 
         judged = judge_trials()

@@ -15,30 +15,30 @@ def retrain_dag(family: ModelFamily) -> None:
 
         @step()
         def request() -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import retrain
 
             as_of, why = runtime.as_of(family, "retrain"), runtime.asked_why()
-            return runtime.asked_decisions() or steps.request_retrain(
+            return runtime.asked_decisions() or retrain.request_retrain(
                 site(family), family.family, as_of, **why, now=now()
             )
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=4))
         def fit(decision_ids: list[int]) -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import retrain
 
-            return steps.fit(site(family), decision_ids, now=now())
+            return retrain.fit(site(family), decision_ids, now=now())
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=2))
         def compare(version_ids: list[int]) -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import retrain
 
-            return steps.compare(site(family), version_ids, now=now())
+            return retrain.compare(site(family), version_ids, now=now())
 
         @step()
         def conclude(comparison_ids: list[int]) -> list[int]:
-            from nightshift import steps
+            from nightshift.steps import retrain
 
-            return steps.conclude(site(family), comparison_ids, now=now())
+            return retrain.conclude(site(family), comparison_ids, now=now())
 
         decision_ids = request()
         asked = approvals.ask_after(family, conclude(compare(fit(decision_ids))))

@@ -15,16 +15,16 @@ def rollback_dag(family: ModelFamily) -> None:
 
         @step()
         def rollback() -> list[int]:
-            from nightshift import steps
+            from nightshift.steps.rollback import rollback as rollback_rollback
 
             asked = runtime.asked_rollback()
-            return [steps.rollback(site(family), family.family, **asked, now=now())]
+            return [rollback_rollback(site(family), family.family, **asked, now=now())]
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=12))
         def rescore(decision_ids: list[int]) -> list[str]:
-            from nightshift import steps
+            from nightshift.steps.rollback import rescore as rollback_rescore
 
-            nights = [steps.rescore(site(family), said, now=now()) for said in decision_ids]
+            nights = [rollback_rescore(site(family), said, now=now()) for said in decision_ids]
             return [night.isoformat() for of_decision in nights for night in of_decision]
 
         decision_ids = rollback()

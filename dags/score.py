@@ -15,36 +15,36 @@ def score_dag(family: ModelFamily) -> None:
 
         @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
         def freeze() -> int:
-            from nightshift import steps
+            from nightshift.steps import night
 
             as_of = runtime.as_of(family, "score")
-            return steps.freeze(site(family), family.family, as_of, now=now())
+            return night.freeze(site(family), family.family, as_of, now=now())
 
         @step(pool=Pool.SCORING)
         def validate(snapshot_id: int) -> list[dict[str, int]]:
-            from nightshift import steps
+            from nightshift.steps import night
 
-            steps.validate(site(family), snapshot_id, now=now())
-            return steps.share_out(site(family), snapshot_id, now=now())
+            night.validate(site(family), snapshot_id, now=now())
+            return night.share_out(site(family), snapshot_id, now=now())
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=2))
         def score(snapshot_id: int, batch_id: int | None = None, part: int | None = None) -> int:
-            from nightshift import steps
+            from nightshift.steps import night
 
-            return steps.score_share(site(family), snapshot_id, batch_id, part, now=now())
+            return night.score_share(site(family), snapshot_id, batch_id, part, now=now())
 
         @step(outlets=[wiring.predictions_asset(family)])
         def publish(batch_ids: list[int]) -> int:
-            from nightshift import steps
+            from nightshift.steps import night
 
             [batch_id] = set(batch_ids)
-            return wiring.announce(family, steps.publish(site(family), batch_id, now=now()))
+            return wiring.announce(family, night.publish(site(family), batch_id, now=now()))
 
         @step(pool=Pool.SCORING)
         def watch(batch_id: int) -> int:
-            from nightshift import steps
+            from nightshift.steps import night
 
-            return steps.watch(site(family), batch_id, now=now())
+            return night.watch(site(family), batch_id, now=now())
 
         batch_ids = score.for_each(validate(freeze()))
         wiring.alert_after(family, "score", watch(publish(batch_ids)))

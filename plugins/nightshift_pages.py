@@ -19,7 +19,7 @@ class Nightshift(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[Any]:
-        from nightshift.web.app import create
+        from nightshift.web import create
         from nightshift_airflow.pages import Airflow
 
         return [{"app": create(Airflow()), "url_prefix": "/nightshift", "name": "Nightshift"}]

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from nightshift import database
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
+from nightshift import data
+from nightshift.local import Postgres, session
+from nightshift.site import Site
 
 HOME = Path(__file__).resolve().parents[1]
 _numbers = count(1)
@@ -67,7 +67,7 @@ def _in_memory() -> Path | None:
 def template(postgres: Postgres) -> str:
     """The name of a database that was migrated once and that nobody writes to."""
     postgres.create_database("template")
-    database.migrate(postgres.url("template"))
+    data.migrate(postgres.url("template"))
     return "template"
 
 
@@ -101,7 +101,7 @@ def new_database(postgres: Postgres, administration: Connection) -> Iterator[Cal
 def leave(url: str) -> None:
     """Close what this process keeps open of a database: it is to be copied or dropped."""
     for kept in ({}, {"role": None}, {"role": None, "read_only": True}):
-        database.connect(url, **kept).close()
+        data.connect(url, **kept).close()
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nightshift import local
-from nightshift.config import Site
-from nightshift.records import NightshiftError
+from nightshift.errors import NightshiftError
+from nightshift.site import Site
 
 if TYPE_CHECKING:
-    from nightshift.database import Database
+    from nightshift.data import Database
     from nightshift.reports import Line
     from nightshift.training import Exclusion
 
@@ -96,9 +96,9 @@ def airflow(context: typer.Context) -> None:
 @app.command()
 def check() -> None:
     """List every problem of every family."""
-    from nightshift import steps
+    from nightshift.steps import upkeep
 
-    problems = steps.check(local.site())
+    problems = upkeep.check(local.site())
     for problem in problems:
         console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
     if problems:
@@ -116,32 +116,32 @@ def train(
     ] = None,
 ) -> None:
     """Train challengers and let them prove themselves; first versions are promoted unopposed."""
-    from nightshift import steps
+    from nightshift.steps import retrain
 
     site, now = local.site(), datetime.now(UTC)
     moment = _moment(as_of) or site.family(family).previous_tick(now)
     with console.status(f"{family}: freezing what is missing"):
-        asked = steps.request_retrain(
+        asked = retrain.request_retrain(
             site, family, moment, reason=reason, by="cli", now=now, members=model
         )
     with console.status(f"{family}: fitting {len(asked)} models"):
-        versions = steps.fit(site, asked, now=now)
+        versions = retrain.fit(site, asked, now=now)
     with console.status(f"{family}: comparing with the champions"):
-        concluded = steps.conclude(site, steps.compare(site, versions, now=now), now=now)
+        concluded = retrain.conclude(site, retrain.compare(site, versions, now=now), now=now)
     _tell_decisions(site, concluded, asked=len(asked))
 
 
 @app.command()
 def score(family: Family, as_of: AsOf = None) -> None:
     """Freeze, validate, score and publish one night, as the score DAG does."""
-    from nightshift import steps
+    from nightshift.steps import night as night_steps
 
     site, now = local.site(), datetime.now(UTC)
     moment = _moment(as_of) or site.family(family).previous_tick(now)
     with console.status(f"{family}: scoring {moment:%Y-%m-%d %H:%M}Z"):
-        snapshot_id = steps.freeze(site, family, moment, now=now)
-        steps.validate(site, snapshot_id, now=now)
-        shown = steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+        snapshot_id = night_steps.freeze(site, family, moment, now=now)
+        night_steps.validate(site, snapshot_id, now=now)
+        shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     console.print(
         f"{family} {shown['as_of']}: {shown['rows']} rows published, batch {shown['batch_id']},"
         f" version {', '.join(map(str, shown['versions']))}",
@@ -276,11 +276,12 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Train a version again from its manifest; exit code 1 where its bytes are not the same."""
-    from nightshift import reports, steps
+    from nightshift import reports
+    from nightshift.steps import versions as versions_steps
 
     with _reading().transaction() as tx:
         model_id = reports.find_model(tx, model).model_id
-    found = steps.reproduce(local.site(), model_id, version)
+    found = versions_steps.reproduce(local.site(), model_id, version)
     if as_json:
         _print_json(reports.as_data(found))
     else:
@@ -297,12 +298,13 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a version as ONNX and compare it on its holdout; exit code 1 where they disagree."""
-    from nightshift import reports, steps
+    from nightshift import reports
+    from nightshift.steps import versions as versions_steps
 
     with _reading().transaction() as tx:
         model_id = reports.find_model(tx, model).model_id
     now = datetime.now(UTC)
-    found = steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
+    found = versions_steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
     if as_json:
         _print_json(reports.as_data(found))
     else:
@@ -321,13 +323,15 @@ def exclude(
     by: By = None,
 ) -> None:
     """Let nothing learn from an entity any more; by default until it is released."""
-    from nightshift import steps
+    from nightshift.steps import people
 
     if erase and release:
         raise typer.BadParameter("--erase and --release contradict each other; write one of them")
     state: Exclusion = "erased" if erase else "released" if release else "quarantined"
     site, who = local.site(), by or getpass.getuser()
-    count = steps.exclude(site, family, entity, state, reason=reason, by=who, now=datetime.now(UTC))
+    count = people.exclude(
+        site, family, entity, state, reason=reason, by=who, now=datetime.now(UTC)
+    )
     console.print(
         f"{family}: {entity} is {state}; {count} labels of it are known",
         highlight=False, soft_wrap=True, markup=False,
@@ -339,16 +343,16 @@ def pseudonym(
     family: Family, entity: Annotated[str, typer.Argument(help="As the source names it.")]
 ) -> None:
     """What an entity is called in predictions, where pseudonymise hides its entity_id."""
-    from nightshift import steps
+    from nightshift.steps import people
 
-    told = steps.pseudonym(local.site(), family, entity)
+    told = people.pseudonym(local.site(), family, entity)
     console.print(told, highlight=False, soft_wrap=True, markup=False)
 
 
 @keys_app.command("list")
 def list_keys() -> None:
     """The keys whose signatures are trusted, by id, and which of them signs."""
-    from nightshift.keys import Keys
+    from nightshift.data import Keys
 
     keys = Keys(local.site().keys)
     for name in keys.trusted():
@@ -359,10 +363,10 @@ def list_keys() -> None:
 @keys_app.command()
 def rotate(by: By = None) -> None:
     """Sign artifacts with a new key from now on; what was signed before still opens."""
-    from nightshift import steps
+    from nightshift.steps import people
 
     site, who = local.site(), by or getpass.getuser()
-    done = steps.rotate_keys(site, by=who, now=datetime.now(UTC))
+    done = people.rotate_keys(site, by=who, now=datetime.now(UTC))
     before = f"{done.before} signed before and is trusted still" if done.before else "none before"
     console.print(
         f"{done.after} signs from now on; {before}. Back up {site.keys}",
@@ -373,20 +377,20 @@ def rotate(by: By = None) -> None:
 @app.command()
 def hold(family: Family, reason: Reason, by: By = None) -> None:
     """Let no model of a family be retrained or replaced by itself, until it is released."""
-    from nightshift import steps
+    from nightshift.steps import people
 
     site, who = local.site(), by or getpass.getuser()
-    held = steps.hold(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    held = people.hold(site, family, reason=reason, by=who, now=datetime.now(UTC))
     console.print(f"{family} is {held}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
 def release(family: Family, reason: Reason, by: By = None) -> None:
     """Let the rules of a family that was held count again."""
-    from nightshift import steps
+    from nightshift.steps import people
 
     site, who = local.site(), by or getpass.getuser()
-    ended = steps.release(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    ended = people.release(site, family, reason=reason, by=who, now=datetime.now(UTC))
     told = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
     console.print(told, highlight=False, soft_wrap=True, markup=False)
 
@@ -394,10 +398,10 @@ def release(family: Family, reason: Reason, by: By = None) -> None:
 @app.command()
 def approvals(as_json: AsJson = False) -> None:
     """The challengers that wait for somebody's approval, the oldest first."""
-    from nightshift import reports, trials
+    from nightshift import promotion, reports
 
     with _reading().transaction() as tx:
-        found = trials.pending(tx)
+        found = promotion.pending(tx)
     if as_json:
         _print_json([reports.as_data(one) for one in found])
         return
@@ -436,12 +440,14 @@ def rollback(
     by: By = None,
 ) -> None:
     """Let an earlier champion serve again from now on, without training."""
-    from nightshift import registry, reports, steps
+    from nightshift import registry, reports
+    from nightshift.steps.rollback import rescore as rollback_rescore
+    from nightshift.steps.rollback import rollback as rollback_rollback
 
     site, now = local.site(), datetime.now(UTC)
     with _reading().transaction() as tx:
         found = reports.find_model(tx, model)
-    decision_id = steps.rollback(
+    decision_id = rollback_rollback(
         site, found.family, model=found.model, to=to, reason=reason, rescore=rescore,
         by=by or getpass.getuser(), as_of=now, now=now,
     )  # fmt: skip
@@ -454,7 +460,7 @@ def rollback(
     )  # fmt: skip
     if rescore:
         with console.status(f"{found.family}: scoring nights anew"):
-            nights = steps.rescore(site, decision_id, now=datetime.now(UTC))
+            nights = rollback_rescore(site, decision_id, now=datetime.now(UTC))
         console.print(f"{len(nights)} nights were scored anew", highlight=False)
 
 
@@ -466,12 +472,12 @@ def label_arrivals(
     as_json: AsJson = False,
 ) -> None:
     """How fast labels arrive after a night, and the maturity that follows."""
-    from nightshift import labels, reports
+    from nightshift import monitoring, reports
 
     told, moment = local.site().family(family), _moment(as_of) or datetime.now(UTC)
-    found = labels.arrivals(_reading(), told, moment)
+    found = monitoring.arrivals(_reading(), told, moment)
     file = out / f"{family}.png"
-    labels.plot(found, told, file)
+    monitoring.plot(found, told, file)
     if as_json:
         _print_json(reports.as_data(found))
         return
@@ -515,11 +521,11 @@ def verify(
 @demo_app.command("load")
 def demo_load() -> None:
     """Fill the warehouse with the flights of 2013, moved to end last night."""
-    from nightshift import warehouse
+    from nightshift import demo
 
     site = local.site()
     with console.status("flights"):
-        report = warehouse.load(local.warehouse_url(site), today=_today(), progress=console.print)
+        report = demo.load(local.warehouse_url(site), today=_today(), progress=console.print)
     console.print(str(report), highlight=False)
 
 
@@ -535,11 +541,12 @@ def demo_all(context: typer.Context) -> None:
 def _answer(
     approval_id: int, said: Literal["approved", "declined"], reason: str, by: str | None
 ) -> None:
-    from nightshift import registry, steps
-    from nightshift.database import connect
+    from nightshift import registry
+    from nightshift.data import connect
+    from nightshift.steps import people
 
     site, who = local.site(), by or getpass.getuser()
-    decision_id = steps.answer(site, approval_id, said, who, reason=reason, now=datetime.now(UTC))
+    decision_id = people.answer(site, approval_id, said, who, reason=reason, now=datetime.now(UTC))
     with connect(site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)
     told = f"{decision.kind}: {decision.reason}"
@@ -550,7 +557,7 @@ def _answer(
 
 def _reading() -> Database:
     """The database of this installation, which reports read."""
-    from nightshift.database import connect
+    from nightshift.data import connect
 
     return connect(local.site().database_url)
 
@@ -648,7 +655,7 @@ def _progress() -> Iterator[Progress]:
 
 def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
     from nightshift import registry
-    from nightshift.database import connect
+    from nightshift.data import connect
 
     with connect(site.database_url).transaction() as tx:
         decisions = [registry.decision(tx, decision_id) for decision_id in decision_ids]

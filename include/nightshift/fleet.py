@@ -8,21 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from nightshift import monitoring, registry, scoring, training, trials
-from nightshift.config import nearest
-from nightshift.database import Database, Transaction
+from nightshift import monitoring, night, promotion, registry, training
+from nightshift.data import Database, Store, Transaction
+from nightshift.errors import ConfigError, TrainingError
 from nightshift.family import ModelFamily, Retrain
-from nightshift.records import (
-    ConfigError,
-    Level,
-    Measurement,
-    Model,
-    Standing,
-    TrainingError,
-    Version,
-)
+from nightshift.records import Level, Measurement, Model, Standing, Version
 from nightshift.registry import Champion
-from nightshift.storage import Store
+from nightshift.wording import nearest
 
 NOT_YET = 0
 """The id of a member that no batch has made a model of yet."""
@@ -38,20 +30,20 @@ def serving(
     tx: Transaction,
     family: ModelFamily,
     as_of: datetime,
-    found: Mapping[str | None, scoring.Seen],
+    found: Mapping[str | None, night.Seen],
     *,
     now: datetime,
-) -> scoring.Serving:
+) -> night.Serving:
     """Who scores the members found in a snapshot; new ones become models."""
     champions = registry.champions(tx, family.family, as_of)
     whole = _whole(tx, family, as_of, now)
-    shadows = trials.beside(tx, family.family, as_of)
+    shadows = promotion.beside(tx, family.family, as_of)
     if family.models is None:
         assert whole is not None
-        return scoring.Serving({None: (whole, _version(champions, whole))}, shadows=shadows)
+        return night.Serving({None: (whole, _version(champions, whole))}, shadows=shadows)
     told = {name: seen.group for name, seen in found.items() if name is not None}
     enrolled = registry.enroll(tx, family, told, as_of, now=now)
-    return scoring.Serving(
+    return night.Serving(
         {name: (model, _version(champions, model)) for name, model in enrolled.items()},
         fallback=_version(champions, whole) if whole else None,
         shadows=shadows,
@@ -60,7 +52,7 @@ def serving(
 
 def asked(
     tx: Transaction, family: ModelFamily, found: Iterable[str | None], as_of: datetime
-) -> scoring.Serving:
+) -> night.Serving:
     """Who scores rows that are posted at ``as_of``, by the members found in them.
 
     Nobody becomes a model by being asked about.
@@ -77,9 +69,9 @@ def asked(
         return model, registry.champion(tx, model.model_id, as_of)
 
     if family.models is None:
-        return scoring.Serving({None: served(family.family)})
+        return night.Serving({None: served(family.family)})
     wanted = [name for name in found if name is not None and family.models.wanted(name)]
-    return scoring.Serving(
+    return night.Serving(
         {name: served(name) for name in wanted},
         fallback=served(family.family)[1] if family.models.fallback else None,
     )

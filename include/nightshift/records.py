@@ -1,36 +1,11 @@
-"""The facts that travel between rooms, and the errors they raise.
-
-Every moment is an aware ``datetime`` in UTC.
-
-The exception tree::
-
-    NightshiftError
-      ConfigError           a family's folder is wrong: fix the file that the message names
-      SetupError            this machine is not ready: a port, a package, a server
-      SourceError           a query on a source failed or returned the wrong shape
-      SnapshotError         a snapshot cannot be taken, or is not what was registered
-        SnapshotRejected    validation refused it: the previous batch is still served
-      ScoringError          a champion could not score a snapshot: nothing was published
-        RowsRefused         posted rows are not what the family scores: mend the rows
-      LabelsError           labels are missing or contradict their contract
-      TrainingError         a challenger could not be trained: the champion serves on
-      RegistryError         a version, artifact or promotion is not in order
-        NoChampion          nothing has been promoted for this model at that moment
-        ArtifactRefused     the bytes are not those that were signed
-        PromotionLost       another promotion came first: look at it before trying again
-      RowsRetired           predictions that a figure needs were dropped by keep_predictions
-      StorageError          the store refused: a full disk, a bucket or a right that is missing
-        StorageUnavailable  object storage cannot be reached: try again
-      DatabaseError         Postgres refused a statement
-        DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
-"""
+"""The facts that travel between rooms. Every moment is an aware ``datetime`` in UTC."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
@@ -44,155 +19,8 @@ Level = Literal["ok", "warn", "alert"]
 READERS, SHADOW = 0, 1
 """The role of prediction rows: what readers see; what a challenger tells beside the champion."""
 
-
-WITHHELD = "its words are withheld, because model.yaml protects data of this family"
-"""Said instead of a foreign error's message, which may repeat values."""
-
 WITHHELD_VALUES = "withheld (features.sensitive)"
 """Shown instead of values of sensitive columns."""
-
-
-def words_of(error: Exception, *, discreet: bool) -> str:
-    """A foreign error as we tell it: its kind, and what it says where that may be repeated."""
-    kind = type(error).__name__
-    return f"{kind} ({WITHHELD})" if discreet else f"{kind}: {error}"
-
-
-class NightshiftError(Exception):
-    """What went wrong, where, and what to do. ``code`` is stable and stored in the audit trail."""
-
-    code: ClassVar[str] = "error"
-    transient: ClassVar[bool] = False
-
-
-class ConfigError(NightshiftError):
-    """A family's folder is wrong. Fix the file that the message names."""
-
-    code = "config"
-
-
-class SetupError(NightshiftError):
-    """This machine is not ready. The message says what is missing."""
-
-    code = "setup"
-
-
-class SourceError(NightshiftError):
-    """A query on a source failed or returned the wrong shape. Fix the query or the source."""
-
-    code = "source"
-
-
-class SnapshotError(NightshiftError):
-    """A snapshot cannot be taken, or its file is not what was registered."""
-
-    code = "snapshot"
-
-
-class SnapshotRejected(SnapshotError):
-    """Validation refused the snapshot. The previous batch is still served."""
-
-    code = "snapshot_rejected"
-
-
-class ScoringError(NightshiftError):
-    """A champion could not score a snapshot. Nothing of this batch was published."""
-
-    code = "scoring"
-
-
-class RowsRetired(NightshiftError):
-    """Predictions of these nights were dropped, so no figure over them can be right."""
-
-    code = "rows_retired"
-
-
-@dataclass(frozen=True)
-class RowProblem:
-    """What is wrong with a column of posted rows, and in which rows, counted from 0."""
-
-    column: str
-    rows: tuple[int, ...]
-    message: str
-
-    def __str__(self) -> str:
-        which = "row" if len(self.rows) == 1 else "rows"
-        more = f" and {len(self.rows) - 5:,} more" if len(self.rows) > 5 else ""
-        numbers = ", ".join(map(str, self.rows[:5]))
-        return f"column {self.column!r} {self.message} ({which} {numbers}{more})"
-
-
-class RowsRefused(ScoringError):
-    """Posted rows are not what the family scores. ``problems`` says what to mend."""
-
-    code = "rows_refused"
-
-    def __init__(self, family: str, problems: Sequence[RowProblem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"{family}: no row was scored: {'; '.join(map(str, problems))}")
-
-
-class LabelsError(NightshiftError):
-    """Labels are missing or break their contract."""
-
-    code = "labels"
-
-
-class TrainingError(NightshiftError):
-    """A challenger could not be trained or compared. The champion serves on."""
-
-    code = "training"
-
-
-class RegistryError(NightshiftError):
-    """A version, an artifact or a promotion is not in order."""
-
-    code = "registry"
-
-
-class NoChampion(RegistryError):
-    """Nothing has been promoted for this model at that moment. Train a first version."""
-
-    code = "no_champion"
-
-
-class ArtifactRefused(RegistryError):
-    """An artifact's bytes are not those that were signed. It was not opened."""
-
-    code = "artifact_refused"
-
-
-class PromotionLost(RegistryError):
-    """Another promotion of this model came first. Look at it before trying again."""
-
-    code = "promotion_lost"
-
-
-class StorageError(NightshiftError):
-    """The store refused. Mend what the message names; nothing half-written is left."""
-
-    code = "storage"
-
-
-class StorageUnavailable(StorageError):
-    """Object storage cannot be reached. Run the step again: what was stored is whole."""
-
-    code = "storage_unavailable"
-    transient = True
-
-
-class DatabaseError(NightshiftError):
-    """Postgres refused a statement. ``sqlstate`` is its own code for why, where it gave one."""
-
-    code = "database"
-    sqlstate: str | None = None
-
-
-class DatabaseUnavailable(DatabaseError):
-    """Postgres cannot be reached, or asks to try again. Run the step again; it may be done."""
-
-    code = "database_unavailable"
-    transient = True
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ import pandas as pd
 import yaml
 from threadpoolctl import threadpool_limits
 
-from nightshift import metrics, monitoring, registry, steps, training
-from nightshift.config import Site
-from nightshift.database import connect
+from nightshift import monitoring, registry, stats, training
+from nightshift.data import connect
+from nightshift.errors import ConfigError, SnapshotRejected, TrainingError
 from nightshift.family import ModelFamily, next_tick
-from nightshift.records import ConfigError, SnapshotRejected, TrainingError
+from nightshift.site import Site
+from nightshift.steps import monitor, people
+from nightshift.steps import night as night_steps
+from nightshift.steps import retrain as retrain_steps
 
 Policy = Literal["never", "as-configured", "weekly", "always"]
 POLICIES: tuple[Policy, ...] = ("never", "as-configured", "weekly", "always")
@@ -147,10 +150,10 @@ def live_through(
             score_night(site, family_name, tick, now=now)
             progress(tick)
             continue
-        steps.collect_labels(site, family_name, tick, now=now)
-        steps.measure(site, family_name, tick, now=now)
-        steps.judge_trials(site, family_name, tick, now=now)
-        decisions = steps.decide(site, family_name, tick, now=now)
+        monitor.collect_labels(site, family_name, tick, now=now)
+        monitor.measure(site, family_name, tick, now=now)
+        monitor.judge_trials(site, family_name, tick, now=now)
+        decisions = monitor.decide(site, family_name, tick, now=now)
         if decisions:
             # A retrain that fails is in the audit trail, and does not end the nights.
             with suppress(TrainingError):
@@ -162,20 +165,20 @@ def live_through(
 
 def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
     """Freeze, validate, score and publish one night; False where validation rejected it."""
-    snapshot_id = steps.freeze(site, family_name, as_of, now=now)
+    snapshot_id = night_steps.freeze(site, family_name, as_of, now=now)
     try:
-        steps.validate(site, snapshot_id, now=now)
+        night_steps.validate(site, snapshot_id, now=now)
     except SnapshotRejected:
         return False
-    shown = steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
-    steps.watch(site, shown["batch_id"], now=now)
+    shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
+    night_steps.watch(site, shown["batch_id"], now=now)
     return True
 
 
 def retrain(site: Site, decision_ids: Sequence[int], *, now: datetime) -> list[int]:
     """Fit, compare and conclude what decisions call for; the concluding decisions' ids."""
-    version_ids = steps.fit(site, decision_ids, now=now)
-    return steps.conclude(site, steps.compare(site, version_ids, now=now), now=now)
+    version_ids = retrain_steps.fit(site, decision_ids, now=now)
+    return retrain_steps.conclude(site, retrain_steps.compare(site, version_ids, now=now), now=now)
 
 
 def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Path:
@@ -305,7 +308,7 @@ def _nights_needed(
         {
             night
             for since, until in (*spans, (first.border, end))
-            for night in steps.missing_nights(base, family, since, until)
+            for night in night_steps.missing_nights(base, family, since, until)
         }
     )
 
@@ -317,7 +320,7 @@ def _prepare(
     for night in nights:
         if stop.is_set():
             raise CancelledError
-        steps.prepare_night(base, family_name, night, now=night + RUN_TIME)
+        night_steps.prepare_night(base, family_name, night, now=night + RUN_TIME)
         queue.put(("snapshots", night))
     connect(base.database_url).close()  # nobody may be connected to a database that is copied
 
@@ -329,16 +332,18 @@ def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unoppo
     if unopposed:
         _refit(site, family.family, start, "the first models", now=start)
         return
-    asked = steps.request_retrain(
+    asked = retrain_steps.request_retrain(
         site, family.family, start, reason="the first models", by="simulation", now=start
     )
     retrain(site, asked, now=start)
 
 
 def _refit(site: Site, family_name: str, tick: datetime, reason: str, *, now: datetime) -> None:
-    asked = steps.request_retrain(site, family_name, tick, reason=reason, by="simulation", now=now)
-    for version_id in steps.fit(site, asked, now=now, holdout=timedelta(0)):
-        steps.promote(site, version_id, reason=reason, by="simulation", now=now)
+    asked = retrain_steps.request_retrain(
+        site, family_name, tick, reason=reason, by="simulation", now=now
+    )
+    for version_id in retrain_steps.fit(site, asked, now=now, holdout=timedelta(0)):
+        people.promote(site, version_id, reason=reason, by="simulation", now=now)
 
 
 def _ticks(
@@ -357,7 +362,7 @@ def _outcome(
     """Judge a policy by every label that is known once the last night has matured."""
     database = connect(site.database_url)
     known_by = end + family.labels.maturity
-    steps.collect_labels(site, family.family, known_by, now=known_by)
+    monitor.collect_labels(site, family.family, known_by, now=known_by)
     rows = monitoring.outcomes(database, family, start - timedelta(seconds=1), end, known_by)
     with database.transaction() as tx:
         counts = tx.one("simulation.counts", family=family.family, start=start)
@@ -390,9 +395,7 @@ def _value(family: ModelFamily, rows: pd.DataFrame) -> float | None:
     known = rows[rows["value"].notna()]
     if known.empty:
         return None
-    return metrics.value(
-        family.performance.metric, family.task, metrics.outcomes(known, family.task)
-    )
+    return stats.value(family.performance.metric, family.task, stats.outcomes(known, family.task))
 
 
 def _refuse_mutable(family: ModelFamily) -> None:

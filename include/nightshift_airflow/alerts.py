@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
+from nightshift.errors import ConfigError, DatabaseUnavailable
 from nightshift.family import ModelFamily, Notifier
-from nightshift.records import ConfigError, DatabaseUnavailable
 from nightshift_airflow import runtime
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from nightshift.alerting import Alert
-    from nightshift.config import Site
+    from nightshift.reports import Alert
+    from nightshift.site import Site
 
 
 def tell(family: ModelFamily, kind: runtime.Kind, decision_ids: Sequence[int] = ()) -> int:
@@ -37,12 +37,12 @@ def tell(family: ModelFamily, kind: runtime.Kind, decision_ids: Sequence[int] = 
     AirflowException
         A notifier could not deliver; all others were told, and another try sends what is left.
     """
-    from nightshift import steps
+    from nightshift.steps import monitor
 
     context = get_current_context()
     site, run = runtime.site(), context["dag_run"]
     try:
-        raised = steps.alerts(
+        raised = monitor.alerts(
             site,
             family.family,
             runtime.as_of(family, kind, context),
@@ -68,7 +68,7 @@ def send(
 
     Deliveries are remembered in the database of ``site``; without a site they are not.
     """
-    from nightshift import steps
+    from nightshift.steps import monitor
 
     sent = 0
     refused: list[ConfigError] = []
@@ -90,7 +90,7 @@ def send(
                 continue
             sent += 1
             if site is not None:
-                steps.delivered(site, alert.alert_id, name, now=runtime.now())
+                monitor.delivered(site, alert.alert_id, name, now=runtime.now())
     _complain(family, refused, undelivered)
     return sent
 
@@ -161,7 +161,7 @@ def _failed_tasks(context: Context) -> list[str]:
 def _outage(
     family: ModelFamily, kind: runtime.Kind, lost: DatabaseUnavailable, context: Context
 ) -> Alert:
-    from nightshift.alerting import Alert
+    from nightshift.reports import Alert
 
     title = f"{family.family}: {kind} failed"
     as_of = runtime.as_of(family, kind, context)

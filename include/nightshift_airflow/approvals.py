@@ -13,7 +13,7 @@ from nightshift_airflow.runtime import link, now, site
 from nightshift_airflow.wiring import step
 
 if TYPE_CHECKING:
-    from nightshift.trials import Answer
+    from nightshift.promotion import Answer
 
 
 class Approval(ApprovalOperator):
@@ -28,9 +28,9 @@ def ask_after(family: ModelFamily, decision_ids: Any) -> Any:
 
     @step()
     def ask(decision_ids: list[int]) -> list[dict[str, Any]]:
-        from nightshift import steps
+        from nightshift.steps import people
 
-        return steps.held(site(family), decision_ids, link=link())
+        return people.held(site(family), decision_ids, link=link())
 
     return ask(decision_ids)
 
@@ -43,10 +43,10 @@ def answer_after(family: ModelFamily, asked: Any) -> Any:
 
     @step()
     def answer(approval_id: int, response: dict[str, Any]) -> int:
-        from nightshift import steps
+        from nightshift.steps import people
 
         said, by, reason = understood(response)
-        return steps.answer(site(family), approval_id, said, by, reason=reason, now=now())
+        return people.answer(site(family), approval_id, said, by, reason=reason, now=now())
 
     @task_group(prefix_group_id=False)
     def approval(approval_id: int, subject: str, body: str) -> None:

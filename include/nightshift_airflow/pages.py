@@ -15,9 +15,9 @@ from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import HTTPException, Request
 
-from nightshift import config
 from nightshift.family import ModelFamily
-from nightshift.web.host import Act, User
+from nightshift.site import Site
+from nightshift.web import Act, User
 from nightshift_airflow import runtime, wiring
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _NEEDED: Mapping[Act, tuple[tuple[str, str, DagAccessEntity], ...]] = {
 class Airflow:
     """Airflow's api-server, as the pages see it."""
 
-    def site(self) -> config.Site:
+    def site(self) -> Site:
         return runtime.site()
 
     async def user(self, request: Request) -> User:

@@ -14,9 +14,9 @@ from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from sqlalchemy import URL
 
-from nightshift import config
+from nightshift.errors import NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
-from nightshift.records import NightshiftError, SetupError
+from nightshift.site import Site, default_home, models_folder, shared_places
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +34,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def site(*families: ModelFamily) -> config.Site:
+def site(*families: ModelFamily) -> Site:
     """This installation, as Airflow knows it, with the sources that ``families`` read.
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
@@ -47,11 +47,11 @@ def site(*families: ModelFamily) -> config.Site:
     SetupError
         When a connection is missing, or is not one to Postgres.
     """
-    home = config.default_home()
-    return config.Site(
+    home = default_home()
+    return Site(
         home=home,
         state=Path(os.environ.get("NIGHTSHIFT_STATE") or home / ".nightshift"),
-        models=config.models_folder(home),
+        models=models_folder(home),
         database_url=_database_url(DATABASE, "where predictions and decisions are kept"),
         sources={
             family.source.connection: _database_url(
@@ -59,7 +59,7 @@ def site(*families: ModelFamily) -> config.Site:
             )
             for family in families
         },
-        **config.shared_places(),
+        **shared_places(),
     )
 
 

@@ -20,8 +20,8 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context
 
-from nightshift import config
-from nightshift.family import ModelFamily
+from nightshift import site
+from nightshift.family import ModelFamily, load_families
 from nightshift_airflow import alerts
 from nightshift_airflow.runtime import Kind, failing_once
 
@@ -68,7 +68,7 @@ MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
 
 def families() -> list[ModelFamily]:
     """The families whose folders load. ``dags/check.py`` shows the others as one import error."""
-    loaded, _ = config.load_families(config.models_folder(config.default_home()))
+    loaded, _ = load_families(site.models_folder(site.default_home()))
     return loaded
 
 

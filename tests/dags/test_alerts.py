@@ -13,10 +13,9 @@ import yaml
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow.sdk.exceptions import AirflowException
 
-from nightshift import config
-from nightshift.alerting import Alert
-from nightshift.family import ModelFamily
-from nightshift.records import ConfigError
+from nightshift.errors import ConfigError
+from nightshift.family import ModelFamily, load_family
+from nightshift.reports import Alert
 from nightshift_airflow import alerts
 
 HOME = Path(__file__).resolve().parents[2]
@@ -36,7 +35,7 @@ def family(write_family: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
     def make(*entries: dict[str, Any]) -> ModelFamily:
-        return config.load_family(write_family("flights", alerts=list(entries)))
+        return load_family(write_family("flights", alerts=list(entries)))
 
     return make
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Asset, PartitionedAssetTimetable
 
-from nightshift import config
+from nightshift.family import load_family
 from nightshift_airflow.wiring import predictions_asset
 
 HOME = Path(__file__).resolve().parents[2]
@@ -19,6 +19,6 @@ def test_the_example_waits_for_the_nights_of_air_time() -> None:
     timetable = bag.dags["plan_gates"].timetable
     # Nights carry partition keys, and Airflow starts no other timetable for them.
     assert isinstance(timetable, PartitionedAssetTimetable)
-    family = config.load_family(HOME / "include" / "models" / "air_time")
+    family = load_family(HOME / "include" / "models" / "air_time")
     assert isinstance(timetable.asset_condition, Asset)
     assert timetable.asset_condition.name == predictions_asset(family).name

@@ -18,9 +18,9 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from tests.faults.harness import TRIES
 
-from nightshift import config
-from nightshift.family import ModelFamily
-from nightshift.records import DatabaseUnavailable, SetupError, SnapshotRejected
+from nightshift.errors import DatabaseUnavailable, SetupError, SnapshotRejected
+from nightshift.family import ModelFamily, load_family
+from nightshift.site import Site
 from nightshift_airflow.runtime import (
     as_of,
     asked_decisions,
@@ -69,7 +69,7 @@ def family(write_family: Callable[..., Path]) -> MakeFamily:
 
     def make(schedule: str = "nightly", **changes: Any) -> ModelFamily:
         changes = {"schedule": SCHEDULES[schedule]} | changes
-        return config.load_family(write_family("flights", **changes))
+        return load_family(write_family("flights", **changes))
 
     return make
 
@@ -285,7 +285,7 @@ def test_a_site_is_where_airflow_and_the_environment_say(
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://reader@db/warehouse")
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NIGHTSHIFT_STATE", str(tmp_path / "state"))
-    assert site(family()) == config.Site(
+    assert site(family()) == Site(
         home=tmp_path / "home",
         state=tmp_path / "state",
         models=tmp_path / "home" / "include" / "models",

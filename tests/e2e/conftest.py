@@ -24,10 +24,11 @@ from sqlalchemy import make_url
 from tests.ports import free_port
 from tests.waiting import until
 
-from nightshift import local, warehouse
-from nightshift.config import Site
-from nightshift.embedded import session
+from nightshift import demo, local
 from nightshift.family import ModelFamily
+from nightshift.local import session
+from nightshift.local.servers import _processes
+from nightshift.site import Site
 
 from .airflow import Airflow, until_listed
 from .families import (
@@ -131,7 +132,7 @@ class Installation:
 
     def process(self, name: str) -> psutil.Process:
         """One of Airflow's four."""
-        with local._processes(self.site)._control() as control:
+        with _processes(self.site)._control() as control:
             return psutil.Process(control.getProcessInfo(name)["pid"])
 
 
@@ -202,7 +203,7 @@ def is_ready(folder: Path, name: str) -> bool:
 def live(site: Site, flights: ModelFamily) -> datetime:
     """Live through what has happened before Airflow starts; the night that comes next."""
     now = datetime.now(UTC)
-    warehouse.load(local.admin_url(site, "warehouse"), today=now.date())
+    demo.load(local.admin_url(site, "warehouse"), today=now.date())
     as_of = flights.previous_tick(now)
     write_history(site, flights, as_of)
     for name in (FLEET, *TIMEOUTS):

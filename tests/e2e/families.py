@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
-from nightshift import simulation, steps
-from nightshift.config import Site, load_family
-from nightshift.family import ModelFamily
+from nightshift import simulation
+from nightshift.family import ModelFamily, load_family
+from nightshift.site import Site
+from nightshift.steps import retrain
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -157,8 +158,10 @@ def _lines(folder: Path) -> dict[str, Any]:
 def train_first(site: Site, family: str, as_of: datetime) -> None:
     """Make the first champions of a family."""
     now = datetime.now(UTC)
-    asked = steps.request_retrain(site, family, as_of, reason="first", by="test", now=now)
-    steps.conclude(site, steps.compare(site, steps.fit(site, asked, now=now), now=now), now=now)
+    asked = retrain.request_retrain(site, family, as_of, reason="first", by="test", now=now)
+    retrain.conclude(
+        site, retrain.compare(site, retrain.fit(site, asked, now=now), now=now), now=now
+    )
 
 
 def publish(site: Site, family: str, night: datetime) -> None:

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from nightshift import local
+from nightshift.local.servers import _processes
 
 from .conftest import Installation
 
@@ -29,7 +30,7 @@ def listening(processes: list[psutil.Process]) -> set[str]:
 
 
 def test_airflow_listens_on_loopback_is_started_once_and_goes_down(running: Installation) -> None:
-    processes = local._processes(running.site)
+    processes = _processes(running.site)
     supervisord = psutil.Process(processes._session())
     local.up(running.site)
     assert health(running) == {"healthy"}

@@ -12,8 +12,9 @@ import pytest
 from tests.faults.harness import Reader
 from tests.integration.conftest import Kept, World, forget, keeping, kept, world
 
-from nightshift import database, registry
-from nightshift.embedded import Postgres, session
+from nightshift import data
+from nightshift.local import Postgres, session
+from nightshift.registry.versions import _verified_pipeline
 
 __all__ = ["forget", "keeping", "kept", "world"]
 
@@ -49,11 +50,11 @@ def own_server() -> Iterator[Postgres]:
 def crashable(world: World, own_server: Postgres) -> Iterator[World]:
     """The served world with its ``nightshift`` database on a server of the test's own."""
     own_server.create_database("nightshift")
-    database.migrate(own_server.url("nightshift"))
+    data.migrate(own_server.url("nightshift"))
     world.site = replace(world.site, database_url=own_server.url("nightshift"))
     world.train(9)
     yield world
-    database.connect.cache_clear()
+    data.connect.cache_clear()
     with session(own_server.url("postgres")) as connection:
         connection.exec_driver_sql("drop database nightshift with (force)")
 
@@ -61,5 +62,5 @@ def crashable(world: World, own_server: Postgres) -> Iterator[World]:
 @pytest.fixture
 def opened_anew() -> Callable[[], None]:
     """Forget the artifacts that this process has opened, so that they are verified again."""
-    registry._verified_pipeline.cache_clear()
-    return registry._verified_pipeline.cache_clear
+    _verified_pipeline.cache_clear()
+    return _verified_pipeline.cache_clear

@@ -24,9 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from tests.integration.conftest import World
 
-from nightshift import failpoints, storage
-from nightshift.embedded import Postgres
-from nightshift.records import NightshiftError
+from nightshift import failpoints
+from nightshift.data import store
+from nightshift.errors import NightshiftError
+from nightshift.local import Postgres
 
 PATIENCE = 120
 """Seconds after which a process that says nothing is taken for lost."""
@@ -128,7 +129,7 @@ def _live(pipe: Connection, work: partial[Any], held: Collection[str]) -> None:
             pipe.recv()
 
     failpoints._hook = hold
-    storage.ROW_GROUP = 10  # a night of thirty rows is copied in three pieces
+    store.ROW_GROUP = 10  # a night of thirty rows is copied in three pieces
     try:
         pipe.send(("done", work()))
     except NightshiftError as error:
@@ -305,7 +306,7 @@ def lossy(url: str) -> Iterator[LossyLine]:
 
 def crash(server: Postgres) -> None:
     """Stop a server of one's own at once, as a power cut of the process would, and start it."""
-    from nightshift.embedded import _server_user
+    from nightshift.local.embedded import _server_user
 
     server._run(_server_user(), "pg_ctl", "stop", "-m", "immediate")
     server.start()

@@ -63,24 +63,25 @@ MUTANTS = (
     ),
     Mutant(
         "the compare-and-set",
-        (("include/nightshift/registry.py", "inserted = current == instead_of and tx.run(",
+        (("include/nightshift/registry/versions.py", "inserted = current == instead_of and tx.run(",
           "inserted = tx.run("),),
         "test_versions.py::test_case_14_a_rollback_that_a_promotion_overtakes_is_lost",
     ),
     Mutant(
         "the signature check",
-        (("include/nightshift/registry.py", "    if not Keys(keys).verifies(",
+        (("include/nightshift/registry/versions.py", "    if not Keys(keys).verifies(",
           "    if found.manifest is None and Keys(keys).verifies("),),
         "test_versions.py::test_case_16_a_hostile_artifact_under_its_own_hash_runs_nothing",
     ),
     Mutant(
         "the row-count check",
-        (("include/nightshift/scoring.py", " or _told_for(row) != row.snapshot_rows", ""),),
+        (("include/nightshift/night/publishing.py",
+          " or _told_for(row) != row.snapshot_rows", ""),),
         "test_nights.py::test_a_batch_with_other_rows_than_its_snapshot_is_not_published",
     ),
     Mutant(
         "the directory fsync",
-        (("include/nightshift/storage.py", "        _fsync_folder(target.parent)\n", ""),),
+        (("include/nightshift/data/store.py", "        _fsync_folder(target.parent)\n", ""),),
         "test_resources.py::test_a_name_is_on_the_disk_before_anybody_is_told_of_it",
     ),
     Mutant(

@@ -25,10 +25,11 @@ import yaml
 from tests.faults.harness import Process, Reader, crash
 from tests.integration.conftest import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, SOURCE, World
 
-from nightshift import database, simulation, steps
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
-from nightshift.records import DatabaseUnavailable, NightshiftError
+from nightshift import data, simulation
+from nightshift.errors import DatabaseUnavailable, NightshiftError
+from nightshift.local import Postgres, session
+from nightshift.site import Site
+from nightshift.steps import monitor, upkeep
 
 NIGHTS = range(10, 40)
 """The nights that are run over and over; every run begins batches anew."""
@@ -52,7 +53,7 @@ def small_world() -> Iterator[tuple[World, Postgres]]:
     try:
         for name in ("nightshift", "warehouse"):
             server.create_database(name)
-        database.migrate(server.url("nightshift"))
+        data.migrate(server.url("nightshift"))
         family = folder / "include" / "models" / FAMILY
         family.mkdir(parents=True)
         site = Site(
@@ -69,7 +70,7 @@ def small_world() -> Iterator[tuple[World, Postgres]]:
         world.train(9)
         yield world, server
     finally:
-        database.connect.cache_clear()
+        data.connect.cache_clear()
         server.stop()
         shutil.rmtree(folder)
 
@@ -84,11 +85,11 @@ def live(site: Site, seed: int) -> None:
         try:
             _night(site, world, number)
             if chance.random() < 0.1:
-                steps.maintain(site, now=now + timedelta(days=2))
+                upkeep.maintain(site, now=now + timedelta(days=2))
             if chance.random() < 0.1:
-                steps.collect_labels(site, FAMILY, now, now=now)
+                monitor.collect_labels(site, FAMILY, now, now=now)
         except DatabaseUnavailable:
-            database.connect.cache_clear()
+            data.connect.cache_clear()
 
 
 def _night(site: Site, world: World, number: int) -> None:
@@ -148,7 +149,7 @@ def _forget(world: World) -> None:
 
 def _oracle(world: World) -> list[str]:
     """Run every night once more; what differs from what must be there."""
-    database.connect.cache_clear()
+    data.connect.cache_clear()
     for number in NIGHTS:
         _night(world.site, world, number)
     rows: list[Any] = world.rows("select entity_id, score from predictions")

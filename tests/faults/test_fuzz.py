@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.faults.harness import thorough
 from tests.integration.conftest import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, World
 
-from nightshift import steps
-from nightshift.config import load_family
-from nightshift.records import NightshiftError
+from nightshift.errors import NightshiftError
+from nightshift.family import load_family
+from nightshift.steps import monitor, night
 
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates(),
@@ -155,9 +155,9 @@ def test_any_result_of_features_is_published_or_refused(served: World) -> None:
         shown = f"select count(*) from predictions where as_of = '{as_of.isoformat()}'"
         try:
             now = as_of + timedelta(minutes=5)
-            snapshot_id = steps.freeze(served.site, FAMILY, as_of, now=now)
-            steps.validate(served.site, snapshot_id, now=now)
-            done = steps.publish(served.site, steps.score(served.site, snapshot_id, now=now),
+            snapshot_id = night.freeze(served.site, FAMILY, as_of, now=now)
+            night.validate(served.site, snapshot_id, now=now)
+            done = night.publish(served.site, night.score(served.site, snapshot_id, now=now),
                                  now=now)  # fmt: skip
         except NightshiftError as error:
             assert FAMILY in str(error)
@@ -181,7 +181,7 @@ def test_any_labels_are_collected_or_refused(served: World) -> None:
         served.write("labels.sql", sql)
         as_of, before = served.night(next(numbers)), served.rows(stored)[0][0]
         try:
-            steps.collect_labels(served.site, FAMILY, as_of, now=as_of)
+            monitor.collect_labels(served.site, FAMILY, as_of, now=as_of)
         except NightshiftError as error:
             assert FAMILY in str(error)
             assert served.codes()[-1] == error.code

@@ -11,10 +11,9 @@ import pytest
 from tests.integration.conftest import FAMILY, World
 from tests.integration.test_factory import FACTORY
 
-from nightshift import simulation, steps
-from nightshift.config import load_families
-from nightshift.embedded import session
-from nightshift.records import (
+from nightshift import simulation
+from nightshift.data import Store
+from nightshift.errors import (
     ArtifactRefused,
     ConfigError,
     NightshiftError,
@@ -22,7 +21,9 @@ from nightshift.records import (
     SnapshotRejected,
     SourceError,
 )
-from nightshift.storage import Store
+from nightshift.family import load_families
+from nightshift.local import session
+from nightshift.steps import monitor, night, retrain
 
 NIGHT = "from items where night = cast(:as_of as timestamptz)"
 SHOWN = "select entity_id, score, flags from predictions where as_of = '{}' order by entity_id"
@@ -43,8 +44,8 @@ def score(world: World, number: int) -> None:
     """Like ``world.score``, but a rejected snapshot is an error."""
     now = world.night(number) + timedelta(minutes=5)
     snapshot_id = world.freeze(number)
-    steps.validate(world.site, snapshot_id, now=now)
-    steps.publish(world.site, steps.score(world.site, snapshot_id, now=now), now=now)
+    night.validate(world.site, snapshot_id, now=now)
+    night.publish(world.site, night.score(world.site, snapshot_id, now=now), now=now)
 
 
 def shown(world: World, number: int) -> dict[str, tuple[float, list[str]]]:
@@ -124,7 +125,7 @@ def test_case_24_and_25_rows_that_cannot_be_meant_are_never_published(
     served.source(f"update items set {damage}")
     refused(served, SnapshotRejected, 11, said)
     with pytest.raises(ScoringError, match="is rejected"):
-        steps.score(served.site, served.freeze(11), now=served.night(11))
+        night.score(served.site, served.freeze(11), now=served.night(11))
 
 
 def test_case_26_what_training_never_saw_is_flagged_by_row_and_counted(served: World) -> None:
@@ -302,13 +303,13 @@ def test_case_34_metacharacters_in_values_are_only_characters(world: World) -> N
             " from items"
         )
     as_of = world.night(12)
-    asked = steps.request_retrain(world.site, FAMILY, as_of, reason="%s {} '", by='x"', now=as_of)
+    asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="%s {} '", by='x"', now=as_of)
     assert len(simulation.retrain(world.site, asked, now=as_of)) == len(NASTY) + 1
     assert world.score(13)
     world.monitor(15)
     rows = world.rows("select model, count(*) as rows from predictions group by 1")
     assert {row.model: row.rows for row in rows} == dict.fromkeys(NASTY, 10)
-    told = steps.alerts(
+    told = monitor.alerts(
         world.site, FAMILY, world.night(13), "monitor", now=world.night(16), since=world.night(13)
     )
     assert all(isinstance(one.message, str) for one in told)

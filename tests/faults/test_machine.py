@@ -25,10 +25,15 @@ from hypothesis.stateful import (
 from tests.faults.harness import thorough
 from tests.integration.conftest import FAMILY, FIRST, World
 
-from nightshift import database, failpoints, steps
-from nightshift.config import Site
-from nightshift.embedded import session
-from nightshift.records import RegistryError, ScoringError
+from nightshift import failpoints
+from nightshift.data import connect
+from nightshift.errors import RegistryError, ScoringError
+from nightshift.local import session
+from nightshift.site import Site
+from nightshift.steps import frame, monitor, people, retrain, upkeep
+from nightshift.steps import night as night_steps
+from nightshift.steps.rollback import rescore as rollback_rescore
+from nightshift.steps.rollback import rollback
 
 NIGHTS = range(30, 34)
 """The numbers of the nights; three versions have been trained by the first of them."""
@@ -173,10 +178,10 @@ class Nights(RuleBasedStateMachine):
         batch = data.draw(st.sampled_from(sorted(self.model.batches)))
         if self.model.batches[batch].purged:
             with pytest.raises(ScoringError, match="was purged"):
-                steps.publish(self.site, batch, now=self.model.now)
+                night_steps.publish(self.site, batch, now=self.model.now)
             return
         committed = self.place == "scoring.published"
-        told = self._attempt(lambda: steps.publish(self.site, batch, now=self.model.now))
+        told = self._attempt(lambda: night_steps.publish(self.site, batch, now=self.model.now))
         if told is not None or committed:
             self.model.publish(batch)
         if told is not None:
@@ -191,9 +196,9 @@ class Nights(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        if self._attempt(lambda: steps.maintain(self.site, now=self.model.now)) is None:
+        if self._attempt(lambda: upkeep.maintain(self.site, now=self.model.now)) is None:
             return
-        before, seen = self.model.now - steps.UNSEEN_GRACE, set(self.model.shown.values())
+        before, seen = self.model.now - frame.UNSEEN_GRACE, set(self.model.shown.values())
         for number, batch in self.model.batches.items():
             batch.purged |= batch.started < before and number not in seen
 
@@ -201,7 +206,7 @@ class Nights(RuleBasedStateMachine):
     def promote(self, version: int) -> None:
         reason, now = f"promotion {next(self.told)}", self.model.now
         done = self._attempt(
-            lambda: steps.promote(self.site, version, reason=reason, by="test", now=now)
+            lambda: people.promote(self.site, version, reason=reason, by="test", now=now)
         )
         if done is not None:
             self.model.promotions.append((now, version))
@@ -214,7 +219,7 @@ class Nights(RuleBasedStateMachine):
             rescore = False
 
         def act() -> int:
-            return steps.rollback(self.site, FAMILY, to=to, rescore=rescore, **said)  # type: ignore[arg-type]
+            return rollback(self.site, FAMILY, to=to, rescore=rescore, **said)  # type: ignore[arg-type]
 
         if to == bad or to not in {version for _, version in self.model.promotions}:
             with pytest.raises(RegistryError):
@@ -229,7 +234,7 @@ class Nights(RuleBasedStateMachine):
             for night, batch in sorted(self.model.shown.items())
             if rescore and moment(night) >= since and self.model.batches[batch].version == bad
         ]
-        assert steps.rescore(self.site, decision, now=now) == [moment(night) for night in anew]
+        assert rollback_rescore(self.site, decision, now=now) == [moment(night) for night in anew]
         for night in anew:
             [batch] = {row.batch_id for row in self._rows() if row.as_of == moment(night)}
             self._scored(night, batch)
@@ -293,12 +298,12 @@ class Nights(RuleBasedStateMachine):
 
     def _freeze(self, night: int) -> int:
         now = self.model.now
-        snapshot_id = steps.freeze(self.site, FAMILY, moment(night), now=now)
-        steps.validate(self.site, snapshot_id, now=now)
+        snapshot_id = night_steps.freeze(self.site, FAMILY, moment(night), now=now)
+        night_steps.validate(self.site, snapshot_id, now=now)
         return snapshot_id
 
     def _score(self, night: int) -> int:
-        return steps.score(self.site, self._freeze(night), now=self.model.now)
+        return night_steps.score(self.site, self._freeze(night), now=self.model.now)
 
     def _scored(self, night: int, batch: int) -> None:
         """It is the published batch where that would come out the same, and else a new one."""
@@ -313,17 +318,17 @@ class Nights(RuleBasedStateMachine):
     def _again(self, night: int) -> None:
         batch = self._score(night)
         self._scored(night, batch)
-        steps.publish(self.site, batch, now=self.model.now)
+        night_steps.publish(self.site, batch, now=self.model.now)
         self.model.publish(batch)
 
     def _collect(self) -> Any:
-        return steps.collect_labels(self.site, FAMILY, self.model.now, now=self.model.now)
+        return monitor.collect_labels(self.site, FAMILY, self.model.now, now=self.model.now)
 
     def _rows(self) -> Any:
         return self._ask("select as_of, entity_id, score, batch_id from predictions")
 
     def _ask(self, sql: str) -> Any:
-        with database.connect(self.site.database_url).administration() as connection:
+        with connect(self.site.database_url).administration() as connection:
             return connection.exec_driver_sql(sql).all()
 
     def _source(self, sql: str) -> None:
@@ -352,8 +357,8 @@ def prepared(world: World) -> Prepared:
     world.train(9)
     for number in (18, 27):
         now = world.night(number)
-        asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-        steps.fit(world.site, asked, now=now)
+        asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
+        retrain.fit(world.site, asked, now=now)
     [last] = world.rows(
         "select (select max(decision_id) from nightshift.decisions) as decisions,"
         " (select max(label_id) from nightshift.labels) as labels,"

@@ -25,10 +25,12 @@ from tests.faults.harness import (
 )
 from tests.integration.conftest import FAMILY, World
 
-from nightshift import database, simulation, steps
-from nightshift.database import connect
-from nightshift.embedded import session
-from nightshift.records import DatabaseUnavailable, ScoringError
+from nightshift import simulation
+from nightshift.data import connect, database
+from nightshift.errors import DatabaseUnavailable, ScoringError
+from nightshift.local import session
+from nightshift.steps import night as night_steps
+from nightshift.steps import upkeep
 
 from .conftest import NIGHT
 
@@ -46,12 +48,12 @@ def scoring(world: World, number: int) -> partial[Any]:
     """The scoring of a night that is frozen and validated already."""
     now = world.night(number) + LATE
     snapshot_id = world.freeze(number)
-    steps.validate(world.site, snapshot_id, now=now)
-    return partial(steps.score, world.site, snapshot_id, now=now)
+    night_steps.validate(world.site, snapshot_id, now=now)
+    return partial(night_steps.score, world.site, snapshot_id, now=now)
 
 
 def publishing(world: World, batch_id: int, now: datetime) -> partial[Any]:
-    return partial(steps.publish, world.site, batch_id, now=now)
+    return partial(night_steps.publish, world.site, batch_id, now=now)
 
 
 def shown(world: World) -> dict[str, float]:
@@ -94,7 +96,7 @@ def test_case_2_rows_that_a_killed_process_left_are_purged(served: World, place:
     rows = "select count(*) from nightshift.prediction_rows"
     assert served.rows(rows)[0][0] == 60
     now = served.night(11) + LATE
-    assert steps.maintain(served.site, now=now + timedelta(hours=1))["purged_rows"] == 30
+    assert upkeep.maintain(served.site, now=now + timedelta(hours=1))["purged_rows"] == 30
     assert served.rows(rows)[0][0] == 30
     assert shown(served) == oracle(served, 10)
     assert "purged" in served.codes()
@@ -121,7 +123,7 @@ def test_case_4_when_the_answer_to_commit_is_lost_the_retry_looks_what_became_of
     batch_id = scoring(served, 10)()
     with lossy(served.site.database_url) as line:
         there = replace(served.site, database_url=line.url)
-        held = Process(partial(steps.publish, there, batch_id, now=now), "scoring.flipped")
+        held = Process(partial(night_steps.publish, there, batch_id, now=now), "scoring.flipped")
         held.reached("scoring.flipped")
         line.lose_the_next_answer_to_commit()
         held.go()
@@ -129,7 +131,7 @@ def test_case_4_when_the_answer_to_commit_is_lost_the_retry_looks_what_became_of
             held.outcome()
         assert (lost.value.code, lost.value.transient) == ("database_unavailable", True)
         assert len(shown(served)) == 30  # it was published, and the process could not know
-        again = Process(partial(steps.publish, there, batch_id, now=now)).outcome()
+        again = Process(partial(night_steps.publish, there, batch_id, now=now)).outcome()
     assert (again["batch_id"], again["rows"]) == (batch_id, 30)
     assert served.codes().count("published") == 1
     assert shown(served) == oracle(served, 10)
@@ -368,9 +370,9 @@ def test_a_batch_that_was_purged_is_never_published(served: World, reader: Reade
     """A run that was held up for days finds its rows gone, and says so."""
     batch_id = scoring(served, 10)()
     later = served.night(13)
-    assert steps.maintain(served.site, now=later)["purged_rows"] == 30
+    assert upkeep.maintain(served.site, now=later)["purged_rows"] == 30
     with pytest.raises(ScoringError, match="was purged"):
-        steps.publish(served.site, batch_id, now=later)
+        night_steps.publish(served.site, batch_id, now=later)
     assert served.codes()[-1] == "scoring"
     assert Process(night(served, 10)).outcome()
     assert shown(served) == oracle(served, 10)
@@ -383,7 +385,7 @@ def test_purging_and_publishing_one_batch_at_once_end_as_one_after_the_other(
     batch_id, later = scoring(served, 10)(), served.night(13)
     work = {
         "publish": (publishing(served, batch_id, later), "scoring.flipped"),
-        "purge": (partial(steps.maintain, served.site, now=later), "scoring.purged"),
+        "purge": (partial(upkeep.maintain, served.site, now=later), "scoring.purged"),
     }
     holding = Process(*work[first]).reached(work[first][1])
     if first == "publish":
@@ -406,5 +408,5 @@ def test_a_batch_with_other_rows_than_its_snapshot_is_not_published(served: Worl
     with session(served.site.database_url) as connection:
         connection.exec_driver_sql("update nightshift.batches set row_count = row_count - 1")
     with pytest.raises(ScoringError, match="29 rows for a snapshot of 30; it was not published"):
-        steps.publish(served.site, batch_id, now=served.night(10) + LATE)
+        night_steps.publish(served.site, batch_id, now=served.night(10) + LATE)
     assert shown(served) == {}

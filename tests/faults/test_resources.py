@@ -17,10 +17,12 @@ from tests.faults.harness import Process, Refused, store_files
 from tests.integration.conftest import FAMILY, World
 
 import nightshift
-from nightshift import failpoints, simulation, steps
-from nightshift.embedded import _server_user, session
-from nightshift.records import DatabaseError
-from nightshift.storage import Store
+from nightshift import failpoints, simulation
+from nightshift.data import Store
+from nightshift.errors import DatabaseError
+from nightshift.local import session
+from nightshift.local.embedded import _server_user
+from nightshift.steps import upkeep
 
 
 def _on_a_full_disk(work: partial[Any]) -> Any:
@@ -121,9 +123,9 @@ def test_a_draft_of_a_process_that_died_is_swept_up_after_a_day(served: World) -
     [draft] = [name for name in store_files(served.site.store) if name.startswith(".writing-")]
     whole = store_files(served.site.store) - {draft}
     now = datetime.now(UTC)
-    assert steps.maintain(served.site, now=now + timedelta(hours=23))["swept_drafts"] == 0
+    assert upkeep.maintain(served.site, now=now + timedelta(hours=23))["swept_drafts"] == 0
     assert draft in store_files(served.site.store)
-    assert steps.maintain(served.site, now=now + timedelta(hours=25))["swept_drafts"] == 1
+    assert upkeep.maintain(served.site, now=now + timedelta(hours=25))["swept_drafts"] == 1
     assert store_files(served.site.store) == whole
     assert served.score(10)
 

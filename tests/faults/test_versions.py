@@ -23,18 +23,17 @@ from tests.faults.harness import (
 from tests.integration.conftest import FAMILY, World
 from tests.integration.test_factory import FACTORY
 
-from nightshift import alerting, registry, simulation, steps
-from nightshift.config import Site
-from nightshift.database import connect
-from nightshift.embedded import session
-from nightshift.records import (
-    ArtifactRefused,
-    Decision,
-    NightshiftError,
-    RegistryError,
-    SnapshotError,
-)
-from nightshift.storage import Store
+from nightshift import registry, reports, simulation
+from nightshift.data import Store, connect
+from nightshift.errors import ArtifactRefused, NightshiftError, RegistryError, SnapshotError
+from nightshift.local import session
+from nightshift.records import Decision
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.site import Site
+from nightshift.steps import monitor, night, people, retrain, upkeep
+from nightshift.steps.frame import _registry
+from nightshift.steps.retrain import _training_rows
+from nightshift.steps.rollback import rollback
 
 PROMOTIONS = "select seq, version_id from nightshift.promotions order by seq"
 
@@ -44,8 +43,8 @@ def challengers(world: World, *numbers: int) -> list[int]:
     ids = []
     for number in numbers:
         now = world.night(number)
-        asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-        ids += steps.fit(world.site, asked, now=now)
+        asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
+        ids += retrain.fit(world.site, asked, now=now)
     return ids
 
 
@@ -77,27 +76,27 @@ def refused(world: World, error: type[NightshiftError], number: int, said: str) 
 @pytest.mark.parametrize("place", ["storage.written", "storage.renamed", "registry.stored"])
 def test_case_13_a_training_that_was_killed_is_done_again(world: World, place: str) -> None:
     now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-    steps._training_rows(world.site, world.site.family(FAMILY), now, None, now=now)  # snapshots
-    fit = partial(steps.fit, world.site, asked, now=now)
+    asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
+    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)  # snapshots
+    fit = partial(retrain.fit, world.site, asked, now=now)
     Process(fit, place).reached(place).kill()
     assert world.rows("select * from nightshift.versions") == []
     assert len(Process(fit).outcome()) == 1
-    steps.conclude(world.site, steps.compare(world.site, steps.fit(world.site, asked, now=now),
-                                             now=now), now=now)  # fmt: skip
+    compared = retrain.compare(world.site, retrain.fit(world.site, asked, now=now), now=now)
+    retrain.conclude(world.site, compared, now=now)
     assert world.score(10)
 
 
 def test_case_13_an_artifact_without_a_version_goes_after_its_grace(world: World) -> None:
     now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-    fit = partial(steps.fit, world.site, asked, now=now)
+    asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
+    fit = partial(retrain.fit, world.site, asked, now=now)
     Process(fit, "registry.stored").reached("registry.stored").kill()
     orphans = {name for name in store_files(world.site.store) if name.endswith(".joblib")}
     assert len(orphans) == 1
     real = datetime.now(UTC)  # files carry the time of the disk
     for days, left in ((6, 1), (8, 0)):
-        steps.maintain(world.site, now=real + timedelta(days=days))
+        upkeep.maintain(world.site, now=real + timedelta(days=days))
         assert len(orphans & store_files(world.site.store)) == left
 
 
@@ -116,7 +115,7 @@ def _promote(site: Site, version_id: int, instead_of: int, now: datetime) -> int
     """The room's own promotion, without a step's decision around it."""
     with connect(site.database_url).transaction() as tx:
         version = registry.version(tx, version_id)
-        steps._registry(site).promote(
+        _registry(site).promote(
             tx, version, instead_of=instead_of, decision_id=version.decision_id,
             effective_from=now, now=now,
         )  # fmt: skip
@@ -146,9 +145,9 @@ def test_case_14_a_rollback_that_a_promotion_overtakes_is_lost(
 ) -> None:
     first, second = challengers(served, 12, 13)
     now = served.night(14)
-    steps.promote(served.site, first, reason="r", by="test", now=now)
-    promote = partial(steps.promote, served.site, second, reason="r", by="test", now=now)
-    back = partial(steps.rollback, served.site, FAMILY, reason="r", by="t", as_of=now, now=now)
+    people.promote(served.site, first, reason="r", by="test", now=now)
+    promote = partial(people.promote, served.site, second, reason="r", by="test", now=now)
+    back = partial(rollback, served.site, FAMILY, reason="r", by="t", as_of=now, now=now)
     holding = Process(promote, "registry.promoted").reached("registry.promoted")
     rolling = Process(back)
     until_it_waits(served, rolling)
@@ -163,10 +162,10 @@ def test_case_14_a_rollback_that_a_promotion_overtakes_is_lost(
 
 def test_case_14_two_retrains_of_one_decision_make_one_version(world: World) -> None:
     now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-    steps._training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
+    asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
+    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
     [[one], [other]] = together(
-        [partial(steps.fit, world.site, asked, now=now)] * 2, "registry.stored"
+        [partial(retrain.fit, world.site, asked, now=now)] * 2, "registry.stored"
     )
     assert one == other
     concluded = [partial(simulation.retrain, world.site, asked, now=now)] * 2
@@ -178,11 +177,11 @@ def test_case_14_two_retrains_of_one_decision_make_one_version(world: World) -> 
 def test_case_14_two_retrains_of_one_model_get_numbers_of_their_own(world: World) -> None:
     now = world.night(9)
     asked = [
-        steps.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
+        retrain.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
         for reason in ("one", "other")
     ]
-    steps._training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
-    ends = together([partial(steps.fit, world.site, ids, now=now) for ids in asked],
+    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
+    ends = together([partial(retrain.fit, world.site, ids, now=now) for ids in asked],
                     "registry.stored")  # fmt: skip
     assert len({version_id for [version_id] in ends}) == 2
     numbers = world.rows("select number from nightshift.versions order by 1")
@@ -236,7 +235,7 @@ def test_case_17_an_older_artifact_replayed_is_refused(
     served: World, opened_anew: Callable[[], None], how: str
 ) -> None:
     [newer] = challengers(served, 27)
-    steps.promote(served.site, newer, reason="r", by="test", now=served.night(27))
+    people.promote(served.site, newer, reason="r", by="test", now=served.night(27))
     assert served.score(28)
     if how == "file":
         artifact(served, 2).write_bytes(artifact(served, 1).read_bytes())
@@ -256,7 +255,7 @@ def test_case_18_a_snapshot_that_was_edited_is_refused(
     assert served.score(10)
     snapshot_id, now = served.freeze(11), served.night(11)
     if work == "score":
-        steps.validate(served.site, snapshot_id, now=now)
+        night.validate(served.site, snapshot_id, now=now)
     [row] = served.rows(
         f"select content_hash from nightshift.snapshots where snapshot_id = {snapshot_id}"
     )
@@ -306,7 +305,7 @@ def factory(world: World) -> World:
     world.source("update truths set value = value + 1 from items where kind = 'k2'"
                  " and items.entity_id = truths.entity_id")  # fmt: skip
     as_of = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
     simulation.retrain(world.site, asked, now=as_of)
     return world
 
@@ -342,7 +341,7 @@ def thousand(factory: World) -> World:
                    " 'k' || i from (values (timestamptz '2026-01-11 02:00+00')) n (night),"
                    " generate_series(3, 999) i")  # fmt: skip
     now = factory.night(9)
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     versions = registry.Registry(Store(factory.site.store), factory.site.keys, factory.site.models)
     with connect(factory.site.database_url).transaction() as tx:
         [first] = [v for v in registry.versions(tx, [1, 2, 3]).values() if v.model.name == "k0"]
@@ -399,7 +398,7 @@ def test_case_38_people_are_told_which_model_failed(factory: World) -> None:
     (factory.folder / "mood").touch()
     assert factory.score(10)
     as_of = factory.night(10)
-    told: list[alerting.Alert] = steps.alerts(
+    told: list[reports.Alert] = monitor.alerts(
         factory.site, FAMILY, as_of, "score", now=as_of + timedelta(hours=1), since=as_of
     )
     [alert] = [one for one in told if one.cause == "failed"]

@@ -14,11 +14,15 @@ import yaml
 from sqlalchemy import Row, make_url
 from tests.conftest import leave
 
-from nightshift import database, registry, simulation, steps, warehouse
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
-from nightshift.storage import Store
-from nightshift.warehouse import LoadReport
+from nightshift import data, demo, simulation
+from nightshift.data import Store
+from nightshift.demo import LoadReport
+from nightshift.local import Postgres, session
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.site import Site
+from nightshift.steps import monitor as monitor_steps
+from nightshift.steps import night as night_steps
+from nightshift.steps import retrain
 
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
 FAMILY = "loads"
@@ -103,12 +107,12 @@ class World:
         (self.folder / name).write_text(text)
 
     def source(self, sql: str) -> None:
-        warehouse = database.connect(self.site.sources["warehouse"], role=None)
+        warehouse = data.connect(self.site.sources["warehouse"], role=None)
         with warehouse.administration() as connection:
             connection.exec_driver_sql(sql)
 
     def rows(self, sql: str) -> list[Row[Any]]:
-        with database.connect(self.site.database_url, role=None).administration() as connection:
+        with data.connect(self.site.database_url, role=None).administration() as connection:
             return list(connection.exec_driver_sql(sql).all())
 
     def codes(self) -> list[str]:
@@ -120,7 +124,7 @@ class World:
     def train(self, number: int) -> int:
         """Train a version as of a night and let it prove itself; the concluding decision."""
         as_of = self.night(number)
-        decisions = steps.request_retrain(
+        decisions = retrain.request_retrain(
             self.site, FAMILY, as_of, reason="test", by="test", now=as_of
         )
         [concluded] = simulation.retrain(self.site, decisions, now=as_of)
@@ -132,15 +136,15 @@ class World:
 
     def freeze(self, number: int) -> int:
         as_of = self.night(number)
-        return steps.freeze(self.site, FAMILY, as_of, now=as_of + timedelta(minutes=5))
+        return night_steps.freeze(self.site, FAMILY, as_of, now=as_of + timedelta(minutes=5))
 
     def monitor(self, number: int) -> list[int]:
         """Collect, measure, judge, decide at 06:00 after a night; the decisions to retrain."""
         as_of = self.night(number) + timedelta(hours=4)
-        steps.collect_labels(self.site, FAMILY, as_of, now=as_of)
-        steps.measure(self.site, FAMILY, as_of, now=as_of)
-        steps.judge_trials(self.site, FAMILY, as_of, now=as_of)
-        return steps.decide(self.site, FAMILY, as_of, now=as_of)
+        monitor_steps.collect_labels(self.site, FAMILY, as_of, now=as_of)
+        monitor_steps.measure(self.site, FAMILY, as_of, now=as_of)
+        monitor_steps.judge_trials(self.site, FAMILY, as_of, now=as_of)
+        return monitor_steps.decide(self.site, FAMILY, as_of, now=as_of)
 
 
 @pytest.fixture
@@ -212,9 +216,9 @@ def live_through_the_change(world: World) -> None:
         decisions = world.monitor(number)
         if decisions:
             now = world.night(number) + timedelta(hours=5)
-            for version_id in steps.fit(world.site, decisions, now=now):
-                steps.conclude(
-                    world.site, steps.compare(world.site, [version_id], now=now), now=now
+            for version_id in retrain.fit(world.site, decisions, now=now):
+                retrain.conclude(
+                    world.site, retrain.compare(world.site, [version_id], now=now), now=now
                 )
 
 
@@ -225,7 +229,7 @@ def forget(world: World) -> Callable[[int], None]:
     def lose(number: int) -> None:
         [row] = world.rows(f"select artifact_hash from nightshift.versions where number = {number}")
         Store(world.site.store).delete(row.artifact_hash, "joblib")
-        registry._verified_pipeline.cache_clear()
+        _verified_pipeline.cache_clear()
 
     return lose
 
@@ -240,7 +244,7 @@ def today() -> date:
 def flights_load(postgres: Postgres, today: date) -> LoadReport:
     """What the first load of the flights, into the database ``flights``, reported."""
     postgres.create_database("flights")
-    return warehouse.load(postgres.url("flights"), today=today)
+    return demo.load(postgres.url("flights"), today=today)
 
 
 @pytest.fixture

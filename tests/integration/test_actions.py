@@ -15,8 +15,8 @@ import pytest
 from fastapi import HTTPException, Request
 from starlette.testclient import TestClient
 
-from nightshift.config import Site
 from nightshift.family import ModelFamily
+from nightshift.site import Site
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from nightshift import alerting, policy, simulation, steps
-from nightshift.alerting import Alert, Run
-from nightshift.database import as_json, connect
+from nightshift import policy, reports, simulation
+from nightshift.data import as_json, connect
 from nightshift.family import Models, Retrain, ShiftRule, Training, When
 from nightshift.records import Decision, Measurement, Shift, Standing
+from nightshift.reports import Alert, Run
+from nightshift.reports.alerting import _is_breach
+from nightshift.steps import monitor, retrain
 
 from .conftest import FAMILY, World
 
@@ -44,7 +46,7 @@ from items where starts_with(kind, 'many');
 
 def raised(
     world: World,
-    kind: alerting.RunKind,
+    kind: reports.RunKind,
     as_of: datetime,
     *,
     now: datetime | None = None,
@@ -53,7 +55,7 @@ def raised(
     """What the run of a moment raises, ten minutes after it."""
     told = Run(kind, as_of, since=as_of, **run)
     database = connect(world.site.database_url)
-    return alerting.raise_alerts(database, world.site.family(FAMILY), told, now=now or as_of + RUN)
+    return reports.raise_alerts(database, world.site.family(FAMILY), told, now=now or as_of + RUN)
 
 
 def causes(alerts: list[Alert]) -> dict[str, str]:
@@ -107,7 +109,7 @@ def test_thirty_breached_models_are_one_message_that_names_the_ten_worst(world: 
     (world.site.home / "include" / "nightshift.yaml").write_text("retrains_per_night: 20\n")
     kinds = ", ".join(f"'many{n:02}'" for n in range(30))
     world.source(MANY.format(kinds=kinds, after="(2 + right(kind, 2)::int / 10.0)"))
-    asked = steps.request_retrain(
+    asked = retrain.request_retrain(
         world.site, FAMILY, world.night(9), reason="t", by="t", now=world.night(9)
     )
     simulation.retrain(world.site, asked, now=world.night(9))
@@ -201,7 +203,7 @@ def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
 
 def test_a_retrain_tells_what_became_of_its_decisions(world: World) -> None:
     as_of = breach(world)
-    decisions = steps.decide(world.site, FAMILY, as_of, now=as_of)
+    decisions = monitor.decide(world.site, FAMILY, as_of, now=as_of)
     simulation.retrain(world.site, decisions, now=as_of)
     [told] = raised(world, "retrain", as_of, decision_ids=decisions)
     assert told.cause in ("promoted", "rejected")
@@ -220,10 +222,12 @@ def test_a_retrain_by_hand_tells_that_it_started_and_how_it_ended(world: World) 
 
 def test_a_model_that_cannot_be_trained_is_a_failure_of_its_retrain(world: World) -> None:
     as_of = world.night(9)
-    [decision_id] = steps.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    [decision_id] = retrain.request_retrain(
+        world.site, FAMILY, as_of, reason="t", by="t", now=as_of
+    )
     world.configure(retrain={"training": {"window": "P5D", "min_rows": 9999}})
     with pytest.raises(Exception, match="9999 are needed"):
-        steps.fit(world.site, [decision_id], now=as_of)
+        retrain.fit(world.site, [decision_id], now=as_of)
     told = causes(raised(world, "retrain", as_of, decision_ids=[decision_id], failed=["fit"]))
     assert set(told) == {"retrain_started", "failed"}
     assert told["failed"].startswith("loads: retrain failed in fit: loads: ")
@@ -246,7 +250,7 @@ def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world
     [told] = raised(world, "monitor", as_of, failed=["measure"])
     database = connect(world.site.database_url)
     for _ in range(2):
-        alerting.delivered(database, told.alert_id, "mail", now=as_of)
+        reports.delivered(database, told.alert_id, "mail", now=as_of)
     [again] = raised(world, "monitor", as_of, failed=["measure"])
     assert (again.alert_id, again.told) == (told.alert_id, frozenset({"mail"}))
 
@@ -292,7 +296,7 @@ def test_a_breach_is_a_model_below_its_threshold_or_a_rule_that_fired(
     section = Retrain(when=WHEN, cooldown=timedelta(days=3), training=training)
     [decision] = policy.decide(section, [Standing(1, "k1", AS_OF, **facts)])
     assert (decision.kind, decision.rule) == (kind, rule)
-    assert alerting._is_breach(stored(decision)) == breach
+    assert _is_breach(stored(decision)) == breach
 
 
 def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> None:
@@ -311,7 +315,7 @@ def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> No
         )
         assert [decision.kind for decision in decisions] == [of_good, of_bad]
         found = [
-            alerting._is_breach(stored(decision, model))
+            _is_breach(stored(decision, model))
             for decision, model in zip(decisions, ("good", "bad"), strict=True)
         ]
         assert found == [False, True]

@@ -28,13 +28,14 @@ from schemathesis.checks import load_all_checks
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from nightshift import database, simulation, steps
-from nightshift.config import Site, load_family
-from nightshift.embedded import Postgres, session
-from nightshift.family import ModelFamily
-from nightshift.posted import table as posted_rows
+from nightshift import data, simulation
+from nightshift.data import Store
+from nightshift.family import ModelFamily, load_family
+from nightshift.local import Postgres, session
+from nightshift.night import table as posted_rows
 from nightshift.reports import HEALTHS
-from nightshift.storage import Store
+from nightshift.site import Site
+from nightshift.steps import monitor, retrain
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 from nightshift.web.schemas import Health
@@ -153,7 +154,7 @@ def world(postgres: Postgres, template: str) -> Iterator[World]:
         world.source(SOURCE)
         _live(world)
         yield world
-        database.connect.cache_clear()
+        data.connect.cache_clear()
         for name in names:
             server.exec_driver_sql(f"drop database {name} with (force)")
 
@@ -172,7 +173,7 @@ def _live(world: World) -> None:
     site, trained = world.site, ("loads", "members", "heavy")
     for family in trained:
         as_of = world.night(9)
-        asked = steps.request_retrain(site, family, as_of, reason="t", by="t", now=as_of)
+        asked = retrain.request_retrain(site, family, as_of, reason="t", by="t", now=as_of)
         simulation.retrain(site, asked, now=as_of)
     world.source(NEW_KIND)
     for number in (10, 11, 12):
@@ -181,9 +182,9 @@ def _live(world: World) -> None:
             simulation.score_night(site, family, as_of, now=as_of + timedelta(minutes=5))
     for family in trained:
         as_of = world.night(12) + timedelta(hours=4)
-        steps.collect_labels(site, family, as_of, now=as_of)
-        steps.measure(site, family, as_of, now=as_of)
-        steps.decide(site, family, as_of, now=as_of)
+        monitor.collect_labels(site, family, as_of, now=as_of)
+        monitor.measure(site, family, as_of, now=as_of)
+        monitor.decide(site, family, as_of, now=as_of)
 
 
 @pytest.fixture(scope="module")
@@ -562,9 +563,9 @@ def test_a_statement_that_takes_too_long_is_an_outage(
 def test_an_artifact_that_was_changed_scores_nothing(
     world: World, door: Door, tmp_path: Path
 ) -> None:
-    from nightshift import registry
+    from nightshift.registry.versions import _verified_pipeline
 
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     robbed = replace(door, at=replace(world.site, state=tmp_path))
     client = Client(TestClient(served(robbed)))
     row = {"entity_id": "a", "size": 1, "kind": "k"}

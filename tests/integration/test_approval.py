@@ -10,10 +10,13 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import cli, registry, reports, steps, trials
-from nightshift.alerting import Alert
-from nightshift.database import connect
-from nightshift.records import RegistryError
+from nightshift import cli, promotion, registry, reports
+from nightshift.data import connect
+from nightshift.errors import RegistryError
+from nightshift.reports import Alert
+from nightshift.steps import monitor, people, upkeep
+from nightshift.steps import retrain as retrain_steps
+from nightshift.steps.frame import _store
 
 from .conftest import FAMILY, Kept, World
 
@@ -50,24 +53,29 @@ def answers(world: World) -> list[tuple[int, str, str, str]]:
     return [tuple(row) for row in world.rows(sql)]
 
 
-def pending(world: World) -> list[trials.Approval]:
+def pending(world: World) -> list[promotion.Approval]:
     with connect(world.site.database_url).transaction() as tx:
-        return trials.pending(tx)
+        return promotion.pending(tx)
 
 
 def answer(
-    world: World, approval_id: int, said: trials.Answer, by: str = "ada", *, on: int = CHANGED + 1
+    world: World,
+    approval_id: int,
+    said: promotion.Answer,
+    by: str = "ada",
+    *,
+    on: int = CHANGED + 1,
 ) -> str:
     """Answer an approval; the reason of the decision that follows."""
     now = world.night(on)
-    decision_id = steps.answer(world.site, approval_id, said, by, reason="as agreed", now=now)
+    decision_id = people.answer(world.site, approval_id, said, by, reason="as agreed", now=now)
     with connect(world.site.database_url).transaction() as tx:
         return registry.decision(tx, decision_id).reason
 
 
 def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> None:
     holds = asking.rows("select decision_id from nightshift.decisions where kind = 'hold'")
-    [page] = steps.held(asking.site, [row.decision_id for row in holds], link="http://here/run")
+    [page] = people.held(asking.site, [row.decision_id for row in holds], link="http://here/run")
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     told, _, more = page["body"].partition("\n\nMore: ")
     assert told.startswith("**approval**: on 60 later rows the challenger's neg_mean_absolute")
@@ -79,7 +87,7 @@ def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> 
 
 def test_the_hash_is_that_of_the_evidence_that_was_shown(asking: World) -> None:
     holds = asking.rows("select decision_id from nightshift.decisions where kind = 'hold'")
-    [page] = steps.held(asking.site, [row.decision_id for row in holds])
+    [page] = people.held(asking.site, [row.decision_id for row in holds])
     answer(asking, page["approval_id"], "approved")
     sql = "select evidence, a.evidence_hash, w.evidence_hash from nightshift.approvals a"
     [row] = asking.rows(f"{sql} join nightshift.answers w using (approval_id)")
@@ -114,7 +122,7 @@ def test_what_is_approved_serves_from_then_on(asking: World) -> None:
     ],
 )  # fmt: skip
 def test_without_a_yes_the_champion_serves_on(
-    asking: World, said: trials.Answer, by: str, told: str
+    asking: World, said: promotion.Answer, by: str, told: str
 ) -> None:
     [asked] = pending(asking)
     assert answer(asking, asked.approval_id, said, by) == told
@@ -132,11 +140,11 @@ def test_the_first_answer_counts(asking: World) -> None:
 
 def test_of_two_answers_at_once_one_counts(asking: World) -> None:
     [asked] = pending(asking)
-    both: list[tuple[trials.Answer, str]] = [("approved", "ada"), ("declined", "bob")]
+    both: list[tuple[promotion.Answer, str]] = [("approved", "ada"), ("declined", "bob")]
     start = threading.Barrier(len(both))
     told = []
 
-    def say(said: trials.Answer, by: str) -> None:
+    def say(said: promotion.Answer, by: str) -> None:
         start.wait()
         told.append(answer(asking, asked.approval_id, said, by))
 
@@ -186,7 +194,7 @@ def test_an_approval_that_another_promotion_has_overtaken_is_a_rejection(asking:
     """As when somebody clicks while a promotion that knows nothing of approvals is under way."""
     [asked] = pending(asking)
     database, now = connect(asking.site.database_url), asking.night(CHANGED)
-    versions = registry.Registry(steps._store(asking.site), asking.site.keys, asking.site.models)
+    versions = registry.Registry(_store(asking.site), asking.site.keys, asking.site.models)
     told: list[str] = []
     click = threading.Thread(
         target=lambda: told.append(answer(asking, asked.approval_id, "approved"))
@@ -222,17 +230,19 @@ def test_what_a_shadow_has_proved_is_asked_by_a_run_that_finds_its_work_done(wor
         world.score(number)
         world.monitor(number)
         as_of = world.night(number) + timedelta(hours=4)
-        judged += steps.judge_trials(world.site, FAMILY, as_of, now=as_of)
-    [retrain] = steps.questions(world.site, judged)
+        judged += monitor.judge_trials(world.site, FAMILY, as_of, now=as_of)
+    [retrain] = people.questions(world.site, judged)
     now = world.night(37)
-    versions = steps.fit(world.site, [retrain], now=now)
-    concluded = steps.conclude(world.site, steps.compare(world.site, versions, now=now), now=now)
-    assert steps.held(world.site, concluded) == steps.held(world.site, judged)
-    [page] = steps.held(world.site, concluded)
+    versions = retrain_steps.fit(world.site, [retrain], now=now)
+    concluded = retrain_steps.conclude(
+        world.site, retrain_steps.compare(world.site, versions, now=now), now=now
+    )
+    assert people.held(world.site, concluded) == people.held(world.site, judged)
+    [page] = people.held(world.site, concluded)
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     answer(world, page["approval_id"], "approved", on=37)
     assert serving(world) == 2
-    assert steps.questions(world.site, judged) == []
+    assert people.questions(world.site, judged) == []
 
 
 def test_a_leap_that_looks_like_a_leak_is_asked_about_without_approval_in_the_file(
@@ -272,9 +282,9 @@ def test_a_first_version_that_somebody_approves_serves_from_its_cutoff(world: Wo
 def test_an_approval_that_waits_in_no_run_is_closed_a_day_after_its_time(asking: World) -> None:
     [asked] = pending(asking)
     late = asking.night(CHANGED + 2)  # response_timeout is a day, and so is the grace
-    assert steps.maintain(asking.site, now=late)["timed_out_approvals"] == 0
+    assert upkeep.maintain(asking.site, now=late)["timed_out_approvals"] == 0
     later = late + timedelta(minutes=1)
-    assert steps.maintain(asking.site, now=later)["timed_out_approvals"] == 1
+    assert upkeep.maintain(asking.site, now=later)["timed_out_approvals"] == 1
     assert answers(asking) == [(asked.approval_id, "timed_out", "nobody", "reject")]
 
 
@@ -284,7 +294,7 @@ def test_people_are_told_when_they_are_asked_and_when_it_is_answered(asking: Wor
 
     def told(on: int) -> dict[str, Alert]:
         now = asking.night(on)
-        raised = steps.alerts(
+        raised = monitor.alerts(
             asking.site, FAMILY, asking.night(CHANGED), "retrain", now=now, since=now,
             decision_ids=[retrain.decision_id],
         )  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 import joblib
 import pytest
 
-from nightshift import registry, steps
-from nightshift.database import connect
-from nightshift.records import (
+from nightshift import registry
+from nightshift.data import Store, connect
+from nightshift.errors import (
     ArtifactRefused,
     ConfigError,
     LabelsError,
@@ -26,7 +26,8 @@ from nightshift.records import (
     SourceError,
     TrainingError,
 )
-from nightshift.storage import Store
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.steps import night, retrain, upkeep
 
 from .conftest import FAMILY, World
 
@@ -107,7 +108,7 @@ def test_a_mutable_source_is_not_asked_about_the_past(world: World) -> None:
     refused(
         world,
         SnapshotError,
-        lambda: steps.freeze(world.site, FAMILY, world.night(10), now=late),
+        lambda: night.freeze(world.site, FAMILY, world.night(10), now=late),
         "source.history is mutable",
         "append_only",
     )
@@ -143,14 +144,14 @@ def test_a_night_that_must_not_pass_is_rejected(world: World, damage: str, said:
     refused(
         world,
         SnapshotRejected,
-        lambda: steps.validate(world.site, snapshot_id, now=world.night(10)),
+        lambda: night.validate(world.site, snapshot_id, now=world.night(10)),
         said,
         "The previous batch is still served",
     )
     refused(
         world,
         ScoringError,
-        lambda: steps.score(world.site, snapshot_id, now=world.night(10)),
+        lambda: night.score(world.site, snapshot_id, now=world.night(10)),
         "is rejected",
     )
 
@@ -181,7 +182,7 @@ def test_check_lists_what_great_expectations_and_scikit_learn_refuse(world: Worl
         performance={"metric": "neg_mean_absolut_error"},
     )
     world.write("estimator.py", "def build(numeric, categorical, seed):\n    return 7\n")
-    problems = "\n".join(map(str, steps.check(world.site)))
+    problems = "\n".join(map(str, upkeep.check(world.site)))
     assert "returned int, not a sklearn.pipeline.Pipeline" in problems
     assert "did you mean neg_mean_absolute_error" in problems
     assert "expectations.0: expect_column_values_to_be_betwixt" in problems
@@ -192,11 +193,11 @@ def test_check_lists_what_great_expectations_and_scikit_learn_refuse(world: Worl
 
 def test_no_champion_yet(world: World) -> None:
     snapshot_id = world.freeze(10)
-    steps.validate(world.site, snapshot_id, now=world.night(10))
+    night.validate(world.site, snapshot_id, now=world.night(10))
     refused(
         world,
         NoChampion,
-        lambda: steps.score(world.site, snapshot_id, now=world.night(10)),
+        lambda: night.score(world.site, snapshot_id, now=world.night(10)),
         "nightshift train loads",
     )
 
@@ -233,7 +234,7 @@ def build(numeric, categorical, seed):
 def test_classes_of_the_familys_own_are_found_by_another_process(world: World) -> None:
     world.write("estimator.py", ESTIMATOR_WITH_A_CEILING)
     world.train(9)
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     del sys.modules[f"nightshift_family_{FAMILY}_estimator"]
     assert world.score(10)
 
@@ -374,7 +375,7 @@ def artifact(world: World) -> Path:
 def test_a_hostile_artifact_runs_nothing(world: World, tmp_path: Path) -> None:
     world.train(9)
     joblib.dump(Hostile(tmp_path / "witness"), artifact(world))
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     refused(world, ArtifactRefused, lambda: world.score(10), "was changed after it was written")
     assert not (tmp_path / "witness").exists()
 
@@ -391,7 +392,7 @@ def test_a_manifest_that_was_edited_is_refused(world: World) -> None:
 def test_a_snapshot_that_was_edited_after_validation_is_refused(world: World) -> None:
     world.train(9)
     snapshot_id = world.freeze(10)
-    steps.validate(world.site, snapshot_id, now=world.night(10))
+    night.validate(world.site, snapshot_id, now=world.night(10))
     [row] = world.rows(
         f"select content_hash from nightshift.snapshots where snapshot_id = {snapshot_id}"
     )
@@ -400,7 +401,7 @@ def test_a_snapshot_that_was_edited_after_validation_is_refused(world: World) ->
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(SnapshotError, match="was changed after it was written"):
-        steps.score(world.site, snapshot_id, now=world.night(10))
+        night.score(world.site, snapshot_id, now=world.night(10))
 
 
 def test_of_two_promotions_over_one_champion_one_wins(world: World) -> None:
@@ -408,8 +409,8 @@ def test_of_two_promotions_over_one_champion_one_wins(world: World) -> None:
     now = world.night(12)
     ids = []
     for reason in ("one", "two"):
-        asked = steps.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
-        ids += steps.fit(world.site, asked, now=now)
+        asked = retrain.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
+        ids += retrain.fit(world.site, asked, now=now)
     database = connect(world.site.database_url)
     keeper = registry.Registry(Store(world.site.store), world.site.keys, world.site.models)
     with database.transaction() as tx:

@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from nightshift.embedded import session
 from nightshift.family import ModelFamily
+from nightshift.local import session
 
 HOME = Path(__file__).resolve().parents[2]
 COMMITTED = HOME / "sql" / "contract.json"

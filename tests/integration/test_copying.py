@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightshift.copying import Encoded, encode
-from nightshift.database import Database, Transaction, connect
-from nightshift.embedded import session
-from nightshift.records import DatabaseError, DatabaseUnavailable
+from nightshift.data import Database, Transaction, connect
+from nightshift.errors import DatabaseError, DatabaseUnavailable
+from nightshift.local import session
+from nightshift.tables import Encoded, encode
 
 SCHEMA = pa.schema(
     [

@@ -13,10 +13,12 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import ProgrammingError
 
-from nightshift import database, steps
-from nightshift.database import positional, queries
-from nightshift.embedded import session
-from nightshift.records import RowsRetired
+from nightshift import data
+from nightshift.data import positional, query_text
+from nightshift.errors import RowsRetired
+from nightshift.local import session
+from nightshift.steps import monitor, upkeep
+from nightshift.steps import night as night_steps
 
 from .conftest import FAMILY, World
 
@@ -69,8 +71,8 @@ def test_a_thousand_versions_do_not_break_the_notification(
 ) -> None:
     world.train(9)
     snapshot_id = world.freeze(10)
-    steps.validate(world.site, snapshot_id, now=world.night(10))
-    batch_id = steps.score(world.site, snapshot_id, now=world.night(10))
+    night_steps.validate(world.site, snapshot_id, now=world.night(10))
+    batch_id = night_steps.score(world.site, snapshot_id, now=world.night(10))
     # As if 1501 models had made the night.
     world.rows(
         "with d as (insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs,"
@@ -86,7 +88,7 @@ def test_a_thousand_versions_do_not_break_the_notification(
         " update nightshift.batches set version_ids = (select array_agg(version_id) from v)"
         " returning batch_id"
     )
-    published = steps.publish(world.site, batch_id, now=world.night(10))
+    published = night_steps.publish(world.site, batch_id, now=world.night(10))
     assert len(published["versions"]) == 1501
     [told] = _told(listener)
     assert (told["rows"], told["versions"]) == (30, None)
@@ -123,8 +125,8 @@ def test_what_is_not_published_is_not_the_latest(world: World) -> None:
     world.train(9)
     world.score(10)
     snapshot_id = world.freeze(11)
-    steps.validate(world.site, snapshot_id, now=world.night(11))
-    steps.score(world.site, snapshot_id, now=world.night(11))
+    night_steps.validate(world.site, snapshot_id, now=world.night(11))
+    night_steps.score(world.site, snapshot_id, now=world.night(11))
     assert world.rows("select distinct as_of from predictions_latest") == [(world.night(10),)]
     assert [row.as_of for row in world.rows("select as_of from nights")] == [world.night(10)]
 
@@ -165,11 +167,11 @@ def test_a_view_that_cannot_be_made_is_refused(
 
 
 def _show() -> Any:
-    return database.named_query("scoring.show_family")
+    return data.named_query("scoring.show_family")
 
 
 def test_readers_make_no_views_and_drop_no_months(database_url: str) -> None:
-    database.migrate(database_url)  # a clone has its template's tables, but rights of its own
+    data.migrate(database_url)  # a clone has its template's tables, but rights of its own
     with session(database_url) as connection:
         connection.exec_driver_sql("set role nightshift_reader")
         for call in ("show_family('a', 'b')", "open_month(now())", "retire_month(now(), now())"):
@@ -196,25 +198,25 @@ MAY = datetime(2026, 5, 20, tzinfo=UTC)
 
 def test_months_go_when_their_time_has_passed(january: World) -> None:
     kept = "select as_of from nights where not retired order by 1"
-    assert steps.maintain(january.site, now=MAY - timedelta(days=10))["retired_months"] == 0
+    assert upkeep.maintain(january.site, now=MAY - timedelta(days=10))["retired_months"] == 0
     assert len(january.rows(kept)) == 5
-    assert steps.maintain(january.site, now=MAY)["retired_months"] == 1
+    assert upkeep.maintain(january.site, now=MAY)["retired_months"] == 1
     assert january.rows("select distinct as_of from predictions order by 1") == january.rows(kept)
     assert [row.as_of for row in january.rows(kept)] == [january.night(31), january.night(32)]
     assert len(january.rows("select from nights")) == 5
     assert january.codes().count("retired_rows") == 1
-    assert steps.maintain(january.site, now=MAY)["retired_months"] == 0
+    assert upkeep.maintain(january.site, now=MAY)["retired_months"] == 0
 
 
 def test_figures_over_retired_nights_are_refused(january: World) -> None:
-    steps.maintain(january.site, now=MAY)
+    upkeep.maintain(january.site, now=MAY)
     with pytest.raises(RowsRetired, match=r"of 2 published nights .* were retired"):
-        steps.measure(january.site, FAMILY, january.night(31), now=MAY)
+        monitor.measure(january.site, FAMILY, january.night(31), now=MAY)
     assert january.codes()[-1] == "rows_retired"
     snapshot_id = january.freeze(10)
     with pytest.raises(RowsRetired, match="January 2026"):
-        steps.score(january.site, snapshot_id, now=MAY)
-    steps.measure(january.site, FAMILY, january.night(35), now=MAY)
+        night_steps.score(january.site, snapshot_id, now=MAY)
+    monitor.measure(january.site, FAMILY, january.night(35), now=MAY)
 
 
 def test_a_month_that_somebody_reads_is_left_to_another_day(january: World) -> None:
@@ -222,8 +224,8 @@ def test_a_month_that_somebody_reads_is_left_to_another_day(january: World) -> N
         reader.execution_options(isolation_level="READ COMMITTED")
         with reader.begin():
             reader.exec_driver_sql("select * from predictions limit 1")
-            assert steps.maintain(january.site, now=MAY)["retired_months"] == 0
-    assert steps.maintain(january.site, now=MAY)["retired_months"] == 1
+            assert upkeep.maintain(january.site, now=MAY)["retired_months"] == 0
+    assert upkeep.maintain(january.site, now=MAY)["retired_months"] == 1
 
 
 BEFORE = [
@@ -249,13 +251,13 @@ BEFORE = [
 
 def test_predictions_from_before_the_months_stay_the_same(new_database: Any) -> None:
     url = new_database()
-    database.migrate(url, to="0003")
+    data.migrate(url, to="0003")
     every = "select * from predictions order by as_of, entity_id"
     with session(url) as connection:
         for statement in BEFORE:
             connection.exec_driver_sql(statement)
         before = connection.exec_driver_sql(every).all()
-        database.migrate(url)
+        data.migrate(url)
         assert connection.exec_driver_sql(every).all() == before
         months = connection.exec_driver_sql(
             "select tableoid::regclass::text, count(*) from nightshift.prediction_rows"
@@ -317,10 +319,10 @@ IMPORTANT = {
         " and as_of = (select max(as_of) from nights where family = 'f')",
         {},
     ),
-    "measuring": (queries()["monitoring.outcomes"], WINDOW),
-    "trials": (queries()["trials.told"], WINDOW | {"versions": "1"}),
+    "measuring": (query_text("monitoring.outcomes"), WINDOW),
+    "trials": (query_text("trials.told"), WINDOW | {"versions": "1"}),
     "purging": (
-        queries()["scoring.delete_rows"],
+        query_text("scoring.delete_rows"),
         {"batch_ids": [40], "nights": [NIGHT["as_of"]]},
     ),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from nightshift.embedded import BINARIES
+from nightshift.local import BINARIES
 
 from .conftest import FAMILY, World
 

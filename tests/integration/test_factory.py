@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from nightshift import simulation, steps
-from nightshift.records import ConfigError, NoChampion, TrainingError
+from nightshift import simulation
+from nightshift.errors import ConfigError, NoChampion, TrainingError
+from nightshift.steps import retrain
 
 from .conftest import FAMILY, World
 
@@ -53,7 +54,7 @@ def factory(world: World) -> World:
 
 def train_all(world: World, number: int) -> list[int]:
     as_of = world.night(number)
-    asked = steps.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
     return simulation.retrain(world.site, asked, now=as_of)
 
 
@@ -168,7 +169,7 @@ def test_a_factory_that_cannot_learn_says_what_it_needs(factory: World) -> None:
     with pytest.raises(TrainingError, match="no model has the 9999 labelled rows"):
         train_all(factory, 9)
     with pytest.raises(ConfigError, match=r"no active model 'load' \(did you mean"):
-        steps.request_retrain(
+        retrain.request_retrain(
             factory.site, FAMILY, factory.night(9), reason="t", by="t", now=factory.night(9),
             members=["load"],
         )  # fmt: skip

@@ -16,11 +16,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from nightshift import features, recipe, steps
-from nightshift.config import Site, load_family, models_folder
-from nightshift.database import Bulk, Database, connect
-from nightshift.family import ModelFamily
-from nightshift.warehouse import LoadReport, shift
+from nightshift import tables, training
+from nightshift.data import Bulk, Database, connect
+from nightshift.demo import LoadReport, shift
+from nightshift.family import ModelFamily, load_family
+from nightshift.site import Site, models_folder
+from nightshift.steps import night as night_steps
 
 NAMES = ("air_time", "late_arrival")
 HOUR_OF_AS_OF = time(2, tzinfo=UTC)
@@ -87,7 +88,7 @@ def test_a_night_scores_every_flight_of_the_next_service_date(
             "select min(sched_departure) as first from schedule where service_date = :day",
             {"day": night.date()},
         )
-    assert features.shape_problems(rows.schema, family.features) == []
+    assert tables.shape_problems(rows.schema, family.features) == []
     assert rows["entity_id"].to_pylist() == scheduled["flight_id"].to_pylist()
     assert departures["first"][0].as_py() > night
 
@@ -170,12 +171,12 @@ def test_the_pipeline_learns_and_predicts_also_what_it_has_never_seen(
         )
         labels = labels_of(bulk, family, night - timedelta(days=10), night).to_pandas()
         asked = rows_of(bulk, family, night)
-    rows = features.frame(table, family.features)
+    rows = tables.frame(table, family.features)
     known = pd.Series(table["entity_id"].to_pylist()).map(labels.set_index("entity_id")["value"])
     learned = known.notna()
-    first, second = (recipe.build(family).fit(rows[learned], known[learned]) for _ in range(2))
+    first, second = (training.build(family).fit(rows[learned], known[learned]) for _ in range(2))
 
-    tonight = features.frame(asked, family.features)
+    tonight = tables.frame(asked, family.features)
     tonight.loc[0, family.features.categorical] = "ZZZ"
     tonight.loc[1, family.features.categorical] = None
     tonight.loc[2, family.features.numeric] = np.nan
@@ -197,11 +198,11 @@ def test_air_time_beats_the_mean_by_far(flights: Database, site: Site, night: da
         ).to_pandas()
     truth = values.set_index("entity_id")["value"]
     known = pd.Series(train["entity_id"].to_pylist()).map(truth)
-    model = recipe.build(family).fit(
-        features.frame(train, family.features)[known.notna()], known.dropna()
+    model = training.build(family).fit(
+        tables.frame(train, family.features)[known.notna()], known.dropna()
     )
     tonight = pd.Series(asked["entity_id"].to_pylist()).map(truth)
-    error = (model.predict(features.frame(asked, family.features)) - tonight).abs().mean()
+    error = (model.predict(tables.frame(asked, family.features)) - tonight).abs().mean()
     assert error < 0.2 * (tonight - known.mean()).abs().mean()
 
 
@@ -219,8 +220,8 @@ def test_what_is_expected_holds_also_on_odd_nights(
     flown = replace(site, sources={"warehouse": flights_url})
     now = datetime.now(UTC)
     for service_date in odd:
-        snapshot_id = steps.freeze(flown, name, as_of(service_date), now=now)
-        validation_id = steps.validate(flown, snapshot_id, now=now)
+        snapshot_id = night_steps.freeze(flown, name, as_of(service_date), now=now)
+        validation_id = night_steps.validate(flown, snapshot_id, now=now)
         with connect(flown.database_url).transaction() as tx:
             judged = tx.one("validation.latest", snapshot_id=snapshot_id)
         assert (judged.validation_id, judged.verdict) == (validation_id, "passed")

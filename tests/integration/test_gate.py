@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from nightshift import simulation, steps
-from nightshift.database import connect
+from nightshift import simulation
+from nightshift.data import connect
 from nightshift.records import Decision
 from nightshift.registry import decision as decision_of
+from nightshift.steps import upkeep
 
 from .conftest import FAMILY, World
 
@@ -75,7 +76,7 @@ def test_no_challenger_gets_worse_on_the_border_cases(world: World) -> None:
 
 def test_border_cases_that_cannot_be_read_are_told_before_anything_runs(world: World) -> None:
     world.write("border_cases.csv", "size,label\n1,4\n")
-    [problem] = steps.check(world.site)
+    [problem] = upkeep.check(world.site)
     assert str(world.folder / "border_cases.csv") in str(problem)
     assert "column kind is missing; write size, kind, label" in str(problem)
 

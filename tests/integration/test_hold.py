@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import cli, local, reports, steps
-from nightshift.database import connect
-from nightshift.records import ConfigError
+from nightshift import cli, local, reports
+from nightshift.data import connect
+from nightshift.errors import ConfigError
+from nightshift.steps import people, retrain
 
 from .conftest import FAMILY, World
 from .test_rollback import LIE, live
@@ -18,11 +19,11 @@ HELD = "the family is held by ada since 2026-01-12 02:00Z: the source is being m
 
 
 def hold(world: World, night: int, reason: str = "the source is being moved") -> None:
-    steps.hold(world.site, FAMILY, reason=reason, by="ada", now=world.night(night))
+    people.hold(world.site, FAMILY, reason=reason, by="ada", now=world.night(night))
 
 
 def release(world: World, night: int) -> None:
-    steps.release(world.site, FAMILY, reason="moved", by="bob", now=world.night(night))
+    people.release(world.site, FAMILY, reason="moved", by="bob", now=world.night(night))
 
 
 def decided(world: World) -> list[tuple[str, str, str]]:
@@ -61,7 +62,7 @@ def test_a_breach_in_a_held_family_is_measured_and_held_and_retrains_once_releas
 def test_a_calendar_is_held_and_a_person_is_obeyed(breached: World) -> None:
     hold(breached, 11)
     night = breached.night(24)
-    ask = partial(steps.request_retrain, breached.site, FAMILY, night, reason="new", now=night)
+    ask = partial(retrain.request_retrain, breached.site, FAMILY, night, reason="new", now=night)
     assert ask(by="schedule", kind="calendar") == []
     assert decided(breached)[-1][:2] == ("hold", "held")
     assert len(ask(by="bob")) == 1
@@ -76,7 +77,7 @@ def test_what_would_be_promoted_in_a_held_family_is_left_to_a_person(world: Worl
     assert reason.endswith(f"but {HELD}; a person is asked")
     assert serving(world) == 1
     [asked] = world.rows("select approval_id from nightshift.approvals")
-    steps.answer(world.site, asked.approval_id, "approved", "bob", now=world.night(29))
+    people.answer(world.site, asked.approval_id, "approved", "bob", now=world.night(29))
     assert serving(world) == 2
 
 
@@ -127,4 +128,4 @@ def test_status_says_who_holds_a_family_and_why(
 
 def test_only_a_family_that_there_is_can_be_held(world: World) -> None:
     with pytest.raises(ConfigError, match="there is no family 'load'"):
-        steps.hold(world.site, "load", reason="r", by="ada", now=world.night(1))
+        people.hold(world.site, "load", reason="r", by="ada", now=world.night(1))

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from sqlalchemy import make_url
 
-from nightshift import simulation, steps
-from nightshift.config import Site
-from nightshift.embedded import session
+from nightshift import simulation
+from nightshift.local import session
+from nightshift.site import Site
+from nightshift.steps import night as night_steps
 
 from .conftest import FAMILY, World
 
@@ -78,10 +79,10 @@ def test_a_night_is_invisible_until_it_is_published(world: World) -> None:
     world.train(9)
     snapshot_id = world.freeze(10)
     now = world.night(10)
-    steps.validate(world.site, snapshot_id, now=now)
-    batch_id = steps.score(world.site, snapshot_id, now=now)
+    night_steps.validate(world.site, snapshot_id, now=now)
+    batch_id = night_steps.score(world.site, snapshot_id, now=now)
     assert world.rows(PUBLISHED) == []
-    steps.publish(world.site, batch_id, now=now)
+    night_steps.publish(world.site, batch_id, now=now)
     assert len(world.rows(PUBLISHED)) == 30
 
 
@@ -149,13 +150,13 @@ def test_an_unreachable_database_is_an_outage_and_not_an_empty_night(
 ) -> None:
     from dataclasses import replace
 
-    from nightshift.records import DatabaseUnavailable
+    from nightshift.errors import DatabaseUnavailable
 
     nobody = "postgresql+psycopg2://nobody@127.0.0.1:1/nothing"
     down = replace(world.site, database_url=nobody)
     with pytest.raises(DatabaseUnavailable, match=r"cannot reach Postgres at .*127\.0\.0\.1:1"):
-        steps.freeze(down, FAMILY, world.night(10), now=world.night(10))
+        night_steps.freeze(down, FAMILY, world.night(10), now=world.night(10))
     unread = replace(world.site, sources={"warehouse": nobody})
     with pytest.raises(DatabaseUnavailable):
-        steps.freeze(unread, FAMILY, world.night(10), now=world.night(10))
+        night_steps.freeze(unread, FAMILY, world.night(10), now=world.night(10))
     assert world.codes() == ["database_unavailable"]

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import cli, local, registry, steps
-from nightshift.keys import Keys
-from nightshift.records import ArtifactRefused, SetupError
+from nightshift import cli, local
+from nightshift.data import Keys
+from nightshift.errors import ArtifactRefused, SetupError
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.steps import people
 
 from .conftest import FAMILY, World
 
@@ -100,7 +102,7 @@ def keys_of(folder: Path, signature: bytes) -> str:
 
 
 def _by(key: object, signature: bytes) -> bool:
-    from nightshift.keys import _signed_by
+    from nightshift.data.keys import _signed_by
 
     return _signed_by(key, signature, DATA)  # type: ignore[arg-type]
 
@@ -117,7 +119,7 @@ def test_a_folder_that_can_only_be_read_signs_all_the_same(
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("nightshift.keys.write_once", read_only)
+    monkeypatch.setattr("nightshift.data.keys.write_once", read_only)
     assert keys.sign(DATA) == before
     assert keys.verifies(before, DATA)
 
@@ -154,7 +156,7 @@ def test_versions_from_before_a_rotation_are_opened_and_the_next_one_too(
     monkeypatch.setattr(local, "site", lambda: world.site)
     said = CliRunner().invoke(cli.app, ["keys", "rotate", "--by", "ada"])
     assert said.exit_code == 0, said.output
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     assert world.score(10)
     [event] = world.rows("select detail from nightshift.events where code = 'key_rotated'")
     assert event.detail["by"] == "ada"
@@ -165,7 +167,7 @@ def test_versions_from_before_a_rotation_are_opened_and_the_next_one_too(
     )
     world.source("update truths set value = value * 2")
     world.train(19)
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     assert world.score(20)
     assert len(world.rows("select from nightshift.versions")) == 2
 
@@ -175,7 +177,7 @@ def test_without_its_keys_an_installation_opens_nothing_and_says_so(world: World
     trusted, signing = world.site.keys / "trusted", world.site.keys / "signing.pem"
     trusted.rename(world.site.keys / "elsewhere")
     signing.rename(world.site.keys / "elsewhere.pem")
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     with pytest.raises(ArtifactRefused, match=r"keys has none: restore it"):
         world.score(10)
     assert world.codes()[-1] == "artifact_refused"
@@ -185,9 +187,9 @@ def test_without_its_keys_an_installation_opens_nothing_and_says_so(world: World
 
 def test_a_distrusted_key_opens_nothing_any_more(world: World) -> None:
     world.train(9)
-    done = steps.rotate_keys(world.site, by="ada", now=world.night(9))
+    done = people.rotate_keys(world.site, by="ada", now=world.night(9))
     (world.site.keys / "trusted" / f"{done.before}.pem").unlink()
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     with pytest.raises(ArtifactRefused, match=f"is not signed by a key of.*has {done.after}"):
         world.score(10)
     assert FAMILY in str(world.rows("select * from nightshift.events")[-1])

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Row
 
-from nightshift import labels, monitoring, steps
-from nightshift.database import Database, connect, queries
-from nightshift.embedded import session
-from nightshift.labels import Arrivals, Collected
-from nightshift.pseudonyms import Names
-from nightshift.records import LabelsError, NightshiftError, SourceError
+from nightshift import monitoring
+from nightshift.data import Database, connect, query_text
+from nightshift.errors import LabelsError, NightshiftError, SourceError
+from nightshift.local import session
+from nightshift.monitoring import Arrivals, Collected
+from nightshift.sources import Names
+from nightshift.steps import monitor
 
 from .conftest import FAMILY, Kept, World
 
@@ -94,7 +95,7 @@ def day(world: World, number: int) -> datetime:
 
 
 def collect(world: World, number: int) -> Collected:
-    return steps.collect_labels(world.site, FAMILY, day(world, number), now=day(world, number))
+    return monitor.collect_labels(world.site, FAMILY, day(world, number), now=day(world, number))
 
 
 def known(world: World, number: int) -> Known:
@@ -115,7 +116,7 @@ def measured_again(world: World, *numbers: int) -> list[Row[tuple[object, ...]]]
     """Days measured anew, years later, as if they had not been."""
     administer(world, "truncate nightshift.measurements")
     for number in numbers:
-        steps.measure(world.site, FAMILY, day(world, number), now=world.night(999))
+        monitor.measure(world.site, FAMILY, day(world, number), now=world.night(999))
     return world.rows(MEASURED)
 
 
@@ -155,7 +156,7 @@ def test_what_a_collection_counts(world: World) -> None:
 def test_two_collections_at_once_add_every_label_once(world: World) -> None:
     with ThreadPoolExecutor(2) as pool:
         with nightshift(world).bulk() as third:
-            third.read(queries()["labels.lock"], {"family": FAMILY})
+            third.read(query_text("labels.lock"), {"family": FAMILY})
             begun = [pool.submit(collect, world, 12) for _ in range(2)]
             give_up = time.monotonic() + 20
             while len(world.rows(WAITING)) < 2:
@@ -262,7 +263,7 @@ def test_a_day_measured_again_after_late_labels_and_corrections_gives_the_same(
     found = collect(judged, 13)
     assert (found.added, found.late, found.corrections) == (90, 60, 24)
 
-    steps.measure(judged.site, FAMILY, day(judged, 12), now=judged.night(20))
+    monitor.measure(judged.site, FAMILY, day(judged, 12), now=judged.night(20))
     assert judged.rows(MEASURED) == before
     assert measured_again(judged, 12) == before
     assert {row.value < -200 for row in measured_again(judged, 13)} == {True}
@@ -364,13 +365,13 @@ def test_no_later_label_undoes_a_measurement(
         state_waves(judged, [(None, night, 1, 5) for night in NIGHTS])
     state_waves(judged, first)
     collect(judged, 13)
-    steps.measure(judged.site, FAMILY, day(judged, 13), now=day(judged, 13))
+    monitor.measure(judged.site, FAMILY, day(judged, 13), now=day(judged, 13))
     before = judged.rows(MEASURED)
     assert not in_time or before[0].state in ("measured", "breached")
     for waves, number in later:
         state_waves(judged, waves)
         collect(judged, number)
-        steps.measure(judged.site, FAMILY, day(judged, 13), now=day(judged, 16))
+        monitor.measure(judged.site, FAMILY, day(judged, 13), now=day(judged, 16))
         assert judged.rows(MEASURED) == before
     assert measured_again(judged, 13) == before
 
@@ -379,7 +380,7 @@ def test_no_later_label_undoes_a_measurement(
 
 
 def arrivals(world: World, number: int) -> Arrivals:
-    return labels.arrivals(nightshift(world), world.site.family(FAMILY), day(world, number))
+    return monitoring.arrivals(nightshift(world), world.site.family(FAMILY), day(world, number))
 
 
 def arrive(world: World, number: int, *, hours_of: dict[int, int]) -> None:
@@ -398,7 +399,9 @@ def arrive(world: World, number: int, *, hours_of: dict[int, int]) -> None:
     as_of = day(world, number)
     since = world.night(NIGHTS[0])
     names = Names(family.family)
-    labels.collect(nightshift(world), source, family, as_of, names=names, now=as_of, since=since)
+    monitoring.collect(
+        nightshift(world), source, family, as_of, names=names, now=as_of, since=since
+    )
 
 
 def shares(found: Arrivals) -> dict[int, float | None]:
@@ -407,7 +410,7 @@ def shares(found: Arrivals) -> dict[int, float | None]:
 
 def drawn(found: Arrivals, world: World, folder: Path) -> bytes:
     file = folder / "reports" / "arrivals.png"
-    labels.plot(found, world.site.family(FAMILY), file)
+    monitoring.plot(found, world.site.family(FAMILY), file)
     return file.read_bytes()
 
 
@@ -521,7 +524,7 @@ def test_no_published_night_gives_a_sentence(world: World, tmp_path: Path) -> No
 
 
 def silence(world: World, number: int) -> str | None:
-    return labels.silence(nightshift(world), world.site.family(FAMILY), day(world, number))
+    return monitoring.silence(nightshift(world), world.site.family(FAMILY), day(world, number))
 
 
 def test_labels_that_stop_are_told_after_a_day_more_than_their_maturity(judged: World) -> None:

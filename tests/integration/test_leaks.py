@@ -11,13 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nightshift import steps, training
-from nightshift.config import load_family
-from nightshift.database import connect
-from nightshift.records import ConfigError, Decision, SnapshotError, TrainingError
+from nightshift import training
+from nightshift.data import Store, connect
+from nightshift.errors import ConfigError, SnapshotError, TrainingError
+from nightshift.family import load_family
+from nightshift.records import Decision
 from nightshift.registry import decision as decision_of
 from nightshift.registry import version as version_of
-from nightshift.storage import Store
+from nightshift.steps import monitor
+from nightshift.steps import night as night_steps
+from nightshift.steps.frame import _registry
 
 from .conftest import FAMILY, World
 
@@ -132,7 +135,7 @@ def test_a_column_filled_in_afterwards_is_as_it_was_in_the_night(noisy: World) -
         "select entity_id, size, kind, clue from items where night = cast(:as_of as timestamptz)",
     )
     for number in range(2, 13):
-        steps.validate(noisy.site, noisy.freeze(number), now=noisy.night(number))
+        night_steps.validate(noisy.site, noisy.freeze(number), now=noisy.night(number))
     noisy.source(
         "update items set clue = value from truths where truths.entity_id = items.entity_id"
     )
@@ -219,7 +222,7 @@ def test_a_correction_after_the_cutoff_changes_nothing_that_is_learnt(noisy: Wor
     noisy.train(12)
     noisy.source("update truths set value = 0, known_at = '2026-02-01Z'")
     site, cutoff = noisy.site, noisy.night(12)
-    steps.collect_labels(site, FAMILY, noisy.night(35), now=noisy.night(35))
+    monitor.collect_labels(site, FAMILY, noisy.night(35), now=noisy.night(35))
     family = site.family(FAMILY)
     plan = training.plan(family, cutoff, now=cutoff)
     rows = training.labelled_rows(
@@ -238,7 +241,7 @@ def test_a_label_backdated_after_it_was_asked_about_does_not_enter_an_earlier_cu
         "insert into truths select entity_id, night, night + interval '12 hours', 5 from items"
         " where night = '2026-01-08 02:00Z'"
     )
-    steps.collect_labels(noisy.site, FAMILY, noisy.night(13), now=noisy.night(13))
+    monitor.collect_labels(noisy.site, FAMILY, noisy.night(13), now=noisy.night(13))
     family = noisy.site.family(FAMILY)
     plan = training.plan(family, noisy.night(12), now=noisy.night(13))
     again = training.labelled_rows(
@@ -284,7 +287,7 @@ def test_an_entity_twice_in_a_night_is_rejected(noisy: World) -> None:
 
 
 def test_a_snapshot_that_was_rewritten_is_refused(noisy: World) -> None:
-    steps.validate(noisy.site, noisy.freeze(8), now=noisy.night(8))
+    night_steps.validate(noisy.site, noisy.freeze(8), now=noisy.night(8))
     [frozen] = noisy.rows("select content_hash from nightshift.snapshots")
     file = Path(Store(noisy.site.store).address(frozen.content_hash, "parquet"))
     table = pq.read_table(file)
@@ -306,7 +309,7 @@ def test_what_the_pipeline_learns_of_its_inputs_it_learns_from_training_rows_onl
     rows, _ = learnt(noisy, 12)
     with connect(noisy.site.database_url).transaction() as tx:
         found = version_of(tx, tx.one("training.numbered", model_id=1, number=None).version_id)
-    pipeline = steps._registry(noisy.site).load(found).pipeline
+    pipeline = _registry(noisy.site).load(found).pipeline
     seen = pipeline.named_steps["columns"].named_transformers_["n"].n_samples_seen_
     assert seen == rows == found.manifest["rows"]
     assert rows == 30 * len(found.manifest["nights"])

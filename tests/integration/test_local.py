@@ -15,10 +15,10 @@ from rich.console import Console
 from sqlalchemy import make_url
 from tests.ports import free_port
 
-from nightshift import installation, local
-from nightshift.config import Site
-from nightshift.embedded import Postgres, session
-from nightshift.records import SetupError
+from nightshift import local
+from nightshift.errors import SetupError
+from nightshift.local import Postgres, session
+from nightshift.site import Site
 
 QUIET = Console(quiet=True)
 
@@ -82,7 +82,7 @@ def current_user(url: str) -> object:
 def test_loopback_asks_for_a_password(installed: Site) -> None:
     local.up(installed, airflow=False, console=QUIET)
     port = int(str(make_url(installed.database_url).query["port"]))
-    password = installation.kept_secrets(installed.state)["nightshift_writer"]
+    password = local.kept_secrets(installed.state)["nightshift_writer"]
 
     with pytest.raises(SetupError, match="no password supplied"):
         current_user(over_tcp(installed.database_url, port, None))

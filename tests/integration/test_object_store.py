@@ -14,17 +14,18 @@ import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
 
-from nightshift import registry, steps
 from nightshift.cli import main
-from nightshift.config import shared_places
-from nightshift.records import (
+from nightshift.data import Store
+from nightshift.errors import (
     ArtifactRefused,
     SetupError,
     SnapshotError,
     StorageError,
     StorageUnavailable,
 )
-from nightshift.storage import Store
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.site import shared_places
+from nightshift.steps import people, retrain, upkeep, versions
 
 from .conftest import FAMILY, World
 
@@ -71,7 +72,7 @@ def elsewhere(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 def remote(world: World, s3: Any) -> World:
     """The small world, with its store in S3 and none on disk."""
     world.site = replace(world.site, store_at=f"{URL}/{world.site.state.parent.name}")
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     return world
 
 
@@ -83,7 +84,7 @@ def test_a_night_is_frozen_scored_published_and_explained_from_s3(remote: World,
     remote.train(14)
 
     [model] = remote.rows("select model_id from nightshift.models")
-    assert steps.reproduce(remote.site, model.model_id, 1).same
+    assert versions.reproduce(remote.site, model.model_id, 1).same
     stored = s3.find(remote.site.store.removeprefix("s3://"))
     assert {Path(name).suffix for name in stored} == {".parquet", ".joblib"}
     assert not (remote.site.state / "store").exists()
@@ -94,26 +95,26 @@ def test_an_artifact_is_collected_from_s3_and_made_again(remote: World) -> None:
     remote.source("update truths set value = value + sin(extract(epoch from night) / 1e6)")
     for number in (9, 14, 19):
         now = remote.night(number)
-        asked = steps.request_retrain(remote.site, FAMILY, now, reason="r", by="b", now=now)
-        [version_id] = steps.fit(remote.site, asked, now=now)
-        steps.promote(remote.site, version_id, reason="r", by="b", now=now)
+        asked = retrain.request_retrain(remote.site, FAMILY, now, reason="r", by="b", now=now)
+        [version_id] = retrain.fit(remote.site, asked, now=now)
+        people.promote(remote.site, version_id, reason="r", by="b", now=now)
     later = datetime.now(UTC) + timedelta(days=8)
-    steps.maintain(remote.site, now=later)
+    upkeep.maintain(remote.site, now=later)
     [first] = remote.rows(
         "select artifact_hash, model_id from nightshift.versions where number = 1"
     )
     store = Store(remote.site.store)
     assert not store.has(first.artifact_hash, "joblib")
 
-    registry._verified_pipeline.cache_clear()
-    assert steps.reproduce(remote.site, first.model_id, 1).same
+    _verified_pipeline.cache_clear()
+    assert versions.reproduce(remote.site, first.model_id, 1).same
     assert store.has(first.artifact_hash, "joblib")
 
 
 def test_the_onnx_export_reads_from_s3(remote: World, tmp_path: Path) -> None:
     remote.train(9)
     [model] = remote.rows("select model_id from nightshift.models")
-    found = steps.export_onnx(
+    found = versions.export_onnx(
         remote.site, model.model_id, tmp_path / "m.onnx", now=remote.night(10)
     )
     assert found.agrees

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import steps
 from nightshift.cli import app
-from nightshift.records import SetupError, TrainingError
+from nightshift.errors import SetupError, TrainingError
+from nightshift.steps import retrain, versions
 
 from .conftest import FAMILY, World
 
@@ -33,10 +33,10 @@ def build(numeric, categorical, seed):
 
 def export(world: World, file: Path) -> Any:
     now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="test", by="test", now=now)
-    steps.fit(world.site, asked, now=now)
+    asked = retrain.request_retrain(world.site, FAMILY, now, reason="test", by="test", now=now)
+    retrain.fit(world.site, asked, now=now)
     [model] = world.rows("select model_id from nightshift.models")
-    return steps.export_onnx(world.site, model.model_id, file, now=now + timedelta(1))
+    return versions.export_onnx(world.site, model.model_id, file, now=now + timedelta(1))
 
 
 def test_without_the_extra_one_is_told_what_to_install(

@@ -17,9 +17,9 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from nightshift.config import Site
-from nightshift.embedded import session
 from nightshift.family import ModelFamily
+from nightshift.local import session
+from nightshift.site import Site
 from nightshift.web.app import create
 from nightshift.web.host import Act, User
 

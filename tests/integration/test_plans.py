@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from nightshift.database import queries
-from nightshift.embedded import Postgres, session
+from nightshift.data import query_text
+from nightshift.local import Postgres, session
 
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
 NIGHT = datetime(2026, 7, 10, 2, tzinfo=UTC)
@@ -176,7 +176,7 @@ def test_other_months_stay_unread(history: str, name: str) -> None:
 
 
 def _plan(connection: Connection, name: str) -> dict[str, Any]:
-    asked = text(f"explain (format json) {queries()[name]}")
+    asked = text(f"explain (format json) {query_text(name)}")
     told = connection.execute(asked, QUERIES[name]).scalar_one()
     plan: dict[str, Any] = (told if isinstance(told, list) else json.loads(told))[0]["Plan"]
     return plan

@@ -15,10 +15,13 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from nightshift import cli, local, registry, steps
-from nightshift.keys import Keys
-from nightshift.records import ConfigError, NightshiftError, SetupError
-from nightshift.storage import Store
+from nightshift import cli, local
+from nightshift.data import Keys, Store
+from nightshift.errors import ConfigError, NightshiftError, SetupError
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.steps import night as night_steps
+from nightshift.steps import people
+from nightshift.steps import versions as versions_steps
 
 from .conftest import FAMILY, World
 from .test_api import Door, served
@@ -95,7 +98,7 @@ def test_a_verdict_tells_how_many_but_not_which_values(
         ]
     )  # fmt: skip
     snapshot_id, now = protected.freeze(12), protected.night(12)
-    told = refused(protected, lambda: steps.validate(protected.site, snapshot_id, now=now))
+    told = refused(protected, lambda: night_steps.validate(protected.site, snapshot_id, now=now))
     [judged] = protected.rows("select checks from nightshift.validations")
     by_name = {check["expectation"]: check for check in judged.checks}
     in_set = by_name["expect_column_values_to_be_in_set"]
@@ -264,7 +267,7 @@ def test_a_whole_cycle_goes_by_pseudonym_and_labels_meet_their_predictions(hidde
     assert not CLEAR.search(str(texts))
     rows = hidden.rows("select entity_id, score from predictions")
     scored = {row.entity_id: row.score for row in rows}
-    entity = steps.pseudonym(hidden.site, FAMILY, "20260113-7")
+    entity = people.pseudonym(hidden.site, FAMILY, "20260113-7")
     assert scored[entity] == pytest.approx(10)
 
 
@@ -274,14 +277,14 @@ def test_who_has_the_key_is_told_the_pseudonym_and_others_are_not(
     monkeypatch.setattr(local, "site", lambda: hidden.site)
     hidden.freeze(9)
     said = CliRunner().invoke(cli.app, ["pseudonym", FAMILY, "20260113-7"])
-    assert said.output.strip() == steps.pseudonym(hidden.site, FAMILY, "20260113-7")
-    assert steps.pseudonym(hidden.site, FAMILY, said.output.strip()) == said.output.strip()
+    assert said.output.strip() == people.pseudonym(hidden.site, FAMILY, "20260113-7")
+    assert people.pseudonym(hidden.site, FAMILY, said.output.strip()) == said.output.strip()
     elsewhere = replace(hidden.site, keys_at=tmp_path / "empty")
     with pytest.raises(SetupError, match="is missing, and entities are told by pseudonyms"):
-        steps.pseudonym(elsewhere, FAMILY, "20260113-7")
+        people.pseudonym(elsewhere, FAMILY, "20260113-7")
     Keys(tmp_path / "empty").pseudonym_key(make=True)
     with pytest.raises(SetupError, match="and pseudonyms were made with"):
-        steps.freeze(elsewhere, FAMILY, hidden.night(10), now=hidden.night(10))
+        night_steps.freeze(elsewhere, FAMILY, hidden.night(10), now=hidden.night(10))
 
 
 def test_pseudonyms_neither_begin_nor_end_in_mid_life(world: World) -> None:
@@ -302,14 +305,14 @@ def test_taking_pseudonymise_out_again_is_refused(hidden: World) -> None:
 def test_an_erased_entity_is_found_by_its_pseudonym_and_never_learnt_from(hidden: World) -> None:
     hidden.train(9)
     now = hidden.night(9) + timedelta(hours=1)
-    known = steps.exclude(
+    known = people.exclude(
         hidden.site, FAMILY, "20260103-7", "erased", reason="GDPR 4711", by="ada", now=now
     )
     assert known == 1
     [kept] = names(hidden, "select entity_id from nightshift.exclusions")
-    assert kept == steps.pseudonym(hidden.site, FAMILY, "20260103-7")
+    assert kept == people.pseudonym(hidden.site, FAMILY, "20260103-7")
     before = hidden.rows("select manifest->>'rows' as rows from nightshift.versions")[0].rows
-    done = steps.reproduce(hidden.site, 1)
+    done = versions_steps.reproduce(hidden.site, 1)
     assert done.rows == int(before) - 1
 
 
@@ -319,8 +322,8 @@ def test_the_api_names_an_entity_only_to_who_may_score_it(
 ) -> None:
     hidden.train(9)
     assert hidden.score(10)
-    registry._verified_pipeline.cache_clear()
-    told = steps.pseudonym(hidden.site, FAMILY, "20260111-7")
+    _verified_pipeline.cache_clear()
+    told = people.pseudonym(hidden.site, FAMILY, "20260111-7")
     app = served(Door(hidden.site, {"ada": (FAMILY,), "eve": (FAMILY,)}, ("ada",)))
     with TestClient(app, headers={"Authorization": f"Bearer {who}"}) as client:
         api = f"{ROOT}/api/v1"

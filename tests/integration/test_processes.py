@@ -14,7 +14,7 @@ import psutil
 import pytest
 from tests.waiting import until
 
-from nightshift.processes import Processes
+from nightshift.local import Processes
 
 # A parent with a child in a process group of its own, as Airflow's task runners are.
 FAMILY = """

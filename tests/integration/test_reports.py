@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from nightshift import local, reports
 from nightshift.cli import app
-from nightshift.config import Site
-from nightshift.database import connect
-from nightshift.embedded import session
-from nightshift.records import RegistryError
+from nightshift.data import connect
+from nightshift.errors import RegistryError
+from nightshift.local import session
+from nightshift.site import Site
 
 from .conftest import FAMILY, World
 

@@ -19,12 +19,15 @@ import pytest
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
-from nightshift import artifacts, recipe, registry, steps
+from nightshift import registry, training
 from nightshift.cli import app
-from nightshift.config import Site
-from nightshift.database import connect
-from nightshift.embedded import session
-from nightshift.records import RegistryError
+from nightshift.data import connect
+from nightshift.errors import RegistryError
+from nightshift.local import session
+from nightshift.site import Site
+from nightshift.steps import retrain, versions
+from nightshift.training import estimators
+from nightshift.training.estimators import fit
 
 from .conftest import FAMILY, World
 
@@ -80,7 +83,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from nightshift import steps
-from nightshift.config import Site
+from nightshift.site import Site
 
 told = json.loads(sys.argv[1])
 site = Site(**{name: Path(told[name]) for name in ("home", "state", "models")},
@@ -106,8 +109,8 @@ def train(world: World, **estimator: Any) -> int:
     """Fit a version with these keys of ``estimator``; the model's id."""
     world.configure(estimator={"seed": 3, **estimator})
     now, why = world.night(9), json.dumps(estimator)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason=why, by="test", now=now)
-    [version_id] = steps.fit(world.site, asked, now=now)
+    asked = retrain.request_retrain(world.site, FAMILY, now, reason=why, by="test", now=now)
+    [version_id] = retrain.fit(world.site, asked, now=now)
     with connect(world.site.database_url).transaction() as tx:
         return registry.version(tx, version_id).model.model_id
 
@@ -141,8 +144,8 @@ def test_a_version_on_real_flights_is_made_again(
 ) -> None:
     flights = replace(site, sources={"warehouse": flights_url})
     now = datetime.combine(today, time(2, tzinfo=UTC))
-    asked = steps.request_retrain(flights, family, now, reason="test", by="test", now=now)
-    steps.fit(flights, asked, now=now)
+    asked = retrain.request_retrain(flights, family, now, reason="test", by="test", now=now)
+    retrain.fit(flights, asked, now=now)
     with connect(site.database_url).transaction() as tx:
         model = registry.model(tx, family, family, now=now)
     [found] = again(flights, model.model_id, [1])
@@ -153,10 +156,10 @@ def test_a_version_on_real_flights_is_made_again(
 def test_a_large_fit_has_a_number_of_threads_of_its_own(
     noisy: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "SMALL_FIT", 100)
+    monkeypatch.setattr(estimators, "SMALL_FIT", 100)
     model_id = train(noisy, params={"which": REGRESSORS["histograms"]})
     [told] = noisy.rows("select manifest -> 'threads' as threads from nightshift.versions")
-    assert told.threads == recipe.THREADS > 1
+    assert told.threads == training.THREADS > 1
     assert again(noisy.site, model_id, [1])[0]["same"]
 
 
@@ -172,7 +175,7 @@ def test_predictions_do_not_depend_on_the_number_of_threads(name: str, tmp_path:
     scores = []
     for threads in (1, 2, 3):
         pipeline = build(["size"], ["kind"], 3, {**REGRESSORS, **CLASSIFIERS}[name])
-        recipe.fit(pipeline, frame, known, threads)
+        fit(pipeline, frame, known, threads)
         with threadpool_limits(limits=threads):
             scores.append(registry.predict(pipeline, frame, task)[0])
     for other in scores[1:]:
@@ -188,11 +191,11 @@ def test_bytes_do_not_tell_what_the_memory_held_before(noisy: World) -> None:
         train(noisy, params={"which": REGRESSORS[name]})
     for file in sorted(Path(noisy.site.store).rglob("*.joblib")):
         pipeline = joblib.load(file)  # noqa: TID251 - made by this test
-        assert artifacts.to_bytes(pipeline) == file.read_bytes()
+        assert registry.to_bytes(pipeline) == file.read_bytes()
     words = [{"one", "two", "three"}, {"three", "two", "one"}]
-    assert artifacts.to_bytes(words[0]) == artifacts.to_bytes(words[1])
+    assert registry.to_bytes(words[0]) == registry.to_bytes(words[1])
     twice = ["".join(["si", "ze"]), "".join(["s", "ize"])]
-    assert artifacts.to_bytes([*twice]) == artifacts.to_bytes([twice[0]] * 2)
+    assert registry.to_bytes([*twice]) == registry.to_bytes([twice[0]] * 2)
 
 
 def test_what_a_search_chose_is_made_again_without_searching(
@@ -200,8 +203,8 @@ def test_what_a_search_chose_is_made_again_without_searching(
 ) -> None:
     space = {"which": [REGRESSORS["tree"], REGRESSORS["ridge"]]}
     model_id = train(noisy, search={"space": space, "folds": 2})
-    monkeypatch.setattr("nightshift.search.best", None)
-    assert steps.reproduce(noisy.site, model_id).same
+    monkeypatch.setattr("nightshift.training.search.best", None)
+    assert versions.reproduce(noisy.site, model_id).same
 
 
 def test_ensembles_tell_how_many_and_how_deep(noisy: World) -> None:
@@ -222,14 +225,14 @@ def test_ensembles_tell_how_many_and_how_deep(noisy: World) -> None:
 def test_other_code_makes_other_bytes_and_says_so(noisy: World) -> None:
     model_id = train(noisy, params={"which": REGRESSORS["ridge"]})
     noisy.write("estimator.py", ESTIMATOR.replace("StandardScaler()", "'passthrough'"))
-    found = steps.reproduce(noisy.site, model_id)
+    found = versions.reproduce(noisy.site, model_id)
     assert not found.same
     assert found.difference is not None
     assert 0 < found.difference < 100
     assert "scores differ by up to" in found.sentence
     assert f"the files in {noisy.folder} were changed" in found.sentence
     with pytest.raises(RegistryError, match="there is no version 7 of loads"):
-        steps.reproduce(noisy.site, model_id, 7)
+        versions.reproduce(noisy.site, model_id, 7)
 
 
 def test_the_command_tells_a_sentence_and_an_exit_code(
@@ -263,7 +266,7 @@ def test_an_artifact_that_was_collected_is_made_again_and_put_back(
 ) -> None:
     world.train(12)
     forget(1)
-    again = steps.reproduce(world.site, 1)
+    again = versions.reproduce(world.site, 1)
     assert (again.same, again.difference) == (True, None)
     assert again.sentence.endswith("the same bytes, which are in the store again.")
     assert world.score(13)

@@ -13,8 +13,8 @@ import yaml
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from nightshift import database
-from nightshift.embedded import session
+from nightshift import data
+from nightshift.local import session
 
 VERBS = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 LETTERS = {"s": "select", "i": "insert", "u": "update", "d": "delete"}
@@ -69,7 +69,7 @@ def expected(role: str) -> dict[str, Rights]:
 @pytest.fixture
 def lived_in(database_url: str) -> str:
     """A migrated database with a month of predictions and the views of two families."""
-    database.migrate(database_url)  # a clone has its template's tables, but rights of its own
+    data.migrate(database_url)  # a clone has its template's tables, but rights of its own
     with session(database_url) as connection:
         connection.exec_driver_sql(
             "do $$ begin create role stranger login;"
@@ -268,7 +268,7 @@ def test_names_mean_ours_before_anything_temporary(lived_in: str, role: str) -> 
         assert (
             connection.exec_driver_sql("show search_path").scalar() == "pg_catalog, public, pg_temp"
         )
-    entered = database.Database(lived_in)
+    entered = data.Database(lived_in)
     with entered.transaction() as tx:
         path = tx._connection.exec_driver_sql("show search_path").scalar()
     entered.close()

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import local, registry, simulation, steps
+from nightshift import local, registry, simulation
 from nightshift.cli import app
-from nightshift.database import connect
-from nightshift.embedded import session
-from nightshift.records import ArtifactRefused, Model, Promotion, RegistryError
+from nightshift.data import connect
+from nightshift.errors import ArtifactRefused, RegistryError
+from nightshift.local import session
+from nightshift.records import Model, Promotion
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.steps import people, retrain, upkeep
+from nightshift.steps.frame import _store
+from nightshift.steps.rollback import rescore, rollback
 
 from .conftest import FAMILY, FIRST, Kept, World
 from .test_factory import FACTORY
@@ -60,7 +65,7 @@ def shown(world: World) -> dict[int, int]:
 
 def roll_back(world: World, at: datetime, **how: Any) -> int:
     by = {"reason": "it is wrong", "by": "ada", "as_of": at, "now": at}
-    return steps.rollback(world.site, FAMILY, **{**by, **how})
+    return rollback(world.site, FAMILY, **{**by, **how})
 
 
 @pytest.fixture
@@ -130,7 +135,7 @@ class TestProbation:
         live(world, 28, 32)
         [bad] = world.rows("select version_id from nightshift.versions where number = 2")
         now = world.night(33) - timedelta(hours=1)
-        steps.promote(world.site, bad.version_id, reason="try again", by="ada", now=now)
+        people.promote(world.site, bad.version_id, reason="try again", by="ada", now=now)
         live(world, 33, 37)
         assert [row.subject for row in world.rows(SAID)] == [
             "probation 2 of promotion 2", "probation 2 of promotion 4",
@@ -159,7 +164,7 @@ class TestProbation:
         world.source(LIE_ABOUT_K1)
         for number in (9, 27):
             as_of = world.night(number)
-            asked = steps.request_retrain(
+            asked = retrain.request_retrain(
                 world.site, FAMILY, as_of, reason="t", by="t", now=as_of,
                 members=None if number == 9 else ["k1"],
             )  # fmt: skip
@@ -195,7 +200,7 @@ class TestByHand:
         at = replaced.night(30) + timedelta(hours=6)
         started = time.monotonic()
         decision_id = roll_back(replaced, at, rescore=True)
-        nights = steps.rescore(replaced.site, decision_id, now=at)
+        nights = rescore(replaced.site, decision_id, now=at)
         assert shown(replaced) == {28: 1, 29: 1, 30: 1}
         assert time.monotonic() - started < 60
         assert nights == [replaced.night(number) for number in range(28, 31)]
@@ -203,16 +208,16 @@ class TestByHand:
         assert all(after[night] > before[night] for night in nights)
         kept = replaced.rows("select count(*) from nightshift.batches where version_ids = '{2}'")
         assert kept[0][0] == 3
-        assert steps.rescore(replaced.site, decision_id, now=at) == []
+        assert rescore(replaced.site, decision_id, now=at) == []
         replaced.score(29)  # again, and by the version that now serves it
         assert {row.as_of: row.batch for row in replaced.rows(SHOWN)} == after
 
     def test_nights_may_be_scored_anew_after_a_rollback_as_well(self, replaced: World) -> None:
         at = replaced.night(30) + timedelta(hours=6)
-        assert steps.rescore(replaced.site, roll_back(replaced, at), now=at) == []
+        assert rescore(replaced.site, roll_back(replaced, at), now=at) == []
         later = at + timedelta(hours=1)
         decision_id = roll_back(replaced, later, to=1, rescore=True)
-        assert len(steps.rescore(replaced.site, decision_id, now=later)) == 3
+        assert len(rescore(replaced.site, decision_id, now=later)) == 3
         assert shown(replaced) == {28: 1, 29: 1, 30: 1}
 
     def test_a_version_can_be_named(self, replaced: World) -> None:
@@ -281,9 +286,9 @@ class TestKept:
         world.source("update truths set value = value + sin(extract(epoch from night) / 1e6)")
         for number in range(count):
             now = world.night(8 + 7 * number)
-            asked = steps.request_retrain(world.site, FAMILY, now, reason="r", by="b", now=now)
-            [version_id] = steps.fit(world.site, asked, now=now)
-            steps.promote(world.site, version_id, reason="r", by="b", now=now)
+            asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="b", now=now)
+            [version_id] = retrain.fit(world.site, asked, now=now)
+            people.promote(world.site, version_id, reason="r", by="b", now=now)
 
     def age(self, world: World) -> None:
         """Let every artifact have been written on the first day."""
@@ -307,11 +312,11 @@ class TestKept:
         now = world.night(8 + 21) + timedelta(days=6)
         self.age(world)
         # The second made way a week and six days ago, the first a week earlier.
-        assert steps.maintain(world.site, now=now)["collected_artifacts"] == 2
+        assert upkeep.maintain(world.site, now=now)["collected_artifacts"] == 2
         assert self.stored(world) == [3, 4]
-        assert steps.maintain(world.site, now=now)["collected_artifacts"] == 0
+        assert upkeep.maintain(world.site, now=now)["collected_artifacts"] == 0
         assert sorted(Path(world.site.store).glob("??/*.parquet")) == snapshots
-        registry._verified_pipeline.cache_clear()
+        _verified_pipeline.cache_clear()
         with pytest.raises(ArtifactRefused, match="its artifact was collected at 2026-02-05"):
             roll_back(world, now, to=1)
         roll_back(world, now, to=3)
@@ -323,7 +328,7 @@ class TestKept:
         now = world.night(8 + 21) + timedelta(hours=1)
         self.age(world)
         # Version 3 has just made way, and is the champion before; version 2 did a week ago.
-        assert steps.maintain(world.site, now=now)["collected_artifacts"] == 2
+        assert upkeep.maintain(world.site, now=now)["collected_artifacts"] == 2
         assert self.stored(world) == [3, 4]
 
     def test_a_challenger_that_was_rejected_goes_and_one_in_shadow_stays(
@@ -335,16 +340,16 @@ class TestKept:
         world.train(27)  # in shadow
         now = world.night(39)
         self.age(world)
-        steps.maintain(world.site, now=now)
+        upkeep.maintain(world.site, now=now)
         assert 3 in self.stored(world)
 
     def test_files_that_no_version_is_made_of_go_after_the_grace(self, world: World) -> None:
         world.train(9)
-        store = steps._store(world.site)
+        store = _store(world.site)
         stray = store.write_bytes(b"left by a run that was killed", "joblib")
         now = datetime.now().astimezone() + timedelta(days=6)
-        assert steps.maintain(world.site, now=now)["collected_artifacts"] == 0
-        assert steps.maintain(world.site, now=now + timedelta(days=2))["collected_artifacts"] == 1
+        assert upkeep.maintain(world.site, now=now)["collected_artifacts"] == 0
+        assert upkeep.maintain(world.site, now=now + timedelta(days=2))["collected_artifacts"] == 1
         assert not store.has(stray, "joblib")
         assert self.stored(world) == [1]
 
@@ -353,7 +358,7 @@ class TestKept:
         self.versions(world, 3)
         self.age(world)
         world.write("model.yaml", "family: [")
-        assert steps.maintain(world.site, now=world.night(39))["collected_artifacts"] == 0
+        assert upkeep.maintain(world.site, now=world.night(39))["collected_artifacts"] == 0
 
 
 class TestWayBack:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from nightshift import database
-from nightshift.database import positional, queries
-from nightshift.embedded import Postgres, session
+from nightshift import data
+from nightshift.data import positional, queries, query_text
+from nightshift.local import Postgres, session
 
 VIEWS = (
     "predictions", "predictions_latest", "nights", "champions", "performance", "decisions",
@@ -30,7 +30,7 @@ def database_url(postgres: Postgres) -> str:
     """One migrated database for all: what these tests may do changes nothing."""
     postgres.create_database("schema")
     url = postgres.url("schema")
-    database.migrate(url)
+    data.migrate(url)
     return url
 
 
@@ -41,7 +41,7 @@ class Anything(dict[str, None]):
 
 @pytest.mark.parametrize("name", sorted(queries()))
 def test_every_named_query_prepares(database_url: str, name: str) -> None:
-    statement, _ = positional(queries()[name], Anything())
+    statement, _ = positional(query_text(name), Anything())
     with session(database_url) as connection:
         connection.exec_driver_sql(INCOMING)
         # psycopg2 reads % as a placeholder, so the statement goes to its cursor as it is.
@@ -50,7 +50,7 @@ def test_every_named_query_prepares(database_url: str, name: str) -> None:
 
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
-    database.migrate(database_url)
+    data.migrate(database_url)
     with session(database_url) as connection:
         assert (
             connection.exec_driver_sql("select count(*) from nightshift.schema_version").scalar()
@@ -86,7 +86,7 @@ def test_the_reader_reads_the_views(database_url: str, view: str) -> None:
     ],
 )
 def test_the_reader_does_nothing_else(database_url: str, statement: str) -> None:
-    database.migrate(database_url)  # a clone has its template's tables, but rights of its own
+    data.migrate(database_url)  # a clone has its template's tables, but rights of its own
     refused(database_url, "nightshift_reader", statement)
 
 

@@ -17,10 +17,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import make_url
 from tests.ports import free_port
 
-from nightshift import database, registry
-from nightshift.embedded import Postgres, session
-from nightshift.installation import _to_json
-from nightshift.keys import Keys
+from nightshift import data
+from nightshift.data import Keys
+from nightshift.local import Postgres, session
+from nightshift.local.installation import _to_json
+from nightshift.registry.versions import _verified_pipeline
 
 from .conftest import FAMILY, SOURCE, World
 from .test_alerting import Airflow, runner
@@ -45,7 +46,7 @@ def locked() -> Iterator[Postgres]:
     server.start()
     for name in ("nightshift", "warehouse"):
         server.create_database(name)
-    database.migrate(server.url("nightshift"))
+    data.migrate(server.url("nightshift"))
     with session(server.url("warehouse")) as connection:
         connection.exec_driver_sql(SOURCE)
         connection.exec_driver_sql("create role source_reader login")
@@ -55,7 +56,7 @@ def locked() -> Iterator[Postgres]:
             hashed = psycopg2.extensions.encrypt_password(password, role, driver, "scram-sha-256")
             connection.exec_driver_sql(f"alter role {role} password '{hashed}'")
     yield server
-    database.connect.cache_clear()
+    data.connect.cache_clear()
     server.stop()
     shutil.rmtree(folder)
 
@@ -157,7 +158,7 @@ def _files(home: Path, tmp_path: Path, keys: Path, server: Path) -> Iterator[Pat
 
 def _answers(world: World) -> Iterator[tuple[str, bytes]]:
     """Pages and answers while things are well, and while the database is away."""
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
     away = make_url(world.site.database_url).set(port=9).render_as_string(hide_password=False)
     night = world.night(10).isoformat().replace("+00:00", "Z")
     for site in (world.site, replace(world.site, database_url=away)):
@@ -175,7 +176,7 @@ def _answers(world: World) -> Iterator[tuple[str, bytes]]:
 
 
 def test_the_state_folder_of_an_installation_is_for_its_owner_only(tmp_path: Path) -> None:
-    from nightshift.installation import kept_secrets
+    from nightshift.local import kept_secrets
 
     kept_secrets(tmp_path)
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600

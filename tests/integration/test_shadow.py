@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nightshift import local, registry, simulation, steps, trials
+from nightshift import local, promotion, registry, simulation
 from nightshift.cli import app
-from nightshift.database import connect
+from nightshift.data import connect
+from nightshift.steps import monitor, people, retrain
 
 from .conftest import FAMILY, Kept, World
 from .test_factory import FACTORY, K1_CHANGES
@@ -137,9 +138,9 @@ def test_a_challenger_is_promoted_as_soon_as_it_has_proved_itself(shadowed: Worl
 def test_looking_again_decides_nothing_new(shadowed: World) -> None:
     live(shadowed, 28, 32)
     as_of = shadowed.night(32) + timedelta(hours=4)
-    first = steps.judge_trials(shadowed.site, FAMILY, as_of, now=as_of)
+    first = monitor.judge_trials(shadowed.site, FAMILY, as_of, now=as_of)
     assert len(first) == 1
-    assert steps.judge_trials(shadowed.site, FAMILY, as_of, now=as_of) == first
+    assert monitor.judge_trials(shadowed.site, FAMILY, as_of, now=as_of) == first
     assert len(shadowed.rows("select from nightshift.trials where kind = 'shadow'")) == 5
 
 
@@ -165,10 +166,10 @@ def test_a_person_is_asked_where_one_must_approve(shadowed: World) -> None:
     assert (said.kind, said.rule) == ("hold", "approval")
     assert serving(shadowed) == 1
     with connect(shadowed.site.database_url).transaction() as tx:
-        [asked] = trials.pending(tx)
+        [asked] = promotion.pending(tx)
     assert "version 2, in shadow: over 4 nights" in asked.evidence
     now = shadowed.night(33)
-    steps.answer(shadowed.site, asked.approval_id, "approved", "ada", now=now)
+    people.answer(shadowed.site, asked.approval_id, "approved", "ada", now=now)
     assert serving(shadowed) == 2
 
 
@@ -189,7 +190,7 @@ def test_a_shadow_ends_when_its_champion_is_replaced_by_other_means(shadowed: Wo
     live(shadowed, 28, 29)
     [challenger] = shadowed.rows("select version_id from nightshift.versions where number = 2")
     now = shadowed.night(30) - timedelta(hours=1)
-    steps.promote(shadowed.site, challenger.version_id, reason="r", by="ada", now=now)
+    people.promote(shadowed.site, challenger.version_id, reason="r", by="ada", now=now)
     live(shadowed, 30, 30)
     [said] = shadowed.rows(SAID)
     assert (said.kind, said.rule) == ("reject", "champion_replaced")
@@ -210,7 +211,7 @@ def test_a_challenger_that_cannot_be_opened_harms_nobody(
 def test_a_challenger_that_raises_midway_leaves_no_row_behind(
     shadowed: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nightshift.storage.ROW_GROUP", 10)
+    monkeypatch.setattr("nightshift.data.store.ROW_GROUP", 10)
     predict = registry.LoadedVersion.predict
 
     def weak(self: registry.LoadedVersion, table: Any) -> Any:
@@ -223,7 +224,7 @@ def test_a_challenger_that_raises_midway_leaves_no_row_behind(
     assert shadow_rows(shadowed) == [(28, 30, 0)]
     [event] = shadowed.rows("select detail from nightshift.events where code = 'shadow_failed'")
     assert event.detail["reason"] == "RuntimeError: too large for me"
-    assert steps.judge_trials(
+    assert monitor.judge_trials(
         shadowed.site, FAMILY, shadowed.night(30), now=shadowed.night(30)
     ) == []  # fmt: skip
 
@@ -237,10 +238,10 @@ def test_in_a_factory_only_the_rows_of_the_model_are_scored_twice(world: World) 
     )
     world.source(K1_CHANGES)
     as_of = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
     simulation.retrain(world.site, asked, now=as_of)
     as_of = world.night(19)
-    asked = steps.request_retrain(
+    asked = retrain.request_retrain(
         world.site, FAMILY, as_of, reason="t", by="t", now=as_of, members=["k1"]
     )
     simulation.retrain(world.site, asked, now=as_of)

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from nightshift import registry, steps
-from nightshift.embedded import session
-from nightshift.records import ArtifactRefused, NoChampion, ScoringError
+from nightshift import registry
+from nightshift.errors import ArtifactRefused, NoChampion, ScoringError
+from nightshift.local import session
+from nightshift.registry.versions import _verified_pipeline
+from nightshift.steps import night
+from nightshift.steps.frame import _store
 
 from .conftest import Kept, World
 from .test_factory import MEMBERS, train_all
@@ -41,8 +44,8 @@ def train_members(world: World) -> None:
 @pytest.fixture
 def large(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """One model, whose thirty rows are eight row groups."""
-    monkeypatch.setattr("nightshift.storage.ROW_GROUP", 4)
-    monkeypatch.setattr("nightshift.steps.ROW_GROUP", 4)
+    monkeypatch.setattr("nightshift.data.store.ROW_GROUP", 4)
+    monkeypatch.setattr("nightshift.steps.night.ROW_GROUP", 4)
     world.configure(scoring={"rows_per_task": 1, "max_tasks": 5})
     train_all(world, 9)
     return world
@@ -50,16 +53,16 @@ def large(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 def shared_out(world: World, number: int) -> list[dict[str, int]]:
     snapshot_id = world.freeze(number)
-    steps.validate(world.site, snapshot_id, now=world.night(number))
-    return steps.share_out(world.site, snapshot_id, now=world.night(number))
+    night.validate(world.site, snapshot_id, now=world.night(number))
+    return night.share_out(world.site, snapshot_id, now=world.night(number))
 
 
 def score(world: World, number: int, share: dict[str, int]) -> int:
-    return steps.score_share(world.site, **share, now=world.night(number))
+    return night.score_share(world.site, **share, now=world.night(number))
 
 
 def publish(world: World, number: int, batch_id: int) -> dict[str, Any]:
-    return steps.publish(world.site, batch_id, now=world.night(number))
+    return night.publish(world.site, batch_id, now=world.night(number))
 
 
 def alter(world: World, model: str, change: Callable[[bytes], bytes]) -> None:
@@ -68,10 +71,10 @@ def alter(world: World, model: str, change: Callable[[bytes], bytes]) -> None:
         "select artifact_hash from nightshift.versions join nightshift.models using (model_id)"
         f" where name = '{model}'"
     )
-    store = steps._store(world.site)
+    store = _store(world.site)
     file = Path(store.address(row.artifact_hash, "joblib"))
     file.write_bytes(change(file.read_bytes()))
-    registry._verified_pipeline.cache_clear()
+    _verified_pipeline.cache_clear()
 
 
 def lose(world: World, model: str) -> None:
@@ -198,8 +201,8 @@ def test_a_batch_in_which_a_model_failed_is_not_gone_on_with(factory: World) -> 
 def test_a_model_that_fails_in_one_piece_leaves_no_row_in_any(
     factory: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nightshift.storage.ROW_GROUP", 4)
-    monkeypatch.setattr("nightshift.steps.ROW_GROUP", 4)
+    monkeypatch.setattr("nightshift.data.store.ROW_GROUP", 4)
+    monkeypatch.setattr("nightshift.steps.night.ROW_GROUP", 4)
     factory.configure(scoring={"rows_per_task": 1, "max_tasks": 8})
     shares = shared_out(factory, 10)
     plans = factory.rows("select plan from nightshift.batch_parts")

@@ -12,14 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from nightshift import snapshots, steps, storage, validation
-from nightshift.config import Site
-from nightshift.database import Transaction, connect
-from nightshift.embedded import session
+from nightshift.data import Store, Transaction, connect, store
+from nightshift.errors import DatabaseUnavailable, SourceError
 from nightshift.family import ModelFamily
-from nightshift.pseudonyms import Names
-from nightshift.records import Check, DatabaseUnavailable, Snapshot, SourceError
-from nightshift.storage import Store
+from nightshift.local import session
+from nightshift.night import freeze
+from nightshift.night.validation import _checks
+from nightshift.records import Check, Snapshot
+from nightshift.site import Site
+from nightshift.sources import Names
+from nightshift.steps import night as night_steps
+from nightshift.steps.frame import _source
 
 from .conftest import FAMILY, FIRST, World
 
@@ -28,7 +31,7 @@ ROWS = 30
 
 @pytest.fixture(autouse=True)
 def _small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "ROW_GROUP", 4)
+    monkeypatch.setattr(store, "ROW_GROUP", 4)
 
 
 # Freezing -----------------------------------------------------------------------------------------
@@ -39,9 +42,9 @@ def frozen(world: World, chunk_rows: int) -> Snapshot:
     with session(world.site.database_url) as connection:
         connection.exec_driver_sql("truncate nightshift.snapshots cascade")
     as_of = world.night(10)
-    return snapshots.freeze(
+    return freeze(
         connect(world.site.database_url), Store(world.site.store),
-        steps._source(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
+        _source(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
         as_of, names=Names(FAMILY), now=as_of, chunk_rows=chunk_rows,
     )  # fmt: skip
 
@@ -91,7 +94,7 @@ def judged(tmp_path: Path, family: ModelFamily, table: pa.Table, chunk_rows: int
         content_hash=store.write_table(table), row_count=table.num_rows, dropped_rows=0,
         query_hash="", taken_at=FIRST,
     )  # fmt: skip
-    return validation._checks(store, family, snapshot, chunk_rows)
+    return _checks(store, family, snapshot, chunk_rows)
 
 
 def rows(**columns: list[Any]) -> pa.Table:
@@ -190,9 +193,9 @@ from generate_series(1, case when cast(:as_of as timestamptz) < '2026-01-12 02:0
 def peak(site: Site, night: datetime) -> int:
     """Megabytes that this process has held at most, once it has published a night."""
     now = night + timedelta(minutes=5)
-    snapshot_id = steps.freeze(site, FAMILY, night, now=now)
-    steps.validate(site, snapshot_id, now=now)
-    steps.publish(site, steps.score(site, snapshot_id, now=now), now=now)
+    snapshot_id = night_steps.freeze(site, FAMILY, night, now=now)
+    night_steps.validate(site, snapshot_id, now=now)
+    night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines()
               if line.startswith("VmHWM")]  # fmt: skip
     return int(line.split()[1]) // 1024

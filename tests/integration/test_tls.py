@@ -21,10 +21,10 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import URL, make_url
 
-from nightshift.database import Database
-from nightshift.embedded import Postgres, session
-from nightshift.installation import _connection_url, _to_json
-from nightshift.records import DatabaseUnavailable
+from nightshift.data import Database
+from nightshift.errors import DatabaseUnavailable
+from nightshift.local import Postgres, session
+from nightshift.local.installation import _connection_url, _to_json
 
 PASSWORD = "a password+with/signs@of:its own"
 TLS_REQUEST = struct.pack("!ii", 8, 80877103)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nightshift import steps
+from nightshift.steps import retrain
 
 from .conftest import FAMILY, World
 
@@ -113,7 +113,7 @@ def test_a_version_is_told_with_its_parameters_and_figures_once(
     assert params["seed"] == "3"
     assert params["rows"] == "150"
     [second] = world.rows("select version_id from nightshift.versions where number = 2")
-    steps.compare(world.site, [second.version_id], now=world.night(26))
+    retrain.compare(world.site, [second.version_id], now=world.night(26))
     assert len(mlflow.runs) == 2
 
 
@@ -127,7 +127,7 @@ def test_a_server_that_fails_holds_nothing_up_and_is_told_anew(
     assert f"MLflow at {mlflow.url}/ was not told: HTTPStatusError" in event.detail["reason"]
     mlflow.broken = ""
     [only] = world.rows("select version_id from nightshift.versions")
-    steps.compare(world.site, [only.version_id], now=world.night(10))
+    retrain.compare(world.site, [only.version_id], now=world.night(10))
     assert len(mlflow.models) == 1
     assert [run.get("status") for run in mlflow.runs] == [None, "FINISHED"]
 

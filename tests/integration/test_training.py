@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nightshift import comparison, labels, registry, steps, training
-from nightshift.database import connect
+from nightshift import monitoring, promotion, registry, training
+from nightshift.data import Store, connect
+from nightshift.errors import TrainingError
 from nightshift.family import Training
-from nightshift.records import TrainingError, Version
+from nightshift.records import Version
 from nightshift.registry import Registry
-from nightshift.storage import Store
+from nightshift.steps import monitor, people, versions
+from nightshift.steps import night as night_steps
+from nightshift.steps import retrain as retrain_steps
 
 from .conftest import FAMILY, World
 
@@ -58,8 +61,10 @@ def version(world: World, number: int = 1) -> Version:
 def fit(world: World, number: int, reason: str = "test") -> Version:
     """Train a version as of a night; it is not compared."""
     now = world.night(number)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
-    [version_id] = steps.fit(world.site, asked, now=now)
+    asked = retrain_steps.request_retrain(
+        world.site, FAMILY, now, reason=reason, by="test", now=now
+    )
+    [version_id] = retrain_steps.fit(world.site, asked, now=now)
     with connect(world.site.database_url).transaction() as tx:
         return registry.version(tx, version_id)
 
@@ -76,7 +81,7 @@ def numbers(world: World, found: Version) -> list[int]:
 
 
 def exclude(world: World, entity: str, state: training.Exclusion, number: int) -> int:
-    return steps.exclude(
+    return people.exclude(
         world.site, FAMILY, entity, state, reason="asked", by="test", now=world.night(number)
     )
 
@@ -99,7 +104,7 @@ def test_mix_adds_a_sample_that_makes_up_its_share(world: World) -> None:
     assert [span[1] for span in found.manifest["spans"]] == [
         world.night(4).isoformat(), world.night(6).isoformat(),
     ]  # fmt: skip
-    assert steps.reproduce(world.site, found.model.model_id).same
+    assert versions.reproduce(world.site, found.model.model_id).same
     world.configure(estimator={"seed": 1})
     other = fit(world, 9, "another seed")
     assert other.manifest["rows"] == found.manifest["rows"]
@@ -150,9 +155,9 @@ def test_incremental_goes_on_from_the_champion_with_later_nights(world: World) -
     scalers = [pipeline[0].named_transformers_["n"] for pipeline in (before, after)]
     assert scalers[0].mean_ == scalers[1].mean_
     assert scalers[0].n_samples_seen_ == scalers[1].n_samples_seen_ == 150
-    assert steps.reproduce(world.site, first.model.model_id, 2).same
+    assert versions.reproduce(world.site, first.model.model_id, 2).same
     # Nobody's loaded champion learnt along.
-    assert steps.reproduce(world.site, first.model.model_id, 1).same
+    assert versions.reproduce(world.site, first.model.model_id, 1).same
 
 
 def test_incremental_reaches_back_to_where_the_champion_stopped(world: World) -> None:
@@ -195,8 +200,10 @@ def test_a_factory_samples_the_past_of_each_member(world: World) -> None:
         "estimator.py",
         GRADIENT.replace('("c", OneHotEncoder(handle_unknown="ignore"), categorical),', ""),
     )
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="test", by="test", now=now)
-    ids = steps.fit(world.site, asked, now=now)
+    asked = retrain_steps.request_retrain(
+        world.site, FAMILY, now, reason="test", by="test", now=now
+    )
+    ids = retrain_steps.fit(world.site, asked, now=now)
     with connect(world.site.database_url).transaction() as tx:
         trained = [registry.version(tx, version_id) for version_id in ids]
     assert [one.manifest["rows"] for one in trained] == [60, 60, 60]
@@ -234,7 +241,7 @@ def test_a_search_is_in_the_manifest_and_the_winner_is_what_serves(world: World)
 def test_the_manifest_tells_what_the_version_is_made_of(world: World) -> None:
     for number in (2, 3):
         snapshot_id = world.freeze(number)
-        steps.validate(world.site, snapshot_id, now=world.night(number))
+        night_steps.validate(world.site, snapshot_id, now=world.night(number))
     told = fit(world, 9).manifest
     assert told["dtypes"] == [["size", "float64"], ["kind", "text"]]
     assert told["profile"]["ranges"] == {"size": [1.0, 30.0]}
@@ -270,13 +277,13 @@ def test_a_manifest_of_before_still_loads_predicts_and_is_reproduced(world: Worl
         world.night(10),
         Registry(Store(world.site.store), world.site.keys, world.site.models),
     )
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="old", by="test", now=now)
+    asked = retrain_steps.request_retrain(world.site, FAMILY, now, reason="old", by="test", now=now)
     with connect(world.site.database_url).transaction() as tx:
         pipeline = keeper.load(found).pipeline
         version_id = keeper.save(tx, found.model, pipeline, old, decision_id=asked[0], now=now)
-    steps.promote(world.site, version_id, reason="old", by="test", now=now)
+    people.promote(world.site, version_id, reason="old", by="test", now=now)
     assert world.score(11)
-    assert steps.reproduce(world.site, found.model.model_id, 2).same
+    assert versions.reproduce(world.site, found.model.model_id, 2).same
     world.train(20)
     assert world.rows("select count(*) as n from nightshift.comparisons")[0].n == 1
 
@@ -315,7 +322,7 @@ def test_a_release_counts_from_then_on_and_erased_is_for_good(world: World) -> N
     exclude(world, entity, "released", 10)
     assert fit(world, 10).manifest["rows"] == 150
     # What was trained while it was in quarantine is made again without it.
-    assert steps.reproduce(world.site, version(world).model.model_id, 1).same
+    assert versions.reproduce(world.site, version(world).model.model_id, 1).same
     exclude(world, entity, "erased", 12)
     for state in ("quarantined", "released"):
         with pytest.raises(TrainingError, match=r"was erased at .*, which is for good"):
@@ -333,7 +340,7 @@ def test_what_was_trained_with_an_erased_entity_says_so_when_it_is_reproduced(
 ) -> None:
     found = fit(world, 9)
     exclude(world, "20260105-7", "erased", 12)
-    again = steps.reproduce(world.site, found.model.model_id)
+    again = versions.reproduce(world.site, found.model.model_id)
     assert not again.same
     assert "149 of 150 rows are left" in again.sentence
 
@@ -341,12 +348,12 @@ def test_what_was_trained_with_an_erased_entity_says_so_when_it_is_reproduced(
 # Killed at any step -----------------------------------------------------------------------------
 
 STEPS = {
-    "nights were frozen": (labels, "collect"),
+    "nights were frozen": (monitoring, "collect"),
     "the decision": (registry, "decide"),
     "the artifact": (Store, "write_bytes"),
     "the version": (Registry, "save"),
     "loading": (Registry, "load"),
-    "the comparison": (comparison, "register"),
+    "the comparison": (promotion, "register"),
     "the promotion": (Registry, "promote"),
 }
 
@@ -397,15 +404,17 @@ def nothing_dangles(world: World) -> None:
 
 def test_the_same_decision_carried_out_twice_trains_once(world: World) -> None:
     now = world.night(9)
-    asked = steps.request_retrain(world.site, FAMILY, now, reason="test", by="test", now=now)
-    first = steps.fit(world.site, asked, now=now)
+    asked = retrain_steps.request_retrain(
+        world.site, FAMILY, now, reason="test", by="test", now=now
+    )
+    first = retrain_steps.fit(world.site, asked, now=now)
     later = now + timedelta(hours=1)
-    assert steps.fit(world.site, asked, now=later) == first
-    assert steps.fit(world.site, [*asked, *asked], now=later) == [*first, *first]
-    compared = steps.compare(world.site, first, now=now)
-    assert steps.compare(world.site, first, now=later) == compared
-    concluded = steps.conclude(world.site, compared, now=now)
-    assert steps.conclude(world.site, compared, now=later) == concluded
+    assert retrain_steps.fit(world.site, asked, now=later) == first
+    assert retrain_steps.fit(world.site, [*asked, *asked], now=later) == [*first, *first]
+    compared = retrain_steps.compare(world.site, first, now=now)
+    assert retrain_steps.compare(world.site, first, now=later) == compared
+    concluded = retrain_steps.conclude(world.site, compared, now=now)
+    assert retrain_steps.conclude(world.site, compared, now=later) == concluded
     counts = world.rows(
         "select (select count(*) from nightshift.versions) v,"
         " (select count(*) from nightshift.comparisons) c,"
@@ -419,6 +428,6 @@ def test_labels_of_the_nights_are_joined_as_known_at_the_cutoff(world: World) ->
     world.source(
         "update truths set value = 0, known_at = '2026-01-20' where known_at < '2026-01-09'"
     )
-    steps.collect_labels(world.site, FAMILY, world.night(25), now=world.night(25))
-    assert steps.reproduce(world.site, found.model.model_id).same
+    monitor.collect_labels(world.site, FAMILY, world.night(25), now=world.night(25))
+    assert versions.reproduce(world.site, found.model.model_id).same
     assert np.isclose(loaded(world, found).pipeline[-1].coef_[-1], 1.0)

@@ -11,10 +11,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from nightshift import warehouse
-from nightshift.embedded import session
-from nightshift.records import SetupError
-from nightshift.warehouse import LAST_RECORDED, LoadReport, shift
+from nightshift import demo
+from nightshift.demo import LAST_RECORDED, LoadReport, flights, shift
+from nightshift.errors import SetupError
+from nightshift.local import session
 
 RECORDED_FLIGHTS = 336_776
 CANCELLED_OR_DIVERTED = 9_430
@@ -187,7 +187,7 @@ def test_a_second_load_changes_nothing_and_says_so(
 ) -> None:
     url = new_database("flights")
     before = ask(url, CONTENTS)
-    again = warehouse.load(url, today=today + timedelta(days=3))
+    again = demo.load(url, today=today + timedelta(days=3))
     assert again.added == 0
     assert str(again).startswith("already loaded, nothing changed: history ")
     assert again.scheduled_until == flights_load.scheduled_until
@@ -200,7 +200,7 @@ def test_a_load_with_less_than_half_a_year_ahead_extends_the_schedule(
     url = new_database("flights")
     anchor = ask(url, "select shift_days, loaded_on from replay.anchor")
     later = today + timedelta(weeks=28)
-    again = warehouse.load(url, today=later)
+    again = demo.load(url, today=later)
     assert again.added > 0
     assert again.scheduled_until == later + timedelta(weeks=53)
     assert ask(url, "select shift_days, loaded_on from replay.anchor") == anchor
@@ -212,15 +212,15 @@ def test_a_load_with_less_than_half_a_year_ahead_extends_the_schedule(
 def test_without_the_package_nothing_is_loaded(
     warehouse_url: str, today: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "PACKAGE", "nycflights1913")
+    monkeypatch.setattr(flights, "PACKAGE", "nycflights1913")
     with pytest.raises(SetupError, match="the package nycflights1913 is not installed"):
-        warehouse.load(warehouse_url, today=today)
+        demo.load(warehouse_url, today=today)
     assert ask(warehouse_url, "select to_regclass('replay.anchor')") is None
 
 
 def test_an_incomplete_package_is_named(
     warehouse_url: str, today: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "RECORDS", ("trains.csv",))
+    monkeypatch.setattr(flights, "RECORDS", ("trains.csv",))
     with pytest.raises(SetupError, match=r"trains\.csv is missing; `pip install"):
-        warehouse.load(warehouse_url, today=today)
+        demo.load(warehouse_url, today=today)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nightshift import steps
-from nightshift.embedded import session
+from nightshift.local import session
+from nightshift.steps import monitor
 
 from .conftest import FAMILY, World
 
@@ -167,5 +167,5 @@ def test_measuring_a_past_day_again_gives_what_was_measured_then(world: World) -
         connection.exec_driver_sql("truncate nightshift.measurements")
     for number in range(10, 15):
         as_of = before[0].as_of.replace(day=number + 1)
-        steps.measure(world.site, FAMILY, as_of, now=world.night(20))
+        monitor.measure(world.site, FAMILY, as_of, now=world.night(20))
     assert world.rows(asked) == before

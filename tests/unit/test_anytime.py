@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nightshift import metrics
-from nightshift.metrics import Outcomes
+from nightshift import stats
+from nightshift.stats import Outcomes
 
 TIMES, LOOKS, ROWS = 10_000, 30, 200
 DISAGREE = 0.10
 CONFIDENCE = 0.95
-NEEDED = metrics.anytime(np.zeros(0), confidence=CONFIDENCE).needed
+NEEDED = stats.anytime(np.zeros(0), confidence=CONFIDENCE).needed
 
 
 def gains(gain: float, seed: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def gains(gain: float, seed: int) -> np.ndarray:
 
 def ever(differences: np.ndarray) -> float:
     """How often there is proof at one of the looks."""
-    return float((metrics.e_values(differences) >= NEEDED).any(axis=1).mean())
+    return float((stats.e_values(differences) >= NEEDED).any(axis=1).mean())
 
 
 def test_an_equal_challenger_is_seldom_proven_though_every_night_is_looked_at() -> None:
@@ -51,10 +51,10 @@ def test_two_points_of_gain_are_proven_within_thirty_nights() -> None:
 
 
 def test_no_evidence_comes_of_one_night_of_no_difference_or_of_a_loss() -> None:
-    assert metrics.anytime(np.array([]), confidence=0.95).value == 0
-    assert metrics.anytime(np.array([0.3]), confidence=0.95).value == 0
-    assert metrics.anytime(np.zeros(9), confidence=0.95).value == 0
-    assert metrics.anytime(np.full(9, -0.3), confidence=0.95).value == 0
+    assert stats.anytime(np.array([]), confidence=0.95).value == 0
+    assert stats.anytime(np.array([0.3]), confidence=0.95).value == 0
+    assert stats.anytime(np.zeros(9), confidence=0.95).value == 0
+    assert stats.anytime(np.full(9, -0.3), confidence=0.95).value == 0
 
 
 def test_the_evidence_is_that_of_the_formula_and_does_not_know_units() -> None:
@@ -62,11 +62,11 @@ def test_the_evidence_is_that_of_the_formula_and_does_not_know_units() -> None:
     total, squares, n = nights.sum(), (nights**2).sum(), len(nights)
     spread = (n + 1) * squares
     expected = math.sqrt(1 / (n + 1)) * (spread / (spread - total**2)) ** (n / 2)
-    found = metrics.anytime(nights, confidence=0.95)
+    found = stats.anytime(nights, confidence=0.95)
     assert found.value == pytest.approx(expected)
     assert found.needed == pytest.approx(10)
-    assert metrics.anytime(nights * 1e5, confidence=0.95).value == pytest.approx(expected)
-    assert metrics.anytime(np.full(3000, 7.0), confidence=0.95).proven
+    assert stats.anytime(nights * 1e5, confidence=0.95).value == pytest.approx(expected)
+    assert stats.anytime(np.full(3000, 7.0), confidence=0.95).proven
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_nights_differ_by_as_much_as_the_metric_does(metric: str, task: Any) -> 
         for skill in (0.1, 0.2)
     )
     nights = np.repeat(np.arange(20), 200)
-    found = metrics.nightly_differences(metric, task, older, newer, nights)
-    before, after = (metrics.value(metric, task, side) for side in (older, newer))
+    found = stats.nightly_differences(metric, task, older, newer, nights)
+    before, after = (stats.value(metric, task, side) for side in (older, newer))
     assert before is not None
     assert after is not None
     assert len(found) == 20
     assert found.mean() == pytest.approx(after - before, rel=0.05, abs=0.005)
-    assert metrics.anytime(found, confidence=0.95).proven
+    assert stats.anytime(found, confidence=0.95).proven
 
 
 def test_a_metric_that_cannot_be_told_has_no_nights() -> None:
     ones = Outcomes(np.ones(8), np.linspace(0, 1, 8))
     nights = np.repeat([0, 1], 4)
-    found = metrics.nightly_differences("roc_auc", "binary_classification", ones, ones, nights)
+    found = stats.nightly_differences("roc_auc", "binary_classification", ones, ones, nights)
     assert len(found) == 0
 
 
@@ -108,7 +108,5 @@ def test_a_night_on_which_the_metric_is_undefined_is_left_out() -> None:
     truth = np.array([0.0, 1, 0, 1, 1, 1, 1, 1])
     older, newer = (Outcomes(truth, np.abs(truth - shift)) for shift in (0.4, 0.1))
     nights = np.repeat([0, 1], 4)
-    found = metrics.nightly_differences(
-        "neg_log_loss", "binary_classification", older, newer, nights
-    )
+    found = stats.nightly_differences("neg_log_loss", "binary_classification", older, newer, nights)
     assert found == pytest.approx([math.log(0.9 / 0.6)])

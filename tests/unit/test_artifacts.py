@@ -16,14 +16,14 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import numpy as np
-from nightshift import artifacts
+from nightshift.registry import canonical
 
 frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [3.0, 1.0, 0.0]})
 columns = ColumnTransformer(
     [("scaled", StandardScaler(), ["a"]), ("logged", FunctionTransformer(np.log1p), ["b"])]
 )
 pipeline = Pipeline([("columns", columns), ("last", Ridge())]).fit(frame, [1.0, 0.0, 2.0])
-print(hashlib.sha256(artifacts.to_bytes(pipeline)).hexdigest())
+print(hashlib.sha256(canonical.to_bytes(pipeline)).hexdigest())
 """
 
 

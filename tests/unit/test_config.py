@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from nightshift.config import Settings, load_families, load_family, load_settings
-from nightshift.family import AtLeast, ModelFamily, Models
-from nightshift.records import ConfigError
+from nightshift.errors import ConfigError
+from nightshift.family import AtLeast, ModelFamily, Models, load_families, load_family
+from nightshift.site import Settings, load_settings
 
 GOOD: dict[str, Any] = {
     "family": "horns",

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightshift import metrics
-from nightshift.detection import shift
+from nightshift import stats
 from nightshift.records import Night, Reference, Shift
+from nightshift.stats import shift
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 THRESHOLD = 0.87
@@ -217,11 +217,11 @@ def rows(random: np.random.Generator, levels: list[float], labels: int) -> pd.Da
 
 
 def by_night(known: pd.DataFrame, metric: str = "accuracy") -> list[Night]:
-    return metrics.by_night(metric, "binary_classification", known)
+    return stats.by_night(metric, "binary_classification", known)
 
 
 def worth(known: pd.DataFrame, metric: str = "accuracy") -> Reference:
-    found = metrics.reference(metric, "binary_classification", known)
+    found = stats.reference(metric, "binary_classification", known)
     assert found is not None
     return found
 
@@ -233,8 +233,8 @@ def test_a_night_is_the_metric_over_its_labelled_rows(metric: str) -> None:
     told = by_night(known, metric)
     assert [n.as_of for n in told] == [FIRST + timedelta(days=day) for day in range(3)]
     for each, (_, part) in zip(told, known.groupby("as_of"), strict=True):
-        labelled = metrics.outcomes(part[part["value"].notna()], "binary_classification")
-        assert each.value == pytest.approx(metrics.value(metric, "binary_classification", labelled))
+        labelled = stats.outcomes(part[part["value"].notna()], "binary_classification")
+        assert each.value == pytest.approx(stats.value(metric, "binary_classification", labelled))
         assert (each.predictions, each.labels) == (100, len(labelled))
         assert each.error is not None
         assert each.error > 0
@@ -278,7 +278,7 @@ def test_only_nights_that_differ_beyond_chance_have_a_spread() -> None:
 
 def test_a_reference_of_rows_without_one_class_is_undefined() -> None:
     known = rows(np.random.default_rng(12), [RIGHT] * 7, 50).assign(value="1")
-    assert metrics.reference("roc_auc", "binary_classification", known) is None
+    assert stats.reference("roc_auc", "binary_classification", known) is None
 
 
 def test_a_fall_is_found_from_rows_against_the_reference_of_its_holdout() -> None:

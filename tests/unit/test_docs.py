@@ -16,7 +16,7 @@ DOCS = HOME / "docs"
 def test_the_json_schema_is_that_of_model_yaml() -> None:
     committed = json.loads((DOCS / "model.schema.json").read_text())
     assert committed == ModelFamily.model_json_schema(), (
-        "renew it: python -c 'import json; from nightshift.config import ModelFamily;"
+        "renew it: python -c 'import json; from nightshift.family import ModelFamily;"
         " print(json.dumps(ModelFamily.model_json_schema(), indent=2))' > docs/model.schema.json"
     )
 

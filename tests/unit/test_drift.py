@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nightshift import features
+from nightshift import tables
 from nightshift.family import Features, Watch
 
 DECLARED = Features(numeric=["size", "lumpy"], categorical=["kind", "place"])
@@ -29,12 +29,12 @@ def sample(rows: int, seed: int, *, moved: float = 0.0) -> pa.Table:
 
 
 def signals(table: pa.Table, seen: dict[str, object]) -> dict[tuple[str, str], float]:
-    return {(signal, name): value for signal, name, value in features.differences(table, seen)}
+    return {(signal, name): value for signal, name, value in tables.differences(table, seen)}
 
 
 @pytest.fixture(scope="module")
 def seen() -> dict[str, object]:
-    return features.profile(sample(TRAINED, 1), DECLARED)
+    return tables.profile(sample(TRAINED, 1), DECLARED)
 
 
 def test_alarms_on_one_distribution_do_not_rise_with_the_rows(seen: dict[str, object]) -> None:
@@ -59,9 +59,9 @@ def test_a_change_is_told_by_its_size_whatever_the_rows(rows: int, seen: dict[st
 
 
 def test_two_samples_with_nothing_in_common_are_as_far_apart_as_can_be() -> None:
-    assert features.distance({"a": 10_000}, {"b": 10_000}) == pytest.approx(1, abs=0.001)
-    assert features.distance({"a": 10_000}, {"a": 10}) == 0
-    assert features.distance({"a": 10_000}, {}) == 0
+    assert tables.distance({"a": 10_000}, {"b": 10_000}) == pytest.approx(1, abs=0.001)
+    assert tables.distance({"a": 10_000}, {"a": 10}) == 0
+    assert tables.distance({"a": 10_000}, {}) == 0
 
 
 def test_missing_unseen_and_out_of_range_are_shares_of_rows(seen: dict[str, object]) -> None:
@@ -84,7 +84,7 @@ def test_a_night_of_no_rows_and_a_column_of_nulls_are_no_error(seen: dict[str, o
     assert max(signals(nothing, seen).values()) == 0
     empty = sample(10, 1).set_column(0, "size", pa.nulls(10, pa.float64()))
     assert signals(empty, seen)["missing", "size"] == 1
-    assert features.profile(empty, DECLARED)["distributions"]["size"] == {
+    assert tables.profile(empty, DECLARED)["distributions"]["size"] == {
         "edges": [],
         "counts": [0],
     }

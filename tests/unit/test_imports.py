@@ -26,13 +26,14 @@ def test_only_the_registry_opens_artifacts() -> None:
         for file in (HOME / "include").rglob("*.py")
         if "joblib.load" in file.read_text() or "pickle.load" in file.read_text()
     ]
-    assert opening == ["registry.py"]
+    assert opening == ["versions.py"]
 
 
 def test_a_task_that_predicts_nothing_imports_no_scikit_learn() -> None:
     """Every task is a process of its own: what its imports cost is paid thousands of times."""
     heavy = ("sklearn", "scipy.stats", "scipy.optimize", "great_expectations", "matplotlib")
-    asked = f"import nightshift.steps, sys; print([m for m in {heavy} if m in sys.modules])"
+    steps = "import nightshift.steps." + ", nightshift.steps.".join(("night", "monitor", "retrain"))
+    asked = f"{steps}, sys; print([m for m in {heavy} if m in sys.modules])"
     told = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=HOME
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from nightshift.database import inlined
+from nightshift.data import inlined
 
 AS_OF = datetime(2026, 1, 5, 3, tzinfo=timezone(timedelta(hours=1)))
 TOLD = "'2026-01-05T02:00:00+00:00'"

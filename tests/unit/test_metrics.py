@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
-from nightshift import metrics
-from nightshift.metrics import Outcomes
-from nightshift.records import ConfigError
+from nightshift import stats
+from nightshift.errors import ConfigError
+from nightshift.stats import Outcomes, metrics
 
 RANDOM = np.random.default_rng(5)
 
@@ -23,21 +23,21 @@ def binary(size: int, signal: float = 1.0, seed: int = 5) -> Outcomes:
 
 def test_values_are_scikit_learns() -> None:
     truth, score = RANDOM.normal(size=200), RANDOM.normal(size=200)
-    found = metrics.value("neg_mean_absolute_error", "regression", Outcomes(truth, score))
+    found = stats.value("neg_mean_absolute_error", "regression", Outcomes(truth, score))
     assert found == pytest.approx(-mean_absolute_error(truth, score))
     known = binary(200)
-    found = metrics.value("roc_auc", "binary_classification", known)
+    found = stats.value("roc_auc", "binary_classification", known)
     assert found == pytest.approx(roc_auc_score(known.truth, known.score))
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "neg_brier_score"])
 def test_intervals_hold_the_long_run_value_95_times_in_a_hundred(metric: str) -> None:
     task = "binary_classification"
-    long_run = metrics.value(metric, "binary_classification", binary(200_000, seed=1))
+    long_run = stats.value(metric, "binary_classification", binary(200_000, seed=1))
     assert long_run is not None
     held = 0
     for seed in range(300):
-        found = metrics.estimate(metric, task, binary(400, seed=seed + 10))  # type: ignore[arg-type]
+        found = stats.estimate(metric, task, binary(400, seed=seed + 10))  # type: ignore[arg-type]
         assert found is not None
         held += found.low <= long_run <= found.high
     assert 0.91 <= held / 300 <= 0.985  # binomial(300, 0.95): 3 standard errors
@@ -45,8 +45,7 @@ def test_intervals_hold_the_long_run_value_95_times_in_a_hundred(metric: str) ->
 
 def test_the_delong_variance_is_that_of_repeated_samples() -> None:
     draws = [
-        metrics.estimate("roc_auc", "binary_classification", binary(300, seed=s))
-        for s in range(300)
+        stats.estimate("roc_auc", "binary_classification", binary(300, seed=s)) for s in range(300)
     ]
     values = [draw.value for draw in draws if draw]
     widths = [(draw.high - draw.low) / (2 * 1.96) for draw in draws if draw]
@@ -69,7 +68,7 @@ def test_intervals_hold_when_the_rows_of_a_night_share_their_luck(metric: str) -
     for seed in range(times):
         known, night = shared_luck(14, 50, seed)
         for units, nights in (("rows", None), ("nights", night)):
-            found = metrics.estimate(metric, "regression", known, nights=nights)
+            found = stats.estimate(metric, "regression", known, nights=nights)
             assert found is not None
             held[units] += found.low <= long_run <= found.high
     assert held["rows"] / times < 0.6
@@ -88,9 +87,9 @@ def test_formulas_agree_with_the_bootstrap(
     if task == "regression":
         truth = RANDOM.normal(size=2_000)
         known, kind = Outcomes(truth, truth + RANDOM.normal(size=2_000)), "regression"
-    formula = metrics.estimate(metric, kind, known)  # type: ignore[arg-type]
+    formula = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
     monkeypatch.setattr(metrics, "_influence", lambda *_: None)
-    drawn = metrics.estimate(metric, kind, known)  # type: ignore[arg-type]
+    drawn = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
     assert formula is not None
     assert drawn is not None
     assert formula.error == pytest.approx(drawn.error, rel=0.2)
@@ -105,8 +104,8 @@ def test_performance_is_told_before_any_label_where_scores_are_calibrated() -> N
     share = random.beta(2, 5, size=5_000)
     truth = (random.random(5_000) < share).astype(float)
     for metric in ("roc_auc", "accuracy", "f1"):
-        told = metrics.expected(metric, share, share)
-        found = metrics.value(metric, "binary_classification", Outcomes(truth, share))
+        told = stats.expected(metric, share, share)
+        found = stats.value(metric, "binary_classification", Outcomes(truth, share))
         assert told is not None
         assert told.low <= found <= told.high  # type: ignore[operator]
 
@@ -117,9 +116,9 @@ def test_a_reference_tells_how_far_nights_differ_beyond_chance() -> None:
     rows = pd.DataFrame(
         {"as_of": days, "value": known.truth.astype(str), "score": known.score, "label": None}
     )
-    shared = metrics.reference("neg_mean_squared_error", "regression", rows)
+    shared = stats.reference("neg_mean_squared_error", "regression", rows)
     own = rows.assign(score=np.random.default_rng(1).normal(size=len(rows)))
-    alone = metrics.reference("neg_mean_squared_error", "regression", own)
+    alone = stats.reference("neg_mean_squared_error", "regression", own)
     assert shared is not None
     assert alone is not None
     assert shared.spread > 0.5
@@ -131,9 +130,7 @@ def test_a_reference_tells_how_far_nights_differ_beyond_chance() -> None:
 @pytest.mark.parametrize("metric", ["roc_auc", "f1"])
 def test_a_model_is_no_better_than_itself(metric: str) -> None:
     known = binary(300)
-    paired = metrics.paired_difference(
-        metric, "binary_classification", known, known, confidence=0.95
-    )
+    paired = stats.paired_difference(metric, "binary_classification", known, known, confidence=0.95)
     assert paired is not None
     assert (paired.value, paired.low, paired.high) == (0, 0, 0)
 
@@ -142,7 +139,7 @@ def test_a_better_model_is_proven_better_on_the_same_rows() -> None:
     truth = RANDOM.normal(size=2000)
     worse = Outcomes(truth, truth + RANDOM.normal(size=2000))
     better = Outcomes(truth, truth + 0.5 * RANDOM.normal(size=2000))
-    paired = metrics.paired_difference(
+    paired = stats.paired_difference(
         "neg_mean_absolute_error", "regression", worse, better, confidence=0.95
     )
     assert paired is not None
@@ -151,7 +148,7 @@ def test_a_better_model_is_proven_better_on_the_same_rows() -> None:
 
 def test_one_class_is_undefined_and_no_number() -> None:
     one = Outcomes(np.ones(50), RANDOM.random(50))
-    assert metrics.estimate("roc_auc", "binary_classification", one) is None
+    assert stats.estimate("roc_auc", "binary_classification", one) is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +160,7 @@ def test_one_class_is_undefined_and_no_number() -> None:
     ],
 )
 def test_a_metric_that_cannot_be_used_is_told(metric: str, task: str, said: str) -> None:
-    assert said in str(metrics.metric_problem(metric, task))  # type: ignore[arg-type]
+    assert said in str(stats.metric_problem(metric, task))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -179,11 +176,9 @@ def test_a_metric_that_cannot_be_used_is_told(metric: str, task: str, said: str)
     ],
 )
 def test_scikit_learns_names_are_the_vocabulary(metric: str, task: str) -> None:
-    assert metrics.metric_problem(metric, task) is None  # type: ignore[arg-type]
+    assert stats.metric_problem(metric, task) is None  # type: ignore[arg-type]
 
 
 def test_a_metric_that_raises_on_good_rows_is_an_error_and_not_undefined() -> None:
     with pytest.raises(ConfigError, match="does not apply"):
-        metrics.value(
-            "roc_auc", "regression", Outcomes(RANDOM.normal(size=9), RANDOM.normal(size=9))
-        )
+        stats.value("roc_auc", "regression", Outcomes(RANDOM.normal(size=9), RANDOM.normal(size=9)))

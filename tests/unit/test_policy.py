@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nightshift import policy
-from nightshift.database import as_json
+from nightshift.data import as_json
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
 from nightshift.records import (
     BorderCases,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightshift import policy
-from nightshift.database import as_json
+from nightshift.data import as_json
 from nightshift.family import Models, Retrain
 from nightshift.records import Decision, Level, Measurement, Shift, Standing, State
 

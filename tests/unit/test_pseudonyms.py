@@ -7,7 +7,7 @@ import hmac
 
 import pyarrow as pa
 
-from nightshift.pseudonyms import Names
+from nightshift.sources import Names
 
 KEY = bytes(range(32))
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from nightshift import recipe, search, training
-from nightshift.config import load_family
-from nightshift.family import ModelFamily
-from nightshift.records import TrainingError
+from nightshift import training
+from nightshift.errors import TrainingError
+from nightshift.family import ModelFamily, load_family
+from nightshift.training import search
+from nightshift.training.search import _folds
 
 MODEL: dict[str, Any] = {
     "family": "horns",
@@ -126,7 +127,7 @@ def test_no_night_is_on_both_sides_and_the_later_one_judges(
     _, truth, nights = rows()
     shuffled = np.random.default_rng(1).permutation(len(truth))
     family = horns(space={"model": ["mean", "line"]})
-    folds = search._folds(family, truth, nights[shuffled], 4)
+    folds = _folds(family, truth, nights[shuffled], 4)
     assert len(folds) == 4
     for learn, judge in folds:
         assert nights[shuffled][learn].max() < nights[shuffled][judge].min()
@@ -209,7 +210,7 @@ def test_a_policy_that_the_estimator_cannot_follow_is_told_by_check(
 
 
 def test_the_record_of_a_search_is_json(horns: Callable[..., ModelFamily]) -> None:
-    from nightshift.database import as_json
+    from nightshift.data import as_json
 
     family = horns(method="halving", space={"model": ["mean", "line"], "degree": [1, 2, 3]})
     assert family.estimator.search is not None
@@ -221,5 +222,5 @@ def test_the_record_of_a_search_is_json(horns: Callable[..., ModelFamily]) -> No
 def test_an_unfitted_build_takes_the_features_it_is_given(
     horns: Callable[..., ModelFamily],
 ) -> None:
-    built = recipe.build(horns(), {"model": "line", "numeric": ["size"]})
+    built = training.build(horns(), {"model": "line", "numeric": ["size"]})
     assert built[0].transformers[0][2] == ["size"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightshift.shares import MODEL_COST, Share, cut
+from nightshift.night import MODEL_COST, Share, cut
 
 
 def members(count: int, rows: int) -> dict[str | None, int]:

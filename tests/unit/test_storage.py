@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from nightshift import features
+from nightshift import tables
+from nightshift.data import Store
+from nightshift.errors import ArtifactRefused, SnapshotError
 from nightshift.family import Features
-from nightshift.records import ArtifactRefused, SnapshotError
-from nightshift.storage import Store
 
 DECLARED = Features(numeric=["size"], categorical=["kind"])
 TABLE = pa.table({"entity_id": ["a", "b"], "size": [1, 2], "kind": ["x", None]})
@@ -54,16 +54,16 @@ def test_what_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
 
 def test_columns_are_taken_by_name(tmp_path: Path) -> None:
     turned = TABLE.select(["kind", "size", "entity_id"])
-    assert features.frame(turned, DECLARED).equals(features.frame(TABLE, DECLARED))
+    assert tables.frame(turned, DECLARED).equals(tables.frame(TABLE, DECLARED))
 
 
 def test_rows_outside_of_what_training_saw_are_flagged() -> None:
-    seen = features.profile(TABLE, DECLARED)
+    seen = tables.profile(TABLE, DECLARED)
     night = pa.table(
         {"size": [1.5, 9.0, None, 0.0], "kind": ["x", "x", None, "new"]},
     )
-    out, unseen = features.OUT_OF_RANGE, features.UNSEEN_CATEGORY
-    assert features.flags(night, seen).tolist() == [0, out, 0, out | unseen]
+    out, unseen = tables.OUT_OF_RANGE, tables.UNSEEN_CATEGORY
+    assert tables.flags(night, seen).tolist() == [0, out, 0, out | unseen]
 
 
 def test_files_are_listed_by_kind_and_deleted_one_by_one(tmp_path: Path) -> None:

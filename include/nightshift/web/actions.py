@@ -21,15 +21,15 @@ from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import AfterValidator, AwareDatetime, BaseModel, StringConstraints
 
-from nightshift import holds
-from nightshift.config import Site
-from nightshift.database import connect
+from nightshift import registry
+from nightshift.data import connect
 from nightshift.family import ModelFamily
 from nightshift.records import Hold
+from nightshift.site import Site
 from nightshift.web.host import Act, Host, HostDep, User, UserDep, host_of
 
 if TYPE_CHECKING:
-    from nightshift.trials import Approval
+    from nightshift.promotion import Approval
 
 TEMPLATES = Jinja2Templates(Path(__file__).parent / "templates")
 """Pages in Jinja; what is put into them is escaped."""
@@ -115,7 +115,7 @@ def offers(request: Request, host: Host, user: User, families: Iterable[str]) ->
     asked = list(families)
     act, approve = host.allowed(user, asked, "act"), host.allowed(user, asked, "approve")
     with connect(host.site().database_url).transaction() as tx:
-        held = holds.current(tx, datetime.now(UTC))
+        held = registry.current(tx, datetime.now(UTC))
     return {
         name: Offer(root(request), name, name in act, name in approve, held.get(name))
         for name in asked
@@ -338,9 +338,9 @@ def ask_hold(actor: Acting, action: Literal["hold", "release"]) -> Response:
 def hold(
     actor: Acting, action: Literal["hold", "release"], said: Annotated[Answered, Form()]
 ) -> Response:
-    from nightshift import steps
+    from nightshift.steps import people
 
-    change = steps.hold if action == "hold" else steps.release
+    change = people.hold if action == "hold" else people.release
     change(
         actor.site, actor.family,
         reason=said.reason, by=actor.user.name, now=datetime.now(UTC),
@@ -372,17 +372,17 @@ def _with_night(actor: Actor, as_of: datetime) -> ModelFamily:
 
 def _held(actor: Actor) -> str | None:
     with connect(actor.site.database_url).transaction() as tx:
-        held = holds.of(tx, actor.family, datetime.now(UTC))
+        held = registry.of(tx, actor.family, datetime.now(UTC))
     return f"{actor.family} is {held}." if held else None
 
 
 def _pending(actor: Actor, approval_id: int) -> Approval:
     """The approval, if it is one of the family's that nobody has answered."""
-    from nightshift import trials
+    from nightshift import promotion
 
     with connect(actor.site.database_url).transaction() as tx:
-        asked = trials.approval(tx, approval_id)
-        waits = any(one.approval_id == approval_id for one in trials.pending(tx))
+        asked = promotion.approval(tx, approval_id)
+        waits = any(one.approval_id == approval_id for one in promotion.pending(tx))
     if asked.model.family != actor.family:
         told = f"approval {approval_id} is not about {actor.family}"
         raise HTTPException(HTTPStatus.NOT_FOUND, told)
@@ -425,9 +425,10 @@ async def _waiting(actor: Actor, asked: Approval) -> str | None:
 
 def _answer(actor: Actor, asked: Approval, said: Verdict) -> None:
     """Answer as the command line does, unless somebody was faster."""
-    from nightshift import registry, steps
+    from nightshift import registry
+    from nightshift.steps import people
 
-    decision_id = steps.answer(
+    decision_id = people.answer(
         actor.site, asked.approval_id, said.answer, actor.user.name,
         reason=said.reason, now=datetime.now(UTC),
     )  # fmt: skip

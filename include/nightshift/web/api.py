@@ -18,14 +18,15 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from nightshift import config
-from nightshift.records import ConfigError
+from nightshift import wording
+from nightshift.errors import ConfigError
+from nightshift.family import family_folders
 from nightshift.web import openapi, paging, problems, schemas
 from nightshift.web.host import Host, HostDep, User, UserDep, user_of
 from nightshift.web.problems import Refusal
 
 if TYPE_CHECKING:
-    from nightshift.database import Database
+    from nightshift.data import Database
     from nightshift.family import ModelFamily
     from nightshift.reports import Line, Status
 
@@ -98,7 +99,7 @@ class Reader:
     def must_see(self, family: str) -> str:
         """A family that is there for this user; whether another one exists is not told."""
         if family not in self.families:
-            hint = config.nearest(family, self.families)
+            hint = wording.nearest(family, self.families)
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is no family {family!r}{hint}")
         return family
 
@@ -126,13 +127,13 @@ class Reader:
 
 def reader(host: HostDep, user: UserDep) -> Reader:
     """The database, opened for reading, and the families that the host lets the user see."""
-    from nightshift.database import connect
+    from nightshift.data import connect
 
     site = host.site()
     database = connect(site.database_url)
     with database.reading(PATIENCE) as tx:
         families = {row.family for row in tx.rows("api.families")}
-    families.update(folder.name for folder in config.family_folders(site.models))
+    families.update(folder.name for folder in family_folders(site.models))
     return Reader(host, user, database, host.allowed(user, families, "read"))
 
 
@@ -232,7 +233,7 @@ def _line(reader: Reader, family: str, model: str) -> Line:
     reader.must_see(family)
     known = {line.model: line for line in reader.status().lines if line.family == family}
     if model not in known:
-        hint = config.nearest(model, known)
+        hint = wording.nearest(model, known)
         raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no active model {model!r}{hint}")
     return known[model]
 
@@ -351,7 +352,7 @@ def _named(reader: Reader, family: str, entity_id: str) -> str:
     Where that is a pseudonym, only who may score rows of the family is told whose it is; others ask
     by pseudonym.
     """
-    from nightshift import pseudonyms
+    from nightshift import sources
 
     site = reader.host.site()
     try:
@@ -361,7 +362,7 @@ def _named(reader: Reader, family: str, entity_id: str) -> str:
     if read.pseudonymise is None or not reader.host.allowed(reader.user, [family], "act"):
         return entity_id
     with reader.database.reading(PATIENCE) as tx:
-        return pseudonyms.names_in(tx, read, site.keys).of(entity_id)
+        return sources.names_in(tx, read, site.keys).of(entity_id)
 
 
 async def posted(request: Request, user: UserDep) -> bytes:
@@ -415,7 +416,7 @@ def score(
     those of models that have none. Nothing is published. Who asked, for how many rows, and which
     versions answered is recorded; the rows are not.
     """
-    from nightshift import steps
+    from nightshift.steps import night as night_steps
 
     site, user = reader.host.site(), reader.user
     if not reader.host.allowed(user, [reader.must_see(family)], "act"):
@@ -425,7 +426,7 @@ def score(
             f" trigger {family}.score",
         )
     now = datetime.now(UTC)
-    answers = steps.score_rows(site, family, _rows(body), by=user.name, now=now)
+    answers = night_steps.score_rows(site, family, _rows(body), by=user.name, now=now)
     return {
         "family": family,
         "scored_at": now,

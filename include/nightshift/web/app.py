@@ -11,7 +11,7 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from nightshift.records import ConfigError, DatabaseUnavailable, NightshiftError, RegistryError
+from nightshift.errors import ConfigError, DatabaseUnavailable, NightshiftError, RegistryError
 from nightshift.web import actions, api, pages, problems
 from nightshift.web.host import Host, host_of, user_of
 

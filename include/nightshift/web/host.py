@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Protocol, cast
 
 from fastapi import Depends, Request
 
-from nightshift.config import Site
 from nightshift.family import ModelFamily
+from nightshift.site import Site
 
 Act = Literal["read", "act", "approve"]
 """To see the nights of a family; to start runs of it, or hold it; to answer for its challengers."""

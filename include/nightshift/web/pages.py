@@ -20,10 +20,10 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
-from nightshift.config import Site
-from nightshift.database import Transaction
+from nightshift.data import Transaction
+from nightshift.errors import ConfigError, DatabaseError
 from nightshift.family import SIGNALS, ModelFamily
-from nightshift.records import ConfigError, DatabaseError
+from nightshift.site import Site
 from nightshift.web import actions, drawing, reading
 from nightshift.web.host import HostDep, UserDep
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from nightshift.records import (
+from nightshift.errors import (
     ConfigError,
     DatabaseError,
     DatabaseUnavailable,

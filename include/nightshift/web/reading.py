@@ -14,11 +14,11 @@ from typing import Any
 from markupsafe import Markup
 
 from nightshift import reports
-from nightshift.config import Site, load_families
-from nightshift.database import Transaction, connect
-from nightshift.family import ModelFamily
+from nightshift.data import Transaction, connect
+from nightshift.family import ModelFamily, load_families
 from nightshift.records import WITHHELD_VALUES
 from nightshift.reports import HEALTHS, Health, LastNight, Line
+from nightshift.site import Site
 from nightshift.web import drawing
 
 PATIENCE = timedelta(seconds=10)

@@ -1,0 +1,176 @@
+"""A folder in ``include/models``, whole: what its sections say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from nightshift.family.sections import (
+    _NAME,
+    Estimator,
+    Expectation,
+    Features,
+    Labels,
+    Models,
+    Notifier,
+    Performance,
+    Promotion,
+    Retrain,
+    Schedule,
+    Scoring,
+    Section,
+    Source,
+    Watch,
+    _free_name,
+)
+from nightshift.family.ticks import next_tick, previous_tick
+
+
+class ModelFamily(Section):
+    """A folder in ``include/models``: an estimator, a features query, a labels query."""
+
+    family: Annotated[str, Field(pattern=_NAME), AfterValidator(_free_name)]
+    description: str
+    task: Literal["regression", "binary_classification", "multiclass_classification"]
+    owner: str
+    source: Source
+    features: Features
+    pseudonymise: Literal["hmac"] | None = None
+    estimator: Estimator = Estimator()
+    schedule: Schedule
+    expectations: list[Expectation] = Field(default=[])
+    allow_empty: bool = False
+    labels: Labels
+    performance: Performance
+    watch: Watch = Watch()
+    scoring: Scoring = Scoring()
+    retrain: Retrain
+    promotion: Promotion
+    models: Models | None = None
+    alerts: list[Notifier] = Field(default=[])
+    _folder: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Any) -> None:
+        self._folder = (context or {}).get("folder", Path())
+
+    @model_validator(mode="after")
+    def _thresholds_are_there(self) -> ModelFamily:
+        relative = self.performance.max_drop is not None
+        if self.models is None:
+            if self.performance.threshold is None and not relative:
+                raise ValueError("performance: give threshold (a level) or max_drop")
+            return self
+        if self.performance.threshold is not None:
+            raise ValueError("performance.threshold: a factory's thresholds are under models")
+        listed = self.models.thresholds or self.models.groups
+        if not listed and not relative:
+            raise ValueError(
+                'models: give thresholds, such as {"*": 0.75}, or performance.max_drop'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_text(self) -> ModelFamily:
+        for key in ("by", "group_by") if self.models else ():
+            if getattr(self.models, key) in self.features.numeric:
+                raise ValueError(
+                    f"models.{key}: {getattr(self.models, key)!r} is a numeric feature;"
+                    " name a column of text"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_no_secrets(self) -> ModelFamily:
+        factory = self.models
+        named = [("performance.slices", name) for name in self.performance.slices]
+        if factory is not None:
+            named += [("models.by", factory.by), ("models.group_by", factory.group_by or "")]
+        for key, name in named:
+            if name in self.features.sensitive:
+                raise ValueError(
+                    f"{key}: {name!r} is listed under features.sensitive, and its values would be"
+                    " names that everybody reads; choose another column"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _signals_are_watched(self) -> ModelFamily:
+        if self.watch.estimated and self.task != "binary_classification":
+            raise ValueError(
+                f"watch.estimated: only binary_classification can be estimated, not {self.task}"
+            )
+        when = self.retrain.when
+        for signal in when.signals if when else ():
+            if self.watch.levels(signal) is None:
+                raise ValueError(
+                    f"retrain.when.signals.{signal}: never at alert, for watch.{signal} is null;"
+                    " give it levels, such as {warn: 0.1, alert: 0.3}"
+                )
+        return self
+
+    @property
+    def discreet(self) -> bool:
+        """Whether messages must not repeat what the family's data say."""
+        return bool(self.features.sensitive) or self.pseudonymise is not None
+
+    @property
+    def looks_back(self) -> timedelta:
+        """How far back measurements, signals and trials read predictions, at most."""
+        trial = max(self.promotion.shadow or timedelta(0), self.promotion.probation or timedelta(0))
+        matured = max(self.performance.window, trial, self.labels.silent_after)
+        return max(self.labels.maturity + matured, self.watch.window)
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns of features.sql that are frozen as text and are no features."""
+        models = [self.models.by, self.models.group_by] if self.models else []
+        wanted = [name for name in [*models, *self.performance.slices] if name]
+        return [name for name in dict.fromkeys(wanted) if name not in self.features.names]
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of a snapshot, in order."""
+        return ["entity_id", *self.keys, *self.features.names]
+
+    def level_of(self, member: str) -> float | None:
+        """The absolute threshold of a model; None where it is relative."""
+        if self.models is None:
+            return self.performance.threshold
+        return self.models.threshold_of(member)
+
+    @property
+    def folder(self) -> Path:
+        """Where this family was read from."""
+        return self._folder
+
+    @property
+    def features_sql(self) -> str:
+        return (self.folder / "features.sql").read_text()
+
+    @property
+    def labels_sql(self) -> str:
+        return (self.folder / "labels.sql").read_text()
+
+    def previous_tick(self, moment: datetime) -> datetime:
+        """The latest tick of ``schedule.score`` at or before ``moment``, in UTC."""
+        return previous_tick(self.schedule.score, self.schedule.timezone, moment)
+
+    def next_tick(self, moment: datetime) -> datetime:
+        """The first tick of ``schedule.score`` after ``moment``, in UTC."""
+        return next_tick(self.schedule.score, self.schedule.timezone, moment)
+
+    def ticks(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The ticks of ``schedule.score`` in (start, end], in UTC."""
+        tick = self.next_tick(start)
+        while tick <= end:
+            yield tick
+            tick = self.next_tick(tick)

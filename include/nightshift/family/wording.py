@@ -1,0 +1,165 @@
+"""What is wrong with a family, told by file, line and key, with what is accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from nightshift.family.sections import PATTERNS
+from nightshift.wording import nearest
+
+
+class _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml where it is there. Only true and false are booleans: ``on`` is a key, NO a name.
+
+    A key that is written twice is refused: YAML would let the last one win.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is written twice", key.start_mark
+                )
+            seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Yaml.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != _BOOLEAN]
+    for first, resolvers in _Yaml.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver(
+    _BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in one file, as ``nightshift check`` prints it."""
+
+    file: Path
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: {self.key}: {self.message}"
+            if self.key
+            else f"{self.file}: {self.message}"
+        )
+
+
+def read_yaml(file: Path) -> dict[str, Any] | Problem:
+    """What a file says; an empty one, or one of comments only, says nothing."""
+    try:
+        raw = yaml.load(file.read_text(), _Yaml)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01, no UTF-8
+        return Problem(file, "", f"is not readable YAML: {_one_line(error)}")
+    if not isinstance(raw, dict | None):
+        return Problem(file, "", "holds a list or a single value, not keys and values")
+    return raw or {}
+
+
+def problems_of(
+    file: Path, section: type[BaseModel], raw: dict[str, Any], error: ValidationError
+) -> list[Problem]:
+    """One problem for each place.
+
+    Where a value may have several forms, pydantic tells why it is none of them: of keys and values
+    what is wrong inside is told, of another value what each form asks for, joined.
+    """
+    told: dict[tuple[int | str, ...], list[Any]] = {}
+    for item in error.errors():
+        told.setdefault(_place(raw, item), []).append(item)
+    return [
+        Problem(file, ".".join(map(str, place)), _told(section, place, items))
+        for place, items in told.items()
+        if not any(other[: len(place)] == place for other in told if len(other) > len(place))
+    ]
+
+
+def _place(raw: Any, error: Any) -> tuple[int | str, ...]:
+    """Where in the file an error is; pydantic also names the forms that a value may have."""
+    place: list[int | str] = []
+    for part in error["loc"]:
+        if isinstance(raw, dict):
+            inside = part in raw
+        else:
+            inside = isinstance(raw, list) and isinstance(part, int)
+        if inside:
+            raw = raw[part]
+            place.append(part)
+    if error["type"] == "missing":
+        place.append(error["loc"][-1])
+    return tuple(place)
+
+
+def _told(section: type[BaseModel], place: tuple[int | str, ...], errors: list[Any]) -> str:
+    said = "; or ".join(dict.fromkeys(_message(section, place, error) for error in errors))
+    found, kind = errors[0]["input"], errors[0]["type"]
+    if not place or kind in ("missing", "extra_forbidden") or isinstance(found, dict):
+        return said
+    return f"found {_found(found)}: {said}"
+
+
+def _message(section: type[BaseModel], place: tuple[int | str, ...], error: Any) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        accepted = _accepted_keys(section, place[:-1])
+        return f"unknown key{nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
+    if kind == "model_type":
+        return f"write keys and values (accepted: {', '.join(_accepted_keys(section, place))})"
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[error["ctx"]["pattern"]]
+    message: str = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ")
+    return message.replace("Input should be", "must be")
+
+
+_WORDS = {
+    "missing": "is missing",
+    "model_attributes_type": "write keys and values",
+    "dict_type": "write keys and values",
+    "list_type": "write a list, even of one: [a]",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "string_type": "write text; a number that is meant as text stands in quotes",
+    "time_delta_parsing": "write an ISO 8601 duration such as P7D or PT6H",
+}
+"""pydantic's errors in the words of a file's author."""
+
+
+def _accepted_keys(section: type[BaseModel], place: Iterable[int | str]) -> list[str]:
+    for part in place:
+        field = section.model_fields.get(str(part))
+        if field is None:  # a key of the user's own, such as the name of a group
+            continue
+        choices = [field.annotation, *get_args(field.annotation)]
+        found = [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+        section = found[0] if found else section
+    return list(section.model_fields)
+
+
+def _found(value: object) -> str:
+    """A value as its author wrote it."""
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())

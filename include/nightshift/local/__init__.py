@@ -1,0 +1,23 @@
+"""One machine: the embedded Postgres, Airflow, and the processes that they run in."""
+
+from nightshift.local.embedded import BINARIES, Postgres, session
+from nightshift.local.installation import (
+    admin_url,
+    airflow_environment,
+    kept_secrets,
+    logins,
+    metadata_url,
+    psql_command,
+    site,
+    ui_url,
+)
+from nightshift.local.processes import Processes
+from nightshift.local.servers import (
+    airflow,
+    airflow_is_running,
+    down,
+    fresh_database,
+    prepare,
+    up,
+    warehouse_url,
+)

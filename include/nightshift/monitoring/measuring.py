@@ -1,0 +1,288 @@
+"""Matured labels meet published predictions: measurements. And nights are watched before any label.
+
+A measurement covers the nights with ``as_of`` in (end - window, end], where end is the moment of
+measuring less the maturity of labels. Only labels known by that moment count, so measuring the same
+moment again gives the same measurement; the first one stored stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from nightshift import stats
+from nightshift.data import Database, Store, Transaction, as_json, query_text
+from nightshift.family import Fall, ModelFamily, ticks_per_year
+from nightshift.records import Measurement, Model, Night, Reference, Shift
+from nightshift.registry import Champion
+
+Basis = Literal["realized", "estimated"]
+
+
+def measure(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    models: Sequence[Model],
+    champions: Mapping[int, Champion],
+    as_of: datetime,
+    *,
+    now: datetime,
+) -> list[int]:
+    """Measure models over their window of matured nights, as known at ``as_of``.
+
+    Each is measured by every metric of the family: over all its rows, over those of the version
+    that serves at ``as_of``, and over each slice.
+
+    Returns
+    -------
+    list of int
+        The ids of the decisive measurements, one for each model in order.
+    """
+    end = as_of - family.labels.maturity
+    start = end - family.performance.window
+    rows = outcomes(database, family, start, end, as_of)
+    if family.performance.slices:
+        rows = _with_slices(database, store, family, rows, start, end)
+    rows_of = _rows_of(rows, family)
+    nothing = rows.iloc[:0]
+    measured = []
+    for model in models:
+        own = rows_of.get(model.model_id, nothing)
+        scope = _Scope(family, model, champions.get(model.model_id), as_of, start, end)
+        measured.append(list(_measurements(scope, own)))
+    with database.transaction() as tx:
+        _append(tx, [m for of_model in measured for m in of_model], now)
+        found = tx.rows(
+            "monitoring.find",
+            metric=family.performance.metric,
+            as_of=as_of,
+            model_ids=[of_model[0].model_id for of_model in measured],
+            version_ids=[of_model[0].version_id for of_model in measured],
+        )
+    return [row.measurement_id for row in found]
+
+
+def recent(
+    tx: Transaction, family: ModelFamily, as_of: datetime
+) -> dict[int, tuple[Measurement, ...]]:
+    """The decisive measurements up to ``as_of``, latest first, by model id.
+
+    They are of the version that served at each moment, and as many as the family's rule counts.
+    """
+    rule = family.retrain.when
+    rows = tx.rows(
+        "monitoring.recent",
+        family=family.family,
+        metric=family.performance.metric,
+        as_of=as_of,
+        count=(rule.of_last if rule else None) or 1,
+    )
+    found: dict[int, tuple[Measurement, ...]] = {}
+    for row in rows:
+        found[row.model_id] = (*found.get(row.model_id, ()), _measurement(row))
+    return found
+
+
+def outcomes(
+    database: Database, family: ModelFamily, start: datetime, end: datetime, known_by: datetime
+) -> pd.DataFrame:
+    """Published predictions of the nights in (start, end] with the latest label known by a moment.
+
+    Columns ``entity_id``, ``as_of``, ``model_id`` (whose row it is), ``version_id`` and
+    ``scored_by`` (which version of which model scored it), ``score``, ``label``, ``value`` (text,
+    None where unknown). Raises RowsRetired where rows of these nights were dropped.
+    """
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, end)
+    with database.bulk() as bulk:
+        return bulk.read(
+            query_text("monitoring.outcomes"),
+            {"family": family.family, "start": start, "end": end, "known_by": known_by},
+        ).to_pandas()
+
+
+def shift(family: ModelFamily, champion: Champion, latest: Measurement) -> Shift | None:
+    """What the sequential detector says of a measurement's nights; None where it is not used."""
+    rule = family.retrain.when
+    if rule is None or rule.shift is None or latest.threshold is None:
+        return None
+    return stats.shift(
+        latest.nights,
+        latest.threshold,
+        champion.worth(latest.metric),
+        false_alarms=rule.shift.false_alarms,
+        nights_per_year=ticks_per_year(family.schedule.score, family.schedule.timezone),
+    )
+
+
+def fresh_labels(latest: Measurement, since: datetime) -> int:
+    """Labels of the nights that had not matured at an earlier measuring of the same model."""
+    matured_then = latest.window_end - (latest.as_of - since)
+    return sum(night.labels for night in latest.nights if night.as_of > matured_then)
+
+
+class _Scope:
+    """What the measurements of one model at one moment have in common."""
+
+    def __init__(
+        self,
+        family: ModelFamily,
+        model: Model,
+        champion: Champion | None,
+        as_of: datetime,
+        start: datetime,
+        end: datetime,
+    ) -> None:
+        self.family = family
+        self.champion = champion
+        self.common: dict[str, Any] = {
+            "model_id": model.model_id, "as_of": as_of, "window_start": start, "window_end": end,
+        }  # fmt: skip
+        self.threshold, self.reference = _threshold(family, model, champion)
+
+    def measurement(self, metric: str, rows: pd.DataFrame, **scope: Any) -> Measurement:
+        """One metric over some rows; a metric that cannot be told is never a breach."""
+        family = self.family
+        known = rows[rows["value"].notna()]
+        decisive = metric == family.performance.metric
+        worth = self.champion.worth(metric) if self.champion else None
+        counted = Measurement(
+            **self.common, metric=metric, state="immature", value=None, low=None, high=None,
+            predictions=len(rows), labels=len(known), **scope,
+            threshold=self.threshold if decisive else None, decisive=decisive,
+            reference=worth.value if worth else None,
+        )  # fmt: skip
+        enough = len(rows) and counted.coverage >= family.labels.min_coverage
+        if not enough or len(known) < family.performance.min_labels:
+            return counted
+        found = stats.estimate(
+            metric, family.task, stats.outcomes(known, family.task),
+            nights=stats.nights_of(known),
+        )  # fmt: skip
+        if found is None:
+            return replace(counted, state="undefined")
+        return _valued(counted, found)
+
+
+def _valued(counted: Measurement, found: stats.Estimate) -> Measurement:
+    below = counted.threshold is not None and found.high < counted.threshold
+    return replace(
+        counted,
+        state="breached" if below else "measured",
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        method=found.method,
+    )
+
+
+def _measurements(scope: _Scope, rows: pd.DataFrame) -> Iterator[Measurement]:
+    """The decisive one first: the champion's rows, with their nights."""
+    rule = scope.family.performance
+    serving = scope.champion.version.version_id if scope.champion else None
+    own = rows[rows["version_id"] == serving]
+    for metric in rule.metrics:
+        if serving is not None:
+            measured = scope.measurement(metric, own, version_id=serving)
+            yield replace(measured, nights=_nights(scope.family, metric, own))
+        if serving is not None and len(own) == len(rows):
+            yield replace(measured, version_id=None)
+        else:
+            yield scope.measurement(metric, rows)
+        for column in rule.slices:
+            for value, part in rows.groupby(column, sort=True):
+                yield replace(
+                    scope.measurement(metric, part, slice=f"{column}={value}"), threshold=None
+                )
+
+
+def _nights(family: ModelFamily, metric: str, rows: pd.DataFrame) -> tuple[Night, ...]:
+    if metric != family.performance.metric:
+        return ()
+    return tuple(stats.by_night(metric, family.task, rows))
+
+
+def _threshold(
+    family: ModelFamily, model: Model, champion: Champion | None
+) -> tuple[float | None, Reference | None]:
+    """A model's threshold: a level, or so much below what its champion was worth."""
+    reference = champion.worth(family.performance.metric) if champion else None
+    level = family.level_of(model.name)
+    drop = family.performance.max_drop
+    if level is not None or drop is None:
+        return level, reference
+    if reference is None:
+        return None, None
+    fall = drop.fraction * abs(reference.value) if isinstance(drop, Fall) else drop
+    return reference.value - fall, reference
+
+
+def _rows_of(rows: pd.DataFrame, family: ModelFamily) -> dict[int, pd.DataFrame]:
+    """Rows by the model they belong to; the model of the whole family has those it scored."""
+    found = dict(iter(rows.groupby("model_id")))
+    if family.models is not None:
+        found |= dict(iter(rows[rows["scored_by"] != rows["model_id"]].groupby("scored_by")))
+    return found
+
+
+def _with_slices(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    rows: pd.DataFrame,
+    start: datetime,
+    end: datetime,
+) -> pd.DataFrame:
+    columns = ["entity_id", *family.performance.slices]
+    table = _snapshots(database, store, start, end, family, columns)
+    return rows.merge(table.to_pandas(), on=["entity_id", "as_of"], how="left")
+
+
+def _snapshots(
+    database: Database,
+    store: Store,
+    start: datetime,
+    end: datetime,
+    family: ModelFamily,
+    columns: Sequence[str],
+) -> pa.Table:
+    """Columns of the published nights in (start, end], with ``as_of``."""
+    with database.transaction() as tx:
+        window = {"family": family.family, "start": start, "end": end}
+        nights = [(r.as_of, r.content_hash) for r in tx.rows("monitoring.snapshots", **window)]
+    parts = []
+    for as_of, content_hash in nights:
+        part = store.read_table(content_hash, columns).select(columns)
+        moments = pa.array([as_of] * part.num_rows, pa.timestamp("us", "UTC"))
+        parts.append(part.append_column("as_of", moments))
+    empty = pa.table({name: pa.array([], pa.string()) for name in [*columns, "as_of"]})
+    return pa.concat_tables(parts, promote_options="permissive") if parts else empty
+
+
+def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime) -> None:
+    stored = [_finite(asdict(measurement)) for measurement in measurements]
+    tx.run("monitoring.append", measurements=as_json(stored), measured_at=now)
+
+
+def _finite(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with infinities as Postgres reads them: JSON has none."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in stored.items()
+    }
+
+
+def _measurement(row: Any) -> Measurement:
+    told = {name: getattr(row, name) for name in Measurement.__dataclass_fields__}
+    nights = (
+        Night(**{**night, "as_of": datetime.fromisoformat(night["as_of"])})
+        for night in told.pop("nights")
+    )
+    return Measurement(**told, nights=tuple(nights))

@@ -1,0 +1,170 @@
+"""What can be seen of a night before its labels are known: drift, and performance as estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from nightshift import stats, tables
+from nightshift.data import Database, Store, Transaction, as_json, query_text
+from nightshift.family import SIGNALS, ModelFamily
+from nightshift.monitoring.measuring import (
+    _append,
+    _finite,
+    _rows_of,
+    _snapshots,
+    _threshold,
+    _valued,
+)
+from nightshift.records import Level, Measurement, Model
+from nightshift.registry import Champion
+
+
+def watch(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    models: Sequence[Model],
+    champions: Mapping[int, Champion],
+    batch_id: int,
+    as_of: datetime,
+    *,
+    now: datetime,
+) -> int:
+    """Hold a night against what the champions saw in training; how many signals were stored.
+
+    The nights of ``watch.window`` up to this one are looked at together, without any label. Models
+    with fewer than ``watch.min_rows`` rows in them are passed over.
+    """
+    start = as_of - family.watch.window
+    scored = _scored(database, family, start, as_of)
+    counts = scored["model_id"].value_counts()
+    judged = [
+        (model, champions[model.model_id])
+        for model in models
+        if model.model_id in champions and counts.get(model.model_id, 0) >= family.watch.min_rows
+    ]
+    if not judged:
+        return 0
+    table = _snapshots(database, store, start, as_of, family, family.columns)
+    table_of = _tables_of(table, family)
+    rows_of = _rows_of(scored, family)
+    estimates, told = [], []
+    for model, champion in judged:
+        own = table if model.name == family.family else table_of[model.name]
+        scores = rows_of[model.model_id]["score"].to_numpy()
+        estimated = _estimated(family, model, champion, scores, start, as_of)
+        estimates += [estimated] if estimated else []
+        told += [
+            _finite({
+                "model_id": model.model_id, "version_id": champion.version.version_id,
+                "signal": name, "feature": feature, "value": value, "level": level,
+                "row_count": own.num_rows,
+            })
+            for name, feature, value in _signals(champion, own, scores, estimated)
+            if (level := _level(family, name, value)) is not None
+        ]  # fmt: skip
+    with database.transaction() as tx:
+        _append(tx, estimates, now)
+        return tx.run(
+            "monitoring.append_signals", batch_id=batch_id, signals=as_json(told), watched_at=now
+        )
+
+
+def _scored(
+    database: Database, family: ModelFamily, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Published predictions of the nights in (start, end] without their truth.
+
+    Columns ``model_id``, ``scored_by`` and ``score``, as in :func:`outcomes`.
+    """
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, end)
+    with database.bulk() as bulk:
+        return bulk.read(
+            query_text("monitoring.scored"), {"family": family.family, "start": start, "end": end}
+        ).to_pandas()
+
+
+def _tables_of(table: pa.Table, family: ModelFamily) -> dict[str, pa.Table]:
+    """The rows of each member of a factory, by its name; sorted once for all members."""
+    if family.models is None or not table.num_rows:
+        return {}
+    encoded = table[family.models.by].combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    ordered = table.take(pa.array(np.argsort(codes, kind="stable")))
+    ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+    return {
+        name: ordered.slice(end - count, count)
+        for name, end, count in zip(
+            encoded.dictionary.to_pylist(), ends.tolist(), np.diff(ends, prepend=0).tolist(),
+            strict=True,
+        )
+    }  # fmt: skip
+
+
+def signals(
+    tx: Transaction, family: ModelFamily, as_of: datetime
+) -> dict[int, dict[str, tuple[Level, ...]]]:
+    """The worst level of each signal by night, latest first, by model id and signal."""
+    rule = family.retrain.when
+    if rule is None or not rule.signals:
+        return {}
+    nights = max(asked.of_last for asked in rule.signals.values())
+    found: dict[int, dict[str, tuple[Level, ...]]] = {}
+    for row in tx.rows("monitoring.signals", family=family.family, as_of=as_of, nights=nights):
+        of_model = found.setdefault(row.model_id, {})
+        of_model[row.signal] = (*of_model.get(row.signal, ()), row.level)
+    return found
+
+
+def _signals(
+    champion: Champion, table: pa.Table, scores: np.ndarray, estimated: Measurement | None
+) -> Iterator[tuple[str, str, float]]:
+    profile = champion.version.manifest["profile"]
+    if "distributions" in profile:
+        yield from tables.differences(table, profile)
+    told = (champion.reference or {}).get("scores")
+    if told:
+        yield "score_drift", "", tables.histogram_distance(scores, told)
+    if estimated is not None and estimated.value is not None and estimated.reference is not None:
+        yield "estimated", "", max(estimated.reference - estimated.value, 0.0)
+
+
+def _estimated(
+    family: ModelFamily,
+    model: Model,
+    champion: Champion,
+    scores: np.ndarray,
+    start: datetime,
+    as_of: datetime,
+) -> Measurement | None:
+    """The decisive metric before any label, of a binary classifier that was calibrated."""
+    corners = (champion.reference or {}).get("calibration")
+    if family.task != "binary_classification" or not corners or not len(scores):
+        return None
+    share = np.interp(scores, corners["score"], corners["share"])
+    metric = family.performance.metric
+    found = stats.expected(metric, scores, share)
+    threshold, reference = _threshold(family, model, champion)
+    counted = Measurement(
+        model_id=model.model_id, metric=metric, as_of=as_of, window_start=start, window_end=as_of,
+        state="undefined", value=None, low=None, high=None, predictions=len(scores), labels=0,
+        threshold=threshold, version_id=champion.version.version_id, basis="estimated",
+        reference=reference.value if reference else None,
+    )  # fmt: skip
+    return _valued(counted, found) if found else counted
+
+
+def _level(family: ModelFamily, signal: str, value: float) -> Level | None:
+    assert signal in SIGNALS
+    levels = family.watch.levels(signal)
+    if levels is None:
+        return None
+    if value >= levels.alert:
+        return "alert"
+    return "warn" if value >= levels.warn else "ok"

@@ -1,0 +1,124 @@
+"""One short transaction shows a batch to readers; later ones clear what nobody sees any more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from nightshift.data import Database, Transaction, as_json
+from nightshift.errors import ScoringError
+from nightshift.failpoints import reach
+from nightshift.records import Batch
+
+VERSIONS_TOLD = 100
+"""A notification lists so many version numbers at most; more would not fit in every case."""
+
+TRIES = 10
+"""How often readers are asked to make way for dropping months."""
+
+
+def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
+    """Make a written batch the one that readers see, in one short transaction.
+
+    Where a newer batch of the same night is published already, that one stays and is returned.
+
+    Raises
+    ------
+    ScoringError
+        The batch was not written to its end, does not hold as many rows as its snapshot, or was
+        purged.
+    """
+    with database.transaction() as tx:
+        row = tx.one("scoring.lock", batch_id=batch_id)
+        if row.purged_at is not None:
+            raise ScoringError(
+                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} was purged at"
+                f" {row.purged_at:%Y-%m-%d %H:%M}Z, since nobody had published it; it was not"
+                " published. Run the night again"
+            )
+        if row.state != "written" or _told_for(row) != row.snapshot_rows:
+            raise ScoringError(
+                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} is {row.state} with"
+                f" {row.row_count} rows for a snapshot of {row.snapshot_rows}; it was not"
+                " published. Run the night again"
+            )
+        flipped = tx.run(
+            "scoring.flip", family=row.family, as_of=row.as_of, batch_id=batch_id, published_at=now
+        )
+        if flipped:
+            tx.record(
+                "published", now=now, family=row.family, as_of=row.as_of,
+                batch_id=batch_id, rows=row.row_count,
+            )  # fmt: skip
+            tx.rows("scoring.notify", payload=as_json(_notice(tx, row)))
+        shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
+        reach("scoring.flipped")
+    reach("scoring.published")
+    return Batch(
+        shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
+    )
+
+
+def _told_for(batch: Any) -> int:
+    """Of how many rows of the snapshot a batch says what became of them."""
+    return int(batch.row_count + batch.skipped_rows + batch.failed_rows)
+
+
+def purge(database: Database, *, before: datetime, now: datetime) -> int:
+    """Delete the rows of batches started before a moment that no reader sees; how many rows."""
+    with database.transaction() as tx:
+        found = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
+        # Who was just being published is so by now, or waits and then finds its rows gone.
+        unseen = tx.rows("scoring.still_unseen", batch_ids=found)
+        if not unseen:
+            return 0
+        batches = [row.batch_id for row in unseen]
+        nights = sorted({row.as_of for row in unseen})
+        rows = tx.run("scoring.delete_rows", batch_ids=batches, nights=nights)
+        tx.run("scoring.mark_purged", batch_ids=batches, purged_at=now)
+        tx.record("purged", now=now, batches=batches, rows=rows)
+        reach("scoring.purged")
+        return rows
+
+
+def retire(database: Database, *, before: datetime, now: datetime) -> list[str]:
+    """Drop the months of prediction rows that end by a moment; the tables that were dropped.
+
+    Dropping waits for everybody who reads predictions, and whoever comes later waits along. So each
+    try gives up after 0.3 seconds, and after :data:`TRIES` of them the rest is left to another day.
+    Pointers, batches and measurements stay: it is known what was published.
+    """
+    dropped: list[str] = []
+    for _ in range(TRIES):
+        while (month := _retire_month(database, before, now)) not in ("none", "busy"):
+            dropped.append(month)
+        if month == "none":
+            break
+    return dropped
+
+
+def _retire_month(database: Database, before: datetime, now: datetime) -> str:
+    with database.transaction() as tx:
+        month: str = tx.one("scoring.retire_month", before=before, now=now).month
+        if month not in ("none", "busy"):
+            tx.record("retired_rows", now=now, table=month, before=before)
+        return month
+
+
+def _notice(tx: Transaction, batch: Any) -> dict[str, Any]:
+    """What listeners are told of a published batch; Postgres allows 8000 bytes."""
+    versions = [row.number for row in tx.rows("scoring.versions", batch_id=batch.batch_id)]
+    return {
+        "family": batch.family,
+        "as_of": batch.as_of,
+        "batch_id": batch.batch_id,
+        "rows": batch.row_count,
+        "versions": versions if len(versions) <= VERSIONS_TOLD else None,
+        "contract": contract(tx),
+    }
+
+
+def contract(tx: Transaction) -> str:
+    """The version of what readers may rely on."""
+    version: str = tx.one("scoring.contract").version
+    return version

@@ -1,0 +1,152 @@
+"""Freeze the rows of a night. The only room that reads features from sources."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift import tables
+from nightshift.data import Database, Store, Transaction
+from nightshift.errors import SnapshotError, SourceError
+from nightshift.failpoints import reach
+from nightshift.family import ModelFamily
+from nightshift.records import Snapshot
+from nightshift.sources import Names
+
+
+def freeze(
+    database: Database,
+    store: Store,
+    source: Database,
+    family: ModelFamily,
+    as_of: datetime,
+    *,
+    names: Names,
+    now: datetime,
+    chunk_rows: int,
+) -> Snapshot:
+    """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
+
+    A night is frozen once. Only where validation rejected the snapshot is another taken, since
+    its source may have been mended.
+
+    Parameters
+    ----------
+    names
+        How entities are told, see :mod:`nightshift.sources`.
+    chunk_rows
+        About how many rows are held in memory at once. The snapshot does not depend on it.
+
+    Raises
+    ------
+    SourceError
+        features.sql fails, or returns other columns or types than model.yaml declares.
+    SnapshotError
+        The source is mutable and the next night has begun: its tables no longer say what was
+        known at ``as_of``.
+    """
+    with database.transaction() as tx:
+        before = tx.maybe("snapshots.latest", family=family.family, as_of=as_of)
+    if before is not None and before.verdict != "rejected":
+        return _snapshot(before)
+    _refuse_if_too_late(family, as_of, now)
+    rows = _Rows(as_of)
+    with _query(source, family, as_of) as (schema, batches), store.scratch() as folder:
+        known = (
+            names.in_column(rows.known(batch).select(family.columns))
+            for batch in tables.ahead(batches)
+        )
+        ordered = tables.ordered(known, "entity_id", rows=chunk_rows, folder=folder)
+        kept = pa.schema([schema.field(name) for name in family.columns])
+        content_hash = store.write_tables(tables.ahead(ordered), kept)
+    reach("snapshots.stored")
+    if before is not None and before.content_hash == content_hash:
+        return _snapshot(before)
+    with database.transaction() as tx:
+        tx.run(
+            "snapshots.register",
+            family=family.family,
+            as_of=as_of,
+            revision=before.revision + 1 if before else 1,
+            content_hash=content_hash,
+            row_count=rows.kept,
+            dropped_rows=rows.dropped,
+            query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
+            taken_at=now,
+        )
+        return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+
+
+def get(tx: Transaction, snapshot_id: int) -> Snapshot:
+    """The snapshot of this id."""
+    return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
+
+
+@contextmanager
+def _query(
+    source: Database, family: ModelFamily, as_of: datetime
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    file = family.folder / "features.sql"
+    where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
+    asked = source.ask_for_stream(
+        family.features_sql, {"as_of": as_of}, told_as=where, discreet=family.discreet
+    )
+    with asked as (schema, batches):
+        declared = pa.schema([field for field in schema if field.name != "known_at"])
+        problems = tables.shape_problems(declared, family.features, family.keys)
+        problems += _known_at_problems(schema)
+        if problems:
+            raise SourceError(
+                f"{family.family}: {file} does not return what model.yaml declares: "
+                + "; ".join(problems)
+            )
+        yield schema, batches
+
+
+def _known_at_problems(schema: pa.Schema) -> list[str]:
+    found = [field.type for field in schema if field.name == "known_at"]
+    if len(found) > 1:
+        return ["column 'known_at' is returned twice"]
+    if found and not (pa.types.is_timestamp(found[0]) and found[0].tz):
+        return [f"column 'known_at' is {found[0]}, not timestamptz; cast it in features.sql"]
+    return []
+
+
+@dataclass
+class _Rows:
+    """Counts the rows that were known at a moment, and the others, as they pass."""
+
+    as_of: datetime
+    kept: int = 0
+    dropped: int = 0
+
+    def known(self, batch: pa.RecordBatch) -> pa.Table:
+        """Without the rows that became known only later."""
+        table = pa.Table.from_batches([batch])
+        if "known_at" in table.schema.names:
+            known = pc.less_equal(table["known_at"], pa.scalar(self.as_of))
+            table = table.filter(pc.fill_null(known, False))
+        self.kept += table.num_rows
+        self.dropped += batch.num_rows - table.num_rows
+        return table
+
+
+def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> None:
+    if as_of > now:
+        raise SnapshotError(f"{family.family}: as_of {as_of.isoformat()} lies in the future")
+    if family.source.history == "mutable" and family.next_tick(as_of) <= now:
+        raise SnapshotError(
+            f"{family.family}: no snapshot was taken at {as_of.isoformat()}, and none can be taken"
+            " now: source.history is mutable, so today's tables no longer say what was known then."
+            " If the source keeps history with known_at, say history: append_only in model.yaml"
+        )
+
+
+def _snapshot(row: object) -> Snapshot:
+    return Snapshot(**{name: getattr(row, name) for name in Snapshot.__dataclass_fields__})

@@ -1,0 +1,15 @@
+"""Pure rules: measurements to decisions, a comparison to a verdict. No database, no clock."""
+
+from nightshift.policy.promoting import compared, evidence, judge, proven
+from nightshift.policy.retraining import (
+    CALENDAR,
+    FIRST_MODEL,
+    ON_DEMAND,
+    decide,
+    describe,
+    group_verdict,
+    request,
+    shortfall,
+    while_held,
+    within_budget,
+)

@@ -1,0 +1,204 @@
+"""Whether a challenger has proven that it is better: a comparison to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from nightshift.family import Promotion
+from nightshift.records import Comparison, Decision, DecisionKind
+
+ALL_BUT_PERFECT = 0.98
+"""Who wins more than this of what a constant guess falls short of perfection has seen the truth."""
+
+
+def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_id: int) -> Decision:
+    """Whether a challenger replaces the champion: only on proof, never on a draw.
+
+    Returns
+    -------
+    Decision
+        ``reject`` without proof; ``hold`` where a person must look, or is to be asked; ``shadow``
+        where the challenger must go on proving itself; else ``promote``.
+    """
+    kind, rule, reason = _verdict(comparison, promotion)
+    return Decision(model_id, kind, rule, reason, as_of, _evidence(comparison))
+
+
+def evidence(comparison: Comparison, verdict: Decision) -> str:
+    """What a person sees who is asked whether a challenger may serve, in Markdown."""
+    start, end = comparison.holdout_start, comparison.holdout_end
+    versions = [("the champion", comparison.champion_value, None, None)] + [
+        (f"version {c.number} ({c.kind})", c.value, c.difference, c.low)
+        for c in comparison.candidates
+    ]
+    slices = [(s.slice, s.rows, s.difference, s.high) for s in comparison.slices]
+    cases = comparison.border_cases
+    border = [(cases.rows, cases.champion_value, cases.challenger_value)] if cases else []
+    tables = (
+        (("version", comparison.metric, "better by", "at least"), versions),
+        (("slice", "rows", "better by", "at most"), slices),
+        (("border cases", "champion", "challenger"), border),
+    )
+    told = [
+        f"**{verdict.rule}**: {verdict.reason}",
+        f"Compared on {comparison.row_count:,} rows that nobody has learnt from: the nights after"
+        f" {start:%Y-%m-%d %H:%M}Z until {end:%Y-%m-%d %H:%M}Z.",
+        *(_table(heading, rows) for heading, rows in tables if rows),
+    ]
+    return "\n\n".join(told)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heading, ["---"] * len(heading), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # A slice is what the data say.
+    return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())
+
+
+def _evidence(comparison: Comparison) -> dict[str, Any]:
+    """The figures of a comparison, as they are stored with the decision."""
+    figures = asdict(comparison)
+    del figures["reference"], figures["decision_id"]
+    return figures
+
+
+def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
+    if comparison.champion_version is None:
+        return _unopposed(comparison, promotion)
+    if comparison.unscorable is not None:
+        return "hold", "unscorable", f"the champion cannot score: {comparison.unscorable}"
+    objection = (
+        _no_proof(comparison, promotion)
+        or _border_objection(comparison)
+        or _slice_objection(comparison, promotion)
+    )
+    if objection is not None:
+        return "reject", *objection
+    told, suspicion = compared(comparison), _suspicion(comparison, promotion)
+    if suspicion is not None:
+        return "hold", "too_good", f"{told}, but {suspicion}"
+    if promotion.shadow is not None:
+        days = promotion.shadow.total_seconds() / 86400
+        return "shadow", "proof", f"{told}; it scores beside the champion for {days:g} days"
+    return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
+
+
+def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
+    told = "the first version of this model has nobody to beat"
+    suspicion = _suspicion(comparison, promotion)
+    if suspicion is None:
+        return "promote", "unopposed", told
+    worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
+    return "hold", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
+
+
+def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:
+    """What becomes of a challenger that has proved itself: it serves, or a person is asked."""
+    if promotion.approval == "human":
+        return "hold", "approval", f"{told}; a person is asked"
+    return "promote", "proof", told
+
+
+def _no_proof(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
+    if comparison.row_count < promotion.min_rows:
+        found = f"the holdout has {comparison.row_count} labelled rows"
+        return "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
+    if comparison.difference is None or comparison.low is None:
+        return "undefined", f"{comparison.metric} is undefined on the holdout"
+    if comparison.low <= promotion.margin:
+        return "no_proof", f"{compared(comparison)}, not above the margin {promotion.margin:g}"
+    return None
+
+
+def compared(comparison: Comparison) -> str:
+    """What a comparison found, in one sentence with its figures."""
+    winner = next(
+        (c for c in comparison.candidates if c.version_id == comparison.challenger_version), None
+    )
+    who = (
+        f"the earlier champion, version {winner.number}, has a"
+        if winner is not None and winner.kind == "earlier"
+        else "the challenger's"
+    )
+    said = (
+        f"on {comparison.row_count} later rows {who} {comparison.metric}"
+        f"{' of' if winner is not None and winner.kind == 'earlier' else ' is'}"
+        f" {comparison.challenger_value:.4g} against {comparison.champion_value:.4g}"
+    )
+    if comparison.difference is None or comparison.low is None or comparison.confidence is None:
+        return said
+    return (
+        f"{said}: better by {comparison.difference:.3g}, at least {comparison.low:.3g} with"
+        f" {comparison.confidence:.3g} confidence"
+    )
+
+
+def _border_objection(comparison: Comparison) -> tuple[str, str] | None:
+    cases = comparison.border_cases
+    if cases is None or cases.champion_value is None:
+        return None
+    if cases.challenger_value is not None and cases.challenger_value >= cases.champion_value:
+        return None
+    worth = "nothing" if cases.challenger_value is None else f"{cases.challenger_value:.4g}"
+    return "border_cases", (
+        f"{compared(comparison)}, but on the {cases.rows} border cases it is worth {worth} against"
+        f" {cases.champion_value:.4g}"
+    )
+
+
+def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
+    if promotion.max_slice_drop is None:
+        return None
+    worse = [
+        (part.high, part.difference, part.slice)
+        for part in comparison.slices
+        if part.high is not None
+        and part.difference is not None
+        and part.high < -promotion.max_slice_drop
+    ]
+    if not worse:
+        return None
+    high, difference, name = min(worse)
+    return "slice", (
+        f"{compared(comparison)}, but on {name} it is worse by {-difference:.3g}, at least"
+        f" {-high:.3g}, which is more than max_slice_drop {promotion.max_slice_drop:g}"
+    )
+
+
+def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
+    """A leap towards perfection: something in the rows has told the truth, it seems."""
+    if promotion.too_good is None or comparison.perfect is None:
+        return None
+    serving, now = comparison.champion_value, comparison.challenger_value
+    # Of a gain only what is sure counts: on a few rows luck leaps far.
+    sure = None if serving is None or comparison.low is None else serving + comparison.low
+    # To be again as good as the champion once was is no leap.
+    recovered = _share_won(comparison.champion_reference, now, comparison.perfect)
+    if recovered is not None and recovered <= promotion.too_good:
+        sure = None
+    leaps = (
+        ("at least", "the champion", serving, sure, promotion.too_good),
+        ("", "guessing the same for all", comparison.baseline, now, ALL_BUT_PERFECT),
+    )  # fmt: skip
+    for least, whom, before, after, most in leaps:
+        share = _share_won(before, after, comparison.perfect)
+        if share is not None and share > most:
+            return (
+                f"that wins {f'{least} ' if least else ''}{share:.0%} of what {whom} falls short of"
+                " perfection: look for a leak (promotion.too_good)"
+            )
+    return None
+
+
+def _share_won(before: float | None, after: float | None, perfect: float) -> float | None:
+    if before is None or after is None or perfect <= before:
+        return None
+    return (after - before) / (perfect - before)

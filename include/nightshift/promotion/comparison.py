@@ -1,0 +1,312 @@
+"""Champion and candidates on the same later rows: who is better, by how much, and for whom.
+
+Candidates are the version just trained and earlier champions, which cost no fit. Their bounds share
+the family's confidence, so that trying more of them does not make a lucky one likelier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from nightshift import stats, tables
+from nightshift.data import Transaction, as_json
+from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
+from nightshift.family import ModelFamily, Problem
+from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference
+from nightshift.registry import LoadedVersion
+from nightshift.training import Rows
+
+BORDER_CASES = "border_cases.csv"
+EARLIER = 3
+"""How many earlier champions are candidates."""
+
+LEAST_SLICE = 20
+"""With fewer rows a slice says nothing."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one version says about the rows: ``as_of``, ``value``, ``score``, ``label``."""
+
+    model: LoadedVersion
+    rows: pd.DataFrame
+    value: float | None
+
+    @property
+    def version_id(self) -> int:
+        return self.model.version.version_id
+
+
+def compare(
+    family: ModelFamily,
+    rows: Rows,
+    challenger: LoadedVersion,
+    champion: LoadedVersion | None,
+    earlier: Sequence[LoadedVersion] = (),
+    *,
+    worth: float | None = None,
+) -> Comparison:
+    """Champion and candidates on the holdout that the challenger's manifest names.
+
+    Parameters
+    ----------
+    rows
+        Those of the family in the holdout, with labels known by the challenger's cutoff. Rows that
+        any of the versions was trained on are left out.
+    earlier
+        Champions of the past; those that cannot score the rows are passed over.
+    worth
+        What the champion was worth in the family's metric when it was promoted.
+    """
+    manifest = challenger.version.manifest
+    start, end = (datetime.fromisoformat(moment) for moment in manifest["holdout"])
+    versions = [version for version in (champion, *earlier) if version is not None]
+    start = max([start, *(_learnt_until(version) for version in versions)])
+    own = rows.of(family, challenger.version.model).after(start)
+    metric = family.performance.metric
+    empty = Comparison(
+        decision_id=challenger.version.decision_id,
+        champion_version=champion.version.version_id if champion else None,
+        challenger_version=challenger.version.version_id,
+        metric=metric,
+        holdout_start=start,
+        holdout_end=end,
+        row_count=len(own),
+        champion_value=None, challenger_value=None, difference=None, low=None,
+        champion_reference=worth,
+    )  # fmt: skip
+    if not len(own):
+        return empty
+    trained = _told(family, own, challenger)
+    truth = stats.outcomes(trained.rows, family.task)
+    unopposed = replace(
+        empty,
+        challenger_value=trained.value,
+        candidates=(_candidate(trained, "trained"),),
+        perfect=stats.perfect(metric, family.task, truth),
+        baseline=stats.baseline(metric, family.task, truth),
+        reference=reference(family, trained.rows),
+    )
+    if champion is None:
+        return unopposed
+    try:
+        serving = _told(family, own, champion)
+    except TrainingError as error:
+        return replace(unopposed, unscorable=str(error))
+    return _against(family, own, unopposed, serving, trained, _scorable(family, own, earlier))
+
+
+def reference(family: ModelFamily, told: pd.DataFrame) -> dict[str, Any]:
+    """What a version is worth on rows it was not trained on, and how its scores lie there."""
+    worth = {
+        metric: stats.reference(metric, family.task, told) for metric in family.performance.metrics
+    }
+    found: dict[str, Any] = {
+        "rows": len(told),
+        "metrics": {name: asdict(value) for name, value in worth.items() if value is not None},
+        "scores": tables.histogram(told["score"].to_numpy()),
+    }
+    if family.task == "binary_classification":
+        found["calibration"] = _calibration(told)
+    return found
+
+
+def register(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
+    """Store a comparison; comparing for a decision again returns the first one's id."""
+    stored = asdict(comparison)
+    for name in ("reference", "border_cases", "candidates", "slices"):
+        stored[name] = None if stored[name] is None else as_json(stored[name])
+    tx.run("comparison.append", **stored, compared_at=now)
+    found = registered(tx, comparison.decision_id)
+    assert found is not None
+    return found
+
+
+def registered(tx: Transaction, decision_id: int) -> int | None:
+    """The comparison that a decision to retrain has led to already; None if it has not."""
+    row = tx.maybe("comparison.find", decision_id=decision_id)
+    return row.comparison_id if row else None
+
+
+def get(tx: Transaction, comparison_id: int) -> Comparison:
+    """The comparison of this id."""
+    row = tx.one("comparison.get", comparison_id=comparison_id)
+    told = {name: getattr(row, name) for name in Comparison.__dataclass_fields__}
+    told["candidates"] = tuple(Candidate(**one) for one in told["candidates"])
+    told["slices"] = tuple(SliceDifference(**one) for one in told["slices"])
+    if told["border_cases"] is not None:
+        told["border_cases"] = BorderCases(**told["border_cases"])
+    return Comparison(**told)
+
+
+def _against(
+    family: ModelFamily,
+    rows: Rows,
+    unopposed: Comparison,
+    serving: _Told,
+    trained: _Told,
+    earlier: Sequence[_Told],
+) -> Comparison:
+    count = 1 + len(earlier)
+    confidence = 1 - (1 - family.promotion.confidence) / count
+    told = {one.version_id: one for one in (trained, *earlier)}
+    candidates = [
+        _candidate(one, "trained" if one is trained else "earlier", _paired(
+            family, serving.rows, one.rows, confidence))
+        for one in told.values()
+    ]  # fmt: skip
+    best = max(candidates, key=lambda c: -np.inf if c.low is None else c.low)
+    winner = told[best.version_id]
+    return replace(
+        unopposed,
+        challenger_version=best.version_id,
+        champion_value=serving.value,
+        challenger_value=best.value,
+        difference=best.difference,
+        low=best.low,
+        confidence=confidence,
+        candidates=tuple(candidates),
+        slices=tuple(_slices(family, rows, serving, winner)),
+        border_cases=_border_cases(family, serving.model, winner.model),
+        reference=reference(family, winner.rows),
+    )
+
+
+def _candidate(told: _Told, kind: Any, paired: stats.Estimate | None = None) -> Candidate:
+    version = told.model.version
+    difference, low = (paired.value, paired.low) if paired else (None, None)
+    return Candidate(version.version_id, version.number, kind, told.value, difference, low)
+
+
+def _paired(
+    family: ModelFamily, before: pd.DataFrame, after: pd.DataFrame, confidence: float
+) -> stats.Estimate | None:
+    return stats.paired_difference(
+        family.performance.metric,
+        family.task,
+        stats.outcomes(before, family.task),
+        stats.outcomes(after, family.task),
+        confidence=confidence,
+        nights=stats.nights_of(after),
+    )
+
+
+def _scorable(family: ModelFamily, rows: Rows, earlier: Sequence[LoadedVersion]) -> list[_Told]:
+    found = []
+    for version in earlier:
+        try:
+            found.append(_told(family, rows, version))
+        except TrainingError:
+            continue
+    return found
+
+
+def _slices(
+    family: ModelFamily, rows: Rows, serving: _Told, winner: _Told
+) -> list[SliceDifference]:
+    """By each value of ``performance.slices``, at a confidence that they share."""
+    parts = [
+        (f"{column}={value}", part.to_numpy())
+        for column in family.performance.slices
+        for value, part in pd.Series(range(len(rows))).groupby(_column(rows, column), sort=True)
+        if len(part) >= LEAST_SLICE
+    ]
+    confidence = 1 - (1 - family.promotion.confidence) / max(len(parts), 1)
+    found = []
+    for name, places in parts:
+        before, after = serving.rows.iloc[places], winner.rows.iloc[places]
+        paired = _paired(family, before, after, confidence)
+        difference, high = (paired.value, paired.high) if paired else (None, None)
+        found.append(SliceDifference(name, len(places), difference, high))
+    return found
+
+
+def _column(rows: Rows, column: str) -> np.ndarray:
+    return np.asarray(rows.table[column].cast(pa.string()).to_pandas())
+
+
+def _border_cases(
+    family: ModelFamily, champion: LoadedVersion, challenger: LoadedVersion
+) -> BorderCases | None:
+    """What either version is worth on the rows that somebody labelled by hand."""
+    cases = border_cases(family)
+    if cases is None:
+        return None
+    worth = [_told(family, cases, version).value for version in (champion, challenger)]
+    return BorderCases(len(cases), *worth)
+
+
+def border_cases(family: ModelFamily) -> Rows | None:
+    """The family's ``border_cases.csv``: the features and ``label``; None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        A column is missing, or a number is none.
+    """
+    file = family.folder / BORDER_CASES
+    if not file.exists():
+        return None
+    wanted = [*family.features.names, "label"]
+    frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
+    missing = [name for name in wanted if name not in frame]
+    if missing or frame.empty:
+        what = f"column {', '.join(missing)} is missing" if missing else "it has no rows"
+        raise ConfigError(f"{family.family}: {file}: {what}; write {', '.join(wanted)}")
+    try:
+        table = pa.table(
+            {name: frame[name].astype("float64") for name in family.features.numeric}
+            | {name: pa.array(frame[name], pa.string()) for name in family.features.categorical}
+        )
+    except ValueError as error:
+        told = words_of(error, discreet=family.discreet)
+        raise ConfigError(f"{family.family}: {file}: {told}") from (
+            None if family.discreet else error
+        )
+    moments = pa.array([datetime.fromisoformat("1970-01-01T00:00+00:00")] * len(frame))
+    return Rows(table.append_column("as_of", moments), frame["label"].to_numpy(), [])
+
+
+def border_problems(family: ModelFamily) -> Iterator[Problem]:
+    """What is wrong with the family's border cases."""
+    try:
+        border_cases(family)
+    except ConfigError as error:
+        yield Problem(family.folder / BORDER_CASES, "", str(error))
+
+
+def _learnt_until(version: LoadedVersion) -> datetime:
+    return datetime.fromisoformat(version.version.manifest["training"][1])
+
+
+def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:
+    try:
+        predicted = model.predict(rows.table)
+    except ScoringError as error:
+        raise TrainingError(f"{model}: the comparison failed: {error}") from error
+    told = pd.DataFrame(
+        {
+            "as_of": rows.table["as_of"].to_pandas(),
+            "value": rows.value,
+            "score": predicted.score,
+            "label": predicted.label,
+        }
+    )
+    found = stats.value(family.performance.metric, family.task, stats.outcomes(told, family.task))
+    return _Told(model, told, found)
+
+
+def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:
+    """The share of ones by score, rising: the corners of an isotonic regression."""
+    from sklearn.isotonic import IsotonicRegression
+
+    truth = told["value"].to_numpy(dtype=np.float64)
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(told["score"], truth)
+    return {"score": fitted.X_thresholds_.tolist(), "share": fitted.y_thresholds_.tolist()}

@@ -1,0 +1,434 @@
+"""What comes after the proof: shadows and probation.
+
+A challenger that was proven may have to score beside the champion for a while (a shadow), to be
+approved by a person, and, once it serves, to hold what it promised (probation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift import policy, registry, stats
+from nightshift.data import ROW_GROUP, Database, Store, Transaction, query_text
+from nightshift.errors import RegistryError, ScoringError
+from nightshift.family import ModelFamily, next_tick
+from nightshift.records import READERS, SHADOW, Comparison, Decision, DecisionKind, Version
+from nightshift.registry import LoadedVersion
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A challenger (``newer``, with its ``number``) that scores beside the champion (``older``).
+
+    ``champion`` is the version that serves by now.
+    """
+
+    shadow_id: int
+    model_id: int
+    model: str
+    older: int
+    newer: int
+    number: int
+    comparison_id: int
+    starts: datetime
+    ends: datetime
+    champion: int
+
+    kind: ClassVar[Literal["shadow"]] = "shadow"
+
+    @property
+    def subject(self) -> str:
+        """What its end is a decision about."""
+        return f"shadow {self.shadow_id}"
+
+
+@dataclass(frozen=True)
+class Probation:
+    """A new champion (``newer``) that must hold its own against its predecessor (``older``).
+
+    ``seq`` is the promotion, ``reference`` what the predecessor was worth at its own.
+    """
+
+    model_id: int
+    model: str
+    seq: int
+    older: int
+    older_number: int
+    newer: int
+    number: int
+    starts: datetime
+    ends: datetime
+    reference: dict[str, Any] | None
+
+    kind: ClassVar[Literal["probation"]] = "probation"
+
+    @property
+    def subject(self) -> str:
+        """What its end is a decision about: a version may be promoted twice."""
+        return f"probation {self.newer} of promotion {self.seq}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What two versions were worth on the same matured nights, as it was known at ``as_of``.
+
+    ``difference`` is newer minus older in the metric, the mean of the nights; None without any. In
+    a shadow the evidence is for the newer, on probation for the older.
+    """
+
+    model_id: int
+    as_of: datetime
+    kind: Literal["shadow", "probation"]
+    older: int
+    newer: int
+    metric: str
+    nights: int
+    row_count: int
+    difference: float | None
+    evidence: float
+    needed: float
+
+    @property
+    def proven(self) -> bool:
+        """Whether there is enough evidence, however often it was looked at."""
+        return self.evidence >= self.needed
+
+    def sentence(self) -> str:
+        """Its figures, in words."""
+        if self.difference is None:
+            return f"no night with its labels could tell its {self.metric} from the other's"
+        side = "better" if self.difference > 0 else "worse"
+        count = f"{self.nights} night{'' if self.nights == 1 else 's'}"
+        return (
+            f"over {count} ({self.row_count:,} rows) its {self.metric} is {side} by"
+            f" {abs(self.difference):.3g}: evidence {self.evidence:.3g}, and {self.needed:.3g} is"
+            " needed"
+        )
+
+
+def begin_shadow(
+    tx: Transaction,
+    family: ModelFamily,
+    comparison_id: int,
+    compared: Comparison,
+    verdict: Decision,
+    decision_id: int,
+    *,
+    now: datetime,
+) -> None:
+    """From now on the challenger scores every night beside the champion, unseen by readers.
+
+    An older challenger of the model that is still in shadow makes way for it.
+
+    Parameters
+    ----------
+    verdict, decision_id
+        What was decided about the comparison.
+    """
+    assert family.promotion.shadow is not None
+    newer = registry.version(tx, compared.challenger_version)
+    for older in shadows(tx, family.family, now, model_id=verdict.model_id):
+        told = f"version {newer.number} has taken its place"
+        ended = _about(older, "reject", "superseded", told, verdict.as_of)
+        registry.decide(tx, ended, subject=older.subject, now=now)
+    tx.run(
+        "trials.begin_shadow",
+        model_id=verdict.model_id,
+        version_id=compared.challenger_version,
+        instead_of=compared.champion_version,
+        decision_id=decision_id,
+        comparison_id=comparison_id,
+        starts=now,
+        ends=now + family.promotion.shadow,
+    )
+
+
+def shadows(
+    tx: Transaction, family: str, as_of: datetime, *, model_id: int | None = None
+) -> list[Shadow]:
+    """The challengers that score beside their champions, whether or not their time is over."""
+    rows = tx.rows("trials.shadows", family=family, as_of=as_of, model_id=model_id)
+    return [Shadow(**row._mapping) for row in rows]
+
+
+def beside(tx: Transaction, family: str, as_of: datetime) -> dict[int, Version]:
+    """Who scores a night beside which version: challengers in shadow, by the champion's id."""
+    return {
+        shadow.older: registry.version(tx, shadow.newer)
+        for shadow in shadows(tx, family, as_of)
+        if as_of <= shadow.ends
+    }
+
+
+def probations(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[Probation]:
+    """The champions whose nights under probation have not all matured yet."""
+    lasts = family.promotion.probation
+    if lasts is None:
+        return []
+    between = next_tick(family.schedule.monitor, family.schedule.timezone, as_of) - as_of
+    since = as_of - lasts - family.labels.maturity - between
+    rows = tx.rows("trials.probations", family=family.family, as_of=as_of, since=since)
+    return [Probation(**row._mapping, ends=row.starts + lasts) for row in rows]
+
+
+def judge(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    load: Callable[[Version], LoadedVersion],
+    as_of: datetime,
+    *,
+    now: datetime,
+) -> list[tuple[Shadow | Probation, Decision]]:
+    """Look at every shadow and every probation of a family; those that end, with the verdict.
+
+    Only nights count whose labels are complete enough at ``as_of``. What each has come to is
+    stored; a predecessor that cannot score the nights is recorded and left out.
+
+    Parameters
+    ----------
+    load
+        Opens a version, see :meth:`nightshift.registry.Registry.load`.
+    """
+    with database.transaction() as tx:
+        tried = shadows(tx, family.family, as_of)
+        served = probations(tx, family, as_of)
+    told = _nights_told(database, family, [*tried, *served], as_of)
+    pairs = {shadow.subject: _beside_champion(family, told, shadow) for shadow in tried}
+    pairs |= _beside_predecessor(database, store, family, told, served, load, as_of, now)
+    looked_at: list[Shadow | Probation] = [*tried, *served]
+    ended = []
+    with database.transaction() as tx:
+        for one in looked_at:
+            if one.subject not in pairs:
+                continue
+            trial = _trial(family, one, *pairs[one.subject], as_of)
+            tx.run("trials.append", **asdict(trial), judged_at=now)
+            verdict = _verdict(family, one, trial)
+            if verdict is not None:
+                ended.append((one, verdict))
+    return ended
+
+
+def decided(tx: Transaction, family: str, as_of: datetime) -> list[int]:
+    """The decisions that ended shadows and probations of a family at a moment."""
+    return [row.decision_id for row in tx.rows("trials.decided", family=family, as_of=as_of)]
+
+
+def _trial(
+    family: ModelFamily,
+    one: Shadow | Probation,
+    older: pd.DataFrame,
+    newer: pd.DataFrame,
+    as_of: datetime,
+) -> Trial:
+    metric, promotion = family.performance.metric, family.promotion
+    nights = stats.nightly_differences(
+        metric,
+        family.task,
+        stats.outcomes(older, family.task),
+        stats.outcomes(newer, family.task),
+        stats.nights_of(newer),
+    ) if len(newer) else np.array([])  # fmt: skip
+    gains = nights - promotion.margin if isinstance(one, Shadow) else -nights
+    evidence = stats.anytime(gains, confidence=promotion.confidence)
+    return Trial(
+        one.model_id, as_of, one.kind, one.older, one.newer, metric, len(nights), len(newer),
+        float(nights.mean()) if len(nights) else None, evidence.value, evidence.needed,
+    )  # fmt: skip
+
+
+def _verdict(family: ModelFamily, one: Shadow | Probation, trial: Trial) -> Decision | None:
+    """How a trial ends; None where it goes on."""
+    if isinstance(one, Probation):
+        if not trial.proven:
+            return None
+        told = f"{trial.sentence()}; version {one.older_number} serves again"
+        return _about(one, "rollback", "probation", told, trial.as_of, trial)
+    if one.champion != one.older:
+        told = "the champion that it scored beside was replaced"
+        return _about(one, "reject", "champion_replaced", told, trial.as_of, trial)
+    told = trial.sentence()
+    if trial.proven:
+        return _about(one, *policy.proven(family.promotion, told), trial.as_of, trial)
+    if trial.as_of - family.labels.maturity >= one.ends:
+        told = f"{told}; its time is over"
+        return _about(one, "reject", "shadow_without_proof", told, trial.as_of, trial)
+    return None
+
+
+def _about(
+    one: Shadow | Probation,
+    kind: DecisionKind,
+    rule: str,
+    told: str,
+    as_of: datetime,
+    trial: Trial | None = None,
+) -> Decision:
+    inputs = {"starts": one.starts, "ends": one.ends, "older": one.older, "newer": one.newer}
+    inputs |= asdict(trial) if trial else {}
+    where = "in shadow" if isinstance(one, Shadow) else "on probation"
+    reason = f"version {one.number}, {where}: {told}"
+    return Decision(one.model_id, kind, rule, reason, as_of, inputs)
+
+
+def _nights_told(
+    database: Database, family: ModelFamily, tried: Sequence[Shadow | Probation], as_of: datetime
+) -> dict[tuple[int, int], pd.DataFrame]:
+    """What the versions on trial have told of matured nights, by version and role."""
+    if not tried:
+        return {}
+    versions = {one.newer for one in tried} | {one.older for one in tried if one.kind == "shadow"}
+    start, end = min(one.starts for one in tried), as_of - family.labels.maturity
+    window = {
+        "family": family.family,
+        "start": start,
+        "end": end,
+        "known_by": as_of,
+        "versions": ",".join(map(str, sorted(versions))),
+    }
+    with database.transaction() as tx:
+        tx.require_rows(family.family, start, end)
+    with database.bulk() as bulk:
+        rows = bulk.read(query_text("trials.told"), window).to_pandas()
+    return dict(iter(rows.groupby(["version_id", "role"])))
+
+
+def _beside_champion(
+    family: ModelFamily, told: Mapping[tuple[int, int], pd.DataFrame], shadow: Shadow
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Champion and challenger on the labelled rows of the nights that both have scored."""
+    both = (
+        _of_trial(shadow, told.get(key, _NOTHING)).set_index(["as_of", "entity_id"], drop=False)
+        for key in ((shadow.older, READERS), (shadow.newer, SHADOW))
+    )
+    older, newer = both
+    newer = _matured(family, newer[newer.index.isin(older.index)])
+    return older.loc[newer.index], newer
+
+
+def _beside_predecessor(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    told: Mapping[tuple[int, int], pd.DataFrame],
+    served: Sequence[Probation],
+    load: Callable[[Version], LoadedVersion],
+    as_of: datetime,
+    now: datetime,
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Champions on the nights they have served, and what their predecessors would have told."""
+    found: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
+    asked: dict[str, _Predecessor] = {}
+    with database.transaction() as tx:
+        for one in served:
+            rows = _matured(family, _of_trial(one, told.get((one.newer, READERS), _NOTHING)))
+            found[one.subject] = rows, rows
+            if len(rows):
+                asked[one.subject] = _Predecessor(one, registry.version(tx, one.older), rows)
+    start = min((one.starts for one in served), default=as_of)
+    for night, table in _tables(database, store, family, start, as_of) if asked else ():
+        for predecessor in list(asked.values()):
+            try:
+                predecessor.see(night, table, load)
+            except (ScoringError, RegistryError) as error:
+                _left_out(database, family, predecessor.one, error, as_of, now)
+                del asked[predecessor.one.subject], found[predecessor.one.subject]
+    for subject, predecessor in asked.items():
+        try:
+            found[subject] = predecessor.told(load)
+        except (ScoringError, RegistryError) as error:
+            _left_out(database, family, predecessor.one, error, as_of, now)
+            del found[subject]
+    return found
+
+
+class _Predecessor:
+    """What a version would have told of the rows of its successor, many rows at a time."""
+
+    def __init__(self, one: Probation, version: Version, rows: pd.DataFrame) -> None:
+        self.one = one
+        self._version = version
+        self._nights = dict(iter(rows.groupby("as_of")))
+        self._waiting: list[tuple[pd.DataFrame, pa.Table]] = []
+        self._done: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+
+    def see(
+        self, night: datetime, table: pa.Table, load: Callable[[Version], LoadedVersion]
+    ) -> None:
+        """Take the rows of a night from its snapshot."""
+        own = self._nights.get(pd.Timestamp(night))
+        if own is None:
+            return
+        ids = pa.array(own["entity_id"], table["entity_id"].type)
+        self._waiting.append((own, table.take(pc.index_in(ids, value_set=table["entity_id"]))))
+        if sum(len(rows) for rows, _ in self._waiting) >= ROW_GROUP:
+            self._predict(load)
+
+    def told(self, load: Callable[[Version], LoadedVersion]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows with what this version tells of them, and with what its successor told."""
+        self._predict(load)
+        older, newer = (pd.concat(side) for side in zip(*self._done, strict=True))
+        return older, newer
+
+    def _predict(self, load: Callable[[Version], LoadedVersion]) -> None:
+        if not self._waiting:
+            return
+        rows = pd.concat([rows for rows, _ in self._waiting])
+        parts = [part for _, part in self._waiting]
+        predicted = load(self._version).predict(
+            pa.concat_tables(parts, promote_options="permissive")
+        )
+        self._done.append((rows.assign(score=predicted.score, label=predicted.label), rows))
+        self._waiting = []
+
+
+def _tables(
+    database: Database, store: Store, family: ModelFamily, start: datetime, as_of: datetime
+) -> Iterator[tuple[datetime, pa.Table]]:
+    """The snapshots of the matured nights after ``start``, one after the other."""
+    window = {"family": family.family, "start": start, "end": as_of - family.labels.maturity}
+    with database.transaction() as tx:
+        nights = tx.rows("trials.snapshots", **window)
+    for night in nights:
+        yield night.as_of, store.read_table(night.content_hash)
+
+
+def _left_out(
+    database: Database,
+    family: ModelFamily,
+    one: Probation,
+    error: Exception,
+    as_of: datetime,
+    now: datetime,
+) -> None:
+    with database.transaction() as tx:
+        tx.record(
+            "probation_failed", now=now, family=family.family, as_of=as_of,
+            model=one.model, version=one.older_number, reason=str(error),
+        )  # fmt: skip
+
+
+def _of_trial(one: Shadow | Probation, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["as_of"] > one.starts) & (rows["as_of"] <= one.ends)]
+
+
+def _matured(family: ModelFamily, rows: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows of the nights whose labels are complete enough."""
+    known = rows["value"].notna()
+    share = known.groupby(stats.nights_of(rows)).transform("mean")
+    return rows[known & (share >= family.labels.min_coverage)]
+
+
+_NOTHING = pd.DataFrame(
+    {name: [] for name in ("entity_id", "version_id", "role", "score", "label", "value")}
+    | {"as_of": pd.Series([], dtype="datetime64[us, UTC]")}
+)

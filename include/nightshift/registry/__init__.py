@@ -1,0 +1,29 @@
+"""The append-only record: models, versions, promotions, decisions, holds.
+
+Which bytes serve, since when, who signed them, and why. The only room that opens artifacts.
+"""
+
+from nightshift.registry.canonical import to_bytes
+from nightshift.registry.decisions import (
+    decide,
+    decide_all,
+    decided,
+    decision,
+    last_retrains,
+    models_decided,
+    retrains_of,
+)
+from nightshift.registry.holds import current, hold, of, release
+from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
+from nightshift.registry.pipelines import LoadedVersion, family_module, predict
+from nightshift.registry.promotions import (
+    Champion,
+    champion,
+    champions,
+    earlier_champions,
+    no_champion,
+    promotions,
+    way_back,
+    worth,
+)
+from nightshift.registry.versions import Registry, version, version_of_decision, versions

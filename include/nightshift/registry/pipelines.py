@@ -1,0 +1,131 @@
+"""A verified version, ready to predict, and the code of a family that it is made of."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from nightshift import tables
+from nightshift.errors import (
+    ConfigError,
+    ScoringError,
+    words_of,
+)
+from nightshift.family import Features
+from nightshift.records import Version
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a version says about a table, row by row.
+
+    ``score`` is float64: the value, or a probability. ``label`` is the predicted class as text,
+    None in regression. ``flags`` is int16, see :mod:`nightshift.tables`.
+    """
+
+    score: np.ndarray
+    label: np.ndarray | None
+    flags: np.ndarray
+
+
+_STATELESS = ("sklearn", "numpy")
+"""Packages whose predict and transform change nothing in the estimator."""
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A verified version, ready to predict."""
+
+    version: Version
+    pipeline: Pipeline
+
+    def predict(self, table: pa.Table) -> Predictions:
+        """Score a table of features; columns are taken by name.
+
+        Raises
+        ------
+        ScoringError
+            The pipeline raised, gave too few scores or too many, or one that is NaN or infinite.
+        """
+        declared = self.version.manifest["features"]
+        wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
+        try:
+            frame = tables.frame(table, wanted)
+            score, label = predict(self.pipeline, frame, self.version.manifest["task"])
+        except Exception as error:  # a pipeline may be of the family's own code
+            told = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
+            raise ScoringError(told) from None if self.discreet else error
+        if len(score) != table.num_rows:
+            raise ScoringError(f"{self} gave {len(score)} scores for {table.num_rows} rows")
+        unusable = int((~np.isfinite(score)).sum())
+        if unusable:
+            raise ScoringError(f"{self} gave {unusable} of {len(score)} scores that are not finite")
+        return Predictions(score, label, tables.flags(table, self.version.manifest["profile"]))
+
+    @property
+    def discreet(self) -> bool:
+        """Whether messages must not repeat what its family's data say."""
+        return bool(self.version.manifest.get("discreet"))
+
+    @property
+    def bears_threads(self) -> bool:
+        """Whether several threads may ask it at once: it is made of scikit-learn's own parts."""
+        parts = self.pipeline.get_params(deep=True).values()
+        code = [part for part in parts if hasattr(part, "get_params") or callable(part)]
+        return all(_module(part) in _STATELESS for part in [self.pipeline, *code])
+
+    def __str__(self) -> str:
+        return str(self.version)
+
+
+def _module(part: Any) -> str:
+    """The package that a part of a pipeline comes from."""
+    return str(getattr(part, "__module__", "")).partition(".")[0]
+
+
+def family_module(folder: Path, name: str) -> ModuleType:
+    """A module of the family's folder, under a name that no other family can take.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, or cannot be imported.
+    """
+    file = folder / f"{name}.py"
+    qualified = f"nightshift_family_{folder.name}_{name}"
+    spec = importlib.util.spec_from_file_location(qualified, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
+        raise ConfigError(f"{folder.name}: {file} cannot be imported: {error}") from error
+    return module
+
+
+_BINARY = np.array(["0", "1"], dtype=object)
+
+
+def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores (the value, or a probability) and, in classification, labels as text."""
+    if task == "regression":
+        return np.asarray(pipeline.predict(frame), dtype=np.float64), None
+    probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    if task == "binary_classification":
+        positive = probabilities[:, list(pipeline.classes_).index(1)]
+        return positive, _BINARY[(positive >= 0.5).astype(np.intp)]
+    best = probabilities.argmax(axis=1)
+    score = probabilities[np.arange(len(best)), best]
+    return score, np.asarray(pipeline.classes_, dtype=object)[best]

@@ -1,0 +1,135 @@
+"""Who serves, who served, what each was worth when it was promoted, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from nightshift.data import Transaction
+from nightshift.errors import NoChampion, RegistryError
+from nightshift.family import ModelFamily
+from nightshift.records import Model, Promotion, Reference, Version
+
+if TYPE_CHECKING:
+    pass
+from nightshift.registry.versions import _version
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that serves, since when, and what it was worth when it was promoted."""
+
+    version: Version
+    effective_from: datetime
+    reference: dict[str, Any] | None
+
+    def worth(self, metric: str) -> Reference | None:
+        """Its reference in a metric; None where none was stored."""
+        return _worth(self.reference, metric)
+
+
+def champions(tx: Transaction, family: str, as_of: datetime) -> dict[int, Champion]:
+    """Who served at ``as_of`` in a family, by model id; models without a champion are left out."""
+    return {
+        row.model_id: Champion(_version(row), row.effective_from, row.reference)
+        for row in tx.rows("registry.champions", family=family, as_of=as_of)
+    }
+
+
+def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
+    """The version of a model that served at ``as_of``; None before the first promotion."""
+    row = tx.maybe("registry.champion", model_id=model_id, as_of=as_of)
+    return _version(row) if row else None
+
+
+def worth(tx: Transaction, model_id: int, metric: str) -> Reference | None:
+    """What the champion of a model was worth in a metric when it was promoted."""
+    served = promotions(tx, model_id)
+    return _worth(served[-1].reference, metric) if served else None
+
+
+def _worth(reference: dict[str, Any] | None, metric: str) -> Reference | None:
+    found = (reference or {}).get("metrics", {}).get(metric)
+    return Reference(**found) if found else None
+
+
+def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:
+    """The last versions of a model that have been champions and can still be loaded."""
+    rows = tx.rows("registry.earlier_champions", model_id=model_id, count=count)
+    return [_version(row) for row in rows]
+
+
+def promotions(tx: Transaction, model_id: int) -> list[Promotion]:
+    """Every promotion of a model, oldest first."""
+    return [Promotion(**row._mapping) for row in tx.rows("registry.promotions", model_id=model_id)]
+
+
+def way_back(
+    model: Model, served: Sequence[Promotion], to: int | None, *, again: bool = False
+) -> tuple[Promotion, Promotion]:
+    """The promotion that a rollback undoes, and the last one of the version it returns to.
+
+    Parameters
+    ----------
+    served
+        Every promotion of the model, oldest first.
+    to
+        The number of a version that was champion once; by default the champion before this one,
+        and after a rollback the one before that.
+    again
+        Whether the version may be serving since the last rollback: that one is then undone once
+        more, from when the version that it replaced began.
+
+    Raises
+    ------
+    RegistryError
+        There is no such champion, or it serves already.
+    """
+    where = f"{model.family}: {model.name}"
+    if not served:
+        raise RegistryError(f"{where} has no champion; there is nothing to roll back")
+    latest = served[-1]
+    target = _undone(served)[-2:-1] if to is None else [one for one in served if one.number == to]
+    if not target:
+        numbers = sorted({one.number for one in served})
+        missing = (
+            f"has no champion before version {latest.number}"
+            if to is None
+            else f"has had no champion with the version number {to}"
+        )
+        raise RegistryError(
+            f"{where} {missing}; its champions so far: {', '.join(map(str, numbers))}"
+        )
+    if target[-1].version_id != latest.version_id:
+        return latest, target[-1]
+    if again and latest.kind == "rollback":
+        replaced = [one for one in served if one.version_id != latest.version_id]
+        return replaced[-1], latest
+    raise RegistryError(
+        f"{where}: version {latest.number} serves already, since"
+        f" {latest.effective_from:%Y-%m-%d %H:%M}Z"
+    )
+
+
+def _undone(served: Sequence[Promotion]) -> list[Promotion]:
+    """The promotions that still stand: a rollback undoes those since the version last began."""
+    standing: list[Promotion] = []
+    for one in served:
+        if one.kind == "rollback":
+            while standing and standing[-1].version_id != one.version_id:
+                standing.pop()
+        if not standing or standing[-1].version_id != one.version_id:
+            standing.append(one)
+    return standing
+
+
+def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
+    """The error that nobody serves at ``as_of``, with since when somebody does."""
+    first = tx.one("registry.first_promotion", family=family.family).effective_from
+    since = f"its first champion serves from {first.isoformat()}" if first else "none was trained"
+    return NoChampion(
+        f"{family.family} has no champion at {as_of.isoformat()}: {since}."
+        f" Train one with: nightshift train {family.family}"
+    )

@@ -1,0 +1,286 @@
+"""Versions: stored, signed, verified, opened; and the promotion that makes one the champion.
+
+An artifact is a joblib file named by its hash. Its signature covers the hash and the manifest. The
+loader reads the bytes once, verifies them, and only then deserialises those same bytes; nothing
+else in the project may deserialise a model.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import joblib
+
+from nightshift.data import Database, Keys, Store, Transaction, as_json
+from nightshift.errors import (
+    ArtifactRefused,
+    PromotionLost,
+    RegistryError,
+)
+from nightshift.failpoints import reach
+from nightshift.records import Model, Version
+from nightshift.registry import canonical
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+from nightshift.registry.pipelines import LoadedVersion, family_module
+
+_LOADING = Lock()
+"""One artifact at a time: another thread must not replace the module that is looked up."""
+
+
+class Registry:
+    """Versions and promotions, the store of their artifacts, and the key that signs them."""
+
+    def __init__(self, store: Store, keys: Path, models: Path) -> None:
+        self._store = store
+        self._keys = keys
+        self._models = models
+
+    def save(
+        self,
+        tx: Transaction,
+        model: Model,
+        pipeline: Pipeline,
+        manifest: dict[str, Any],
+        *,
+        decision_id: int,
+        now: datetime,
+    ) -> int:
+        """Store, sign and register a fitted pipeline; its version id.
+
+        Where another process was faster with the same decision, its version is the one.
+        """
+        tx.rows("registry.lock_artifacts", shared=True)
+        artifact_hash = self._store.write_bytes(canonical.to_bytes(pipeline), "joblib")
+        reach("registry.stored")
+        tx.rows("registry.lock_versions", model_id=model.model_id)
+        faster = version_of_decision(tx, decision_id)
+        if faster is not None:
+            return faster.version_id
+        saved: int = tx.one(
+            "registry.append_version",
+            model_id=model.model_id,
+            artifact_hash=artifact_hash,
+            signature=Keys(self._keys).sign(_signed(artifact_hash, manifest)),
+            manifest=as_json(manifest),
+            decision_id=decision_id,
+            trained_at=now,
+        ).version_id
+        return saved
+
+    def load(self, version: Version) -> LoadedVersion:
+        """The version's pipeline, verified before it is deserialised.
+
+        Raises
+        ------
+        ArtifactRefused
+            The file is missing or was collected, its bytes were changed, or the signature is not
+            ours.
+        RegistryError
+            Those bytes are ours, and the code that is there now cannot open them.
+        """
+        if version.collected_at is not None:
+            _refuse_collected(self._store, version)
+        module = version.manifest["estimator"]["build"].split(".")[0]
+        with _LOADING:
+            # A pipeline may be made of the family's own classes, which are looked up by name.
+            family_module(self._models / version.model.family, module)
+            pipeline = _verified_pipeline(self._store, self._keys, _Key(version))
+        return LoadedVersion(version, pipeline)
+
+    def promote(
+        self,
+        tx: Transaction,
+        version: Version,
+        *,
+        instead_of: int | None,
+        decision_id: int,
+        effective_from: datetime,
+        now: datetime,
+        reference: dict[str, Any] | None = None,
+    ) -> None:
+        """Make a version the champion, provided the champion is still ``instead_of``.
+
+        Parameters
+        ----------
+        reference
+            What the version is worth on rows it was not trained on, as a comparison tells it.
+
+        Raises
+        ------
+        PromotionLost
+            Another promotion of this model came first.
+        ArtifactRefused
+            The version cannot be opened.
+        """
+        tx.rows("registry.lock_artifacts", shared=True)
+        self.load(version)
+        latest = tx.maybe("registry.latest_promotion", model_id=version.model.model_id)
+        current = latest.version_id if latest else None
+        seq = latest.seq + 1 if latest else 1
+        reach("registry.looked")
+        inserted = current == instead_of and tx.run(
+            "registry.append_promotion",
+            model_id=version.model.model_id,
+            seq=seq,
+            version_id=version.version_id,
+            decision_id=decision_id,
+            effective_from=effective_from,
+            promoted_at=now,
+            reference=None if reference is None else as_json(reference),
+        )
+        if not inserted:
+            raise PromotionLost(
+                f"{version.model.family}: version {version.number} of {version.model.name} was"
+                " compared with a champion that has been replaced since; compare it again"
+            )
+        tx.record(
+            "promoted",
+            now=now,
+            family=version.model.family,
+            model=version.model.name,
+            version=version.number,
+            decision_id=decision_id,
+        )
+        reach("registry.promoted")
+
+    def collect(
+        self, database: Database, keep: Mapping[str, int], *, before: datetime, now: datetime
+    ) -> int:
+        """Delete the artifacts that nothing needs any more; how many.
+
+        Needed are those of the versions that serve, score in shadow or wait for an approval, and of
+        the last champions of each model; and all that were written or of use after ``before``.
+
+        Parameters
+        ----------
+        keep
+            How many champions of a model stay, by family. Of other families nothing is deleted.
+        """
+        with database.transaction() as tx:
+            found = sorted(self._needless(tx, keep, before))
+            tx.run("registry.collect", artifacts=found, collected_at=now)
+        with database.transaction() as tx:
+            # What was put to use since then is spared: its file is still there.
+            for artifact_hash in self._needless(tx, keep, before).intersection(found):
+                self._store.delete(artifact_hash, "joblib")
+            if found:
+                tx.record("collected", now=now, artifacts=found)
+        return len(found)
+
+    def _needless(self, tx: Transaction, keep: Mapping[str, int], before: datetime) -> set[str]:
+        tx.rows("registry.lock_artifacts", shared=False)
+        needed = {
+            row.artifact_hash
+            for row in tx.rows("registry.artifacts")
+            if row.wanted or row.last_used >= before or _is_kept(row, keep)
+        }
+        written = self._store.files("joblib")
+        return {name for name, at in written.items() if at < before and name not in needed}
+
+
+def version(tx: Transaction, version_id: int) -> Version:
+    """The version of this id."""
+    return _version(tx.one("registry.get_version", version_id=version_id))
+
+
+def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version]:
+    """The versions of these ids, by id."""
+    rows = tx.rows("registry.get_versions", version_ids=list(version_ids))
+    return {row.version_id: _version(row) for row in rows}
+
+
+def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
+    """The version that a decision has trained already; None if it has not."""
+    row = tx.maybe("registry.version_of_decision", decision_id=decision_id)
+    return _version(row) if row else None
+
+
+def _told(keys: Keys) -> str:
+    known = ", ".join(keys.trusted())
+    return f"{keys.folder} has {known}" if known else f"{keys.folder} has none: restore it"
+
+
+def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
+    if row.family not in keep:
+        return True
+    return row.later_champions is not None and bool(row.later_champions < keep[row.family])
+
+
+def _refuse_collected(store: Store, found: Version) -> None:
+    if not store.has(found.artifact_hash, "joblib"):
+        raise ArtifactRefused(
+            f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
+            f" its artifact was collected at {found.collected_at:%Y-%m-%d %H:%M}Z, since nothing"
+            f" needed it any more; make it again: nightshift reproduce {found.model.family}/"
+            f"{found.model.name} --version {found.number}"
+        )
+
+
+class _Key:
+    """A version as a cache key: its hash and signature, with the manifest along."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+
+    def __hash__(self) -> int:
+        return hash((self.version.artifact_hash, self.version.signature))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.version == other.version
+
+
+@lru_cache(maxsize=256)
+def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
+    found = key.version
+    try:
+        data = store.read_bytes(found.artifact_hash, "joblib")
+    except ArtifactRefused as error:
+        where = f"{found.model.family}: version {found.number} of {found.model.name}"
+        raise ArtifactRefused(f"{where} was not opened: {error}") from error
+    if not Keys(keys).verifies(found.signature, _signed(found.artifact_hash, found.manifest)):
+        raise ArtifactRefused(
+            f"{found.model.family}: version {found.number} of {found.model.name} is not signed by"
+            f" a key of this installation ({_told(Keys(keys))}), or its manifest was changed; it"
+            " was not opened"
+        )
+    try:
+        return joblib.load(io.BytesIO(data))
+    except Exception as error:  # deserialising runs the code of the family and of every library
+        raise RegistryError(
+            f"{found.model.family}: version {found.number} of {found.model.name} cannot be opened"
+            f" with the code that is there now ({type(error).__name__}: {error}). Bring that code"
+            " back, or roll back to a version that it can open"
+        ) from error
+
+
+def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
+    # Postgres gives 1e16 back as a whole number, and -0.0 as 0.0.
+    told = json.loads(as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0)
+    return f"{artifact_hash}\n{json.dumps(told, sort_keys=True)}".encode()
+
+
+def _whole(text: str) -> int | float:
+    return float(text) if len(text) > 16 else int(text)
+
+
+def _version(row: Any) -> Version:
+    return Version(
+        version_id=row.version_id,
+        model=Model(row.model_id, row.family, row.name),
+        number=row.number,
+        artifact_hash=row.artifact_hash,
+        signature=bytes(row.signature),
+        manifest=row.manifest,
+        decision_id=row.decision_id,
+        trained_at=row.trained_at,
+        collected_at=row.collected_at,
+    )

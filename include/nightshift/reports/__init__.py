@@ -1,0 +1,18 @@
+"""What people are told: the state of the fleet, why, what happened before, and alerts."""
+
+from nightshift.reports.alerting import Alert, Run, RunKind, delivered, raise_alerts
+from nightshift.reports.chain import audit
+from nightshift.reports.explanation import Why, why, why_in
+from nightshift.reports.health import (
+    HEALTHS,
+    Health,
+    LastNight,
+    Line,
+    Status,
+    as_data,
+    find_model,
+    status,
+    status_in,
+    urgency,
+)
+from nightshift.reports.timeline import Event, events_in, history

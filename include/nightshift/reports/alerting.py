@@ -1,0 +1,437 @@
+"""What people are told: one alert for each cause, however many models it touches.
+
+An alert is computed from what the other rooms have stored, so a run that is repeated computes the
+same one and finds it stored already. Who has delivered it is stored too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any, Literal
+
+from nightshift import policy
+from nightshift.data import Database, Transaction
+from nightshift.family import Cause, ModelFamily
+
+RunKind = Literal["score", "monitor", "retrain", "rollback"]
+
+NAMED = 10
+"""How many models a message names; the others are counted."""
+
+REASONS = 3
+"""How many different refusals a message quotes."""
+
+LOOK_BACK = timedelta(days=7)
+"""How long ago a night may have been missed for anybody to be told."""
+
+OWN_TRIES = timedelta(hours=1)
+"""How long the run that raised an alert may try to deliver it before other runs do."""
+
+STALE = timedelta(days=1)
+"""How old an alert may become before nobody tries to deliver it any more."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that people should know.
+
+    ``message`` is one sentence that begins with ``title``; ``told`` are the notifiers that have
+    delivered it. ``as_of`` is the moment (UTC) of the night or the measuring that it is about.
+    """
+
+    alert_id: int
+    family: str
+    cause: Cause
+    title: str
+    message: str
+    as_of: datetime
+    told: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run at whose end people are told.
+
+    Parameters
+    ----------
+    since
+        When the run was due; what was refused earlier belongs to other runs.
+    failed
+        The names of its tasks that failed.
+    decision_ids
+        In a retrain, or a rollback: the decisions that it carries out.
+    silence
+        In a monitoring: a sentence if labels have been missing for too long.
+    """
+
+    kind: RunKind
+    as_of: datetime
+    since: datetime
+    failed: Sequence[str] = ()
+    decision_ids: Sequence[int] = ()
+    silence: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause that holds: what happened in a few words, to whom, and about which subject."""
+
+    cause: Cause
+    subject: str
+    what: str
+    details: str
+
+    def message(self, family: str) -> str:
+        return f"{family}: {self.what}: {self.details}"
+
+
+def raise_alerts(
+    database: Database, family: ModelFamily, run: Run, *, now: datetime
+) -> list[Alert]:
+    """Store what people should know at the end of a run, each alert once.
+
+    Returns
+    -------
+    list of Alert
+        The alerts of this run, whoever has delivered them; and those of the same family that were
+        raised in the last day, whose own runs have had time to deliver them.
+    """
+    with database.transaction() as tx:
+        found = _findings(tx, family, run, now)
+        raised = [_raise(tx, family.family, finding, now) for finding in found]
+        rows = tx.rows(
+            "alerting.untold",
+            alert_ids=raised,
+            family=family.family,
+            since=now - STALE,
+            until=now - OWN_TRIES,
+        )
+    return [_alert(row) for row in rows]
+
+
+def delivered(database: Database, alert_id: int, notifier: str, *, now: datetime) -> None:
+    """Remember that a notifier has delivered an alert, so that it never does so again."""
+    with database.transaction() as tx:
+        tx.run("alerting.deliver", alert_id=alert_id, notifier=notifier, delivered_at=now)
+
+
+def _findings(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
+    """Every cause that holds at the end of a run."""
+    if run.kind == "score":
+        return _of_score(tx, family, run)
+    if run.kind == "monitor":
+        return _of_monitor(tx, family, run, now)
+    if run.kind == "rollback":
+        said = tx.rows("alerting.said", decision_ids=list(run.decision_ids))
+        return [*_turns(family, run, said), *_failed(tx, family, run)]
+    return _of_retrain(tx, family, run)
+
+
+def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
+    rejected = tx.maybe("alerting.rejection", family=family.family, as_of=run.as_of)
+    drifted = tx.rows("alerting.drifted", family=family.family, as_of=run.as_of)
+    found = []
+    if rejected is not None:
+        found.append(_about(run, "rejected_snapshot", "snapshot rejected", _short(rejected.reason)))
+    if drifted:
+        watched = tx.one("alerting.watched", family=family.family, as_of=run.as_of).models
+        found.append(_drift(family, run, drifted, watched))
+    failed = tx.rows("alerting.failed_models", family=family.family, as_of=run.as_of)
+    if failed:
+        found.append(_lame(run, failed))
+    explained = {"validate"} if rejected is not None else set()
+    return [*found, *_failed(tx, family, run, explained)]
+
+
+def _lame(run: Run, failed: Sequence[Any]) -> Finding:
+    """Models whose rows are missing from a night that was published."""
+    what = f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
+    reasons = list(dict.fromkeys(_short(row.reason) for row in failed))
+    told = f"{_listed([row.model for row in failed])}; {'; '.join(reasons[:REASONS])}"
+    return _about(run, "failed", what, told, of="models")
+
+
+def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
+    subject = f"monitor {run.as_of.isoformat()}"
+    decided = tx.rows("alerting.decided", family=family.family, subject=subject)
+    breached = sorted((d for d in decided if _is_breach(d)), key=_worst_first)
+    retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
+    tried = tx.rows("alerting.tried", family=family.family, as_of=run.as_of)
+    found = _turns(family, run, tried)
+    if breached:
+        found.append(_breach(family, run, breached, len(decided)))
+    if retrained:
+        found.append(_retrain_started(family, run, run.as_of, retrained, len(decided)))
+    if run.silence is not None:
+        found.append(_about(run, "missing_labels", "labels are missing", run.silence))
+    return [*found, *_missed(tx, family, run, now), *_failed(tx, family, run)]
+
+
+def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
+    carried_out = tx.rows("alerting.retrained", decision_ids=list(run.decision_ids))
+    if not carried_out:
+        return _failed(tx, family, run)
+    as_of = max(row.as_of for row in carried_out)
+    found = []
+    asked = [row for row in carried_out if row.subject.startswith("request ")]
+    if asked:  # what a monitoring decided, its own run has told
+        found.append(_retrain_started(family, run, as_of, asked, len(carried_out)))
+    waiting = [row for row in carried_out if row.approval_id and row.answer is None]
+    if waiting:
+        found.append(_waiting(family, run, as_of, waiting, len(carried_out)))
+    kinds: tuple[tuple[Cause, str], ...] = (("promoted", "promote"), ("rejected", "reject"))
+    for (cause, verdict), by_a_person in product(kinds, (False, True)):
+        concluded = [
+            row
+            for row in carried_out
+            if row.verdict == verdict and (row.answer is not None) == by_a_person
+        ]
+        if concluded:
+            of = "answered" if by_a_person else ""
+            found.append(_concluded(family, run, as_of, cause, concluded, len(carried_out), of=of))
+    unfinished = [row for row in carried_out if row.verdict is None]
+    if unfinished:
+        return [*found, _unfinished(tx, family, run, as_of, unfinished, len(carried_out))]
+    return [*found, *_failed(tx, family, run)]
+
+
+def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Finding]:
+    """Versions that began to serve, or must not: after a shadow, on probation, by hand."""
+    kinds: tuple[tuple[str, Cause, str], ...] = (
+        ("promote", "promoted", "promoted"),
+        ("reject", "rejected", "rejected"),
+        ("hold", "approval", "approval wanted"),
+        ("rollback", "rolled_back", "rolled back"),
+    )
+    found = []
+    for kind, cause, what in kinds:
+        rows = [row for row in decided if row.kind == kind]
+        if not rows:
+            continue
+        named = _listed([row.model for row in rows])
+        told = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
+        if family.models is not None and len(rows) == 1:
+            told = f"{named}: {told}"
+        found.append(_about(run, cause, what, told, as_of=rows[0].as_of))
+    return found
+
+
+def _is_breach(decision: Any) -> bool:
+    """Whether a decision says that a model is below its threshold, or that a rule has fired."""
+    inputs = decision.inputs
+    if decision.kind == "keep" or not inputs["measurements"]:
+        return False
+    fired = str(inputs.get("asked_by", decision.rule)).startswith("signal ")
+    failed = inputs.get("votes", {}).get(decision.model) == "fail"
+    return fired or failed or _shifted(inputs) or inputs["measurements"][0]["state"] == "breached"
+
+
+def _shifted(inputs: Mapping[str, Any]) -> bool:
+    shift = inputs.get("shift")
+    told = inputs["measurements"][0]["state"] in ("measured", "breached")
+    return bool(told and shift and shift["evidence"] >= shift["limit"])
+
+
+def _worst_first(decision: Any) -> tuple[float, str]:
+    """How many standard errors a model lies below its threshold, or limits of the detector."""
+    severity = 0.0
+    for m in decision.inputs["measurements"][:1]:
+        severity = policy.shortfall(m["value"], m["low"], m["high"], m["threshold"])
+    shift = decision.inputs.get("shift")
+    if shift:
+        severity = max(severity, shift["evidence"] / shift["limit"])
+    return -severity, decision.model
+
+
+def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> Finding:
+    if family.models is None:
+        return _about(run, "breach", "breached", breached[0].reason)
+    kinds = [decision.kind for decision in breached]
+    follows = ", ".join(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
+    told = f"{_listed([f'{d.model} ({_figures(d)})' for d in breached])}; decided: {follows}"
+    return _about(run, "breach", f"{len(breached)} of {of} models breached", told)
+
+
+def _figures(decision: Any) -> str:
+    latest = decision.inputs["measurements"][0]
+    if latest["value"] is None:
+        return f"{latest['state']}, {decision.rule}"
+    told = f"{latest['value']:.4g}"
+    if latest["threshold"] is not None:
+        told += f", threshold {latest['threshold']:.4g}"
+    if latest["state"] != "breached" and _shifted(decision.inputs):
+        since = datetime.fromisoformat(decision.inputs["shift"]["since"])
+        told += f", falling since {since:%Y-%m-%d}"
+    return told
+
+
+def _retrain_started(
+    family: ModelFamily, run: Run, as_of: datetime, decisions: Sequence[Any], of: int
+) -> Finding:
+    if family.models is None:
+        what, told = "retrain started", decisions[0].reason
+    else:
+        what = f"retrain of {len(decisions)} of {of} models started"
+        told = _listed([f"{decision.model} ({decision.rule})" for decision in decisions])
+    return _about(run, "retrain_started", what, told, as_of=as_of)
+
+
+def _drift(family: ModelFamily, run: Run, drifted: Sequence[Any], watched: int) -> Finding:
+    told: dict[str, list[str]] = {}
+    for row in drifted:
+        where = f"{row.signal} of {row.feature}" if row.feature else row.signal
+        told.setdefault(row.model, []).append(f"{where} {row.value:.2g}")
+    if family.models is None:
+        signals = [signal for of_model in told.values() for signal in of_model]
+        return _about(run, "drift", "drift", _listed(signals))
+    named = [f"{model} ({signals[0]})" for model, signals in told.items()]
+    return _about(run, "drift", f"{len(told)} of {watched} models drift", _listed(named))
+
+
+def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
+    """The nights of the last week that are late, all in one: told when the latest is new."""
+    first = tx.one("alerting.first_night", family=family.family).as_of
+    if first is None:
+        return []
+    since = max(first, now - LOOK_BACK)
+    published = {row.as_of for row in tx.rows("alerting.nights", family=family.family, since=since)}
+    due = family.ticks(since, run.as_of - family.schedule.deadline)
+    missed = [night for night in due if night not in published]
+    if not missed:
+        return []
+    hours = family.schedule.deadline / timedelta(hours=1)
+    named = _listed([_moment(night) for night in reversed(missed)])
+    told = f"{named} not published within {hours:g} hours"
+    what = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
+    return [Finding("missed_night", missed[-1].isoformat(), what, told)]
+
+
+def _waiting(
+    family: ModelFamily, run: Run, as_of: datetime, rows: Sequence[Any], of: int
+) -> Finding:
+    """Challengers that a person must approve, by the numbers of their approvals."""
+    what = "approval wanted"
+    if family.models is None:
+        told = "; ".join(
+            f"version {row.number} (approval {row.approval_id}): {row.verdict_reason}"
+            for row in rows
+        )
+    else:
+        what = f"approval of {len(rows)} of {of} challengers wanted"
+        told = _listed([f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows])
+    return _about(run, "approval", what, told, as_of=as_of)
+
+
+def _concluded(
+    family: ModelFamily,
+    run: Run,
+    as_of: datetime,
+    cause: Cause,
+    rows: Sequence[Any],
+    count: int,
+    *,
+    of: str = "",
+) -> Finding:
+    if family.models is None:
+        told = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
+        return _about(run, cause, cause, told, as_of=as_of, of=of)
+    what = f"{len(rows)} of {count} challengers {cause}"
+    told = _listed([f"{row.model} ({_against(row)})" for row in rows])
+    return _about(run, cause, what, told, as_of=as_of, of=of)
+
+
+def _against(row: Any) -> str:
+    if row.champion_value is None or row.challenger_value is None:
+        return f"version {row.number}"
+    return f"version {row.number}, {row.challenger_value:.4g} against {row.champion_value:.4g}"
+
+
+def _unfinished(
+    tx: Transaction, family: ModelFamily, run: Run, as_of: datetime, rows: Sequence[Any], of: int
+) -> Finding:
+    """Challengers that were not trained, or not compared: with what was said about them."""
+    reasons = _refusals(tx, family, run, sorted({row.as_of for row in rows}))
+    names = [row.model for row in rows]
+    if family.models is None:
+        return _about(run, "failed", _failed_in(run), "; ".join(reasons), as_of=as_of)
+    own = [reason for reason in reasons if any(name in reason for name in names)] or reasons
+    told = f"{_listed(names)}; {'; '.join(own[:REASONS])}"
+    what = f"retrain of {len(rows)} of {of} models failed"
+    return _about(run, "failed", what, told, as_of=as_of)
+
+
+def _failed(
+    tx: Transaction, family: ModelFamily, run: Run, explained: set[str] | None = None
+) -> list[Finding]:
+    left = [name for name in run.failed if name not in (explained or ())]
+    if not left:
+        return []
+    told = "; ".join(_refusals(tx, family, run, [run.as_of])[:REASONS])
+    return [_about(run, "failed", _failed_in(run, left), told, of=" ".join(left))]
+
+
+def _failed_in(run: Run, left: Sequence[str] | None = None) -> str:
+    failed = run.failed if left is None else left
+    return f"{run.kind} failed in {_listed(failed)}" if failed else f"{run.kind} failed"
+
+
+def _refusals(
+    tx: Transaction, family: ModelFamily, run: Run, moments: Sequence[datetime]
+) -> list[str]:
+    """What was said, the latest first, each once; an unforeseen error has said nothing."""
+    rows = tx.rows(
+        "alerting.refusals", family=family.family, moments=list(moments), since=run.since
+    )
+    said = list(dict.fromkeys(_short(row.reason) for row in rows))
+    return said or ["the error was not foreseen; the task's log in Airflow has it"]
+
+
+def _about(
+    run: Run, cause: Cause, what: str, told: str, *, as_of: datetime | None = None, of: str = ""
+) -> Finding:
+    """A finding whose subject begins with its moment; see ``_alert``, which reads it back."""
+    moment = as_of or run.as_of
+    subject = " ".join(filter(None, [moment.isoformat(), _scope(cause, run), of]))
+    return Finding(cause, subject, what, f"{told} (as of {_moment(moment)})")
+
+
+def _scope(cause: Cause, run: Run) -> str:
+    """What sets runs about the same moment apart, where each has something of its own to tell."""
+    if run.kind in ("retrain", "rollback") and run.decision_ids:
+        listed = ",".join(map(str, sorted(run.decision_ids)))
+        return f"decisions {hashlib.sha256(listed.encode()).hexdigest()[:12]}"
+    return run.kind if cause == "failed" else ""
+
+
+def _raise(tx: Transaction, family: str, finding: Finding, now: datetime) -> int:
+    key = {"family": family, "cause": finding.cause, "subject": finding.subject}
+    tx.run("alerting.raise", **key, message=finding.message(family), raised_at=now)
+    alert_id: int = tx.one("alerting.find", **key).alert_id
+    return alert_id
+
+
+def _alert(row: Any) -> Alert:
+    """An alert as it was stored: the title is the message up to the details."""
+    title = ": ".join(row.message.split(": ")[:2])
+    as_of = datetime.fromisoformat(row.subject.split(" ")[0])
+    return Alert(
+        row.alert_id, row.family, row.cause, title, row.message, as_of, frozenset(row.told)
+    )
+
+
+def _listed(items: Sequence[str]) -> str:
+    told = ", ".join(items[:NAMED])
+    return f"{told} and {len(items) - NAMED} more" if len(items) > NAMED else told
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 600, placeholder=" ...")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

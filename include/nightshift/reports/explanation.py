@@ -1,0 +1,226 @@
+"""Why a model was or was not replaced, from the facts as they were known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from nightshift import policy
+from nightshift.data import Database, Transaction
+from nightshift.errors import RegistryError
+from nightshift.records import DecisionKind, Measurement
+from nightshift.reports.health import _count, _moment, find_model
+
+
+@dataclass(frozen=True)
+class Why:
+    """The chain from labels to a decision, sentence by sentence, and the figures behind it."""
+
+    family: str
+    model: str
+    as_of: datetime
+    decision: DecisionKind
+    rule: str
+    sentences: tuple[str, ...]
+    figures: Mapping[str, Any]
+
+
+def why(database: Database, name: str, until: datetime) -> Why:
+    """How the last decision about a model by a moment came about.
+
+    Parameters
+    ----------
+    name
+        The model's name, or ``family/model`` where several families have one of that name.
+    """
+    with database.transaction() as tx:
+        model = find_model(tx, name)
+        decision = tx.maybe("reports.decision", model_id=model.model_id, until=until)
+        if decision is None:
+            raise RegistryError(
+                f"nothing was decided about {model.family}/{model.model} by"
+                f" {until:%Y-%m-%d %H:%M}Z; monitoring decides, look at its run"
+            )
+        return why_in(tx, model, decision)
+
+
+def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
+    """How a decision about a model came about; both as the queries of this room give them."""
+    at = {"model_id": model.model_id, "as_of": decision.as_of}
+    measured = [dict(row._mapping) for row in tx.rows("reports.measurements", **at)]
+    collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
+    estimate = tx.maybe("reports.estimate", **at)
+    signals = tx.rows("reports.signals", family=model.family, **at)
+    tried = tx.rows("reports.tried", **at)
+    followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
+    shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
+    figures = {
+        "decision": dict(decision._mapping),
+        "labels": dict(collection._mapping) if collection else None,
+        "measurements": measured,
+        "estimate": dict(estimate._mapping) if estimate else None,
+        "signals": [dict(row._mapping) for row in signals],
+        "tried": [dict(row._mapping) for row in tried],
+        "followed": dict(followed._mapping) if followed else None,
+        "shadow": dict(shadow._mapping) if shadow else None,
+    }
+    sentences = (
+        *_about_labels(collection),
+        *(_about_measurements(measured) if measured or decision.kind != "rollback" else ()),
+        *_about_detection(decision.inputs),
+        *_about_signals(signals, estimate),
+        *_about_group(decision.inputs),
+        *(f"Tried: {row.kind}: {row.reason}." for row in tried),
+        _about_decision(decision),
+        *_about_consequences(decision, followed),
+        *_about_shadow(shadow),
+    )
+    return Why(
+        model.family, model.model, decision.as_of, decision.kind, decision.rule, sentences, figures
+    )
+
+
+def _about_labels(collection: Any) -> Iterator[str]:
+    if collection is None:
+        return
+    yield (
+        f"Labels: labels.sql was asked at {_moment(collection.as_of)} and gave"
+        f" {_count(collection.found, 'label')}, {collection.added:,} of them new"
+        f" ({_count(collection.corrections, 'correction')},"
+        f" {_count(collection.contradictions, 'contradiction')}, {collection.late:,} late)."
+    )
+
+
+def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not measured:
+        yield "Measured: nothing, since no night of this model has matured labels yet."
+        return
+    first = measured[0]
+    scope = f"version {first['version']}" if first["version"] else "every version"
+    nights = first["nights"]
+    if nights:
+        labels = [night["labels"] for night in nights]
+        yield (
+            f"Nights: {_count(len(nights), 'night')} of {scope} have matured, from"
+            f" {nights[0]['as_of'][:10]} to {nights[-1]['as_of'][:10]}, with"
+            f" {_count(first['predictions'], 'prediction')} and {_count(first['labels'], 'label')}"
+            f" ({min(labels):,} to {max(labels):,} a night)."
+        )
+    yield f"Measured: {policy.describe(_as_measurement(first))}{_against(first)}."
+    beside = [m for m in measured if not m["decisive"] and not m["slice"] and m["version_id"]]
+    for other in beside:
+        yield f"Beside it: {policy.describe(_as_measurement(other))}."
+    below = [m for m in measured if m["decisive"] and m["slice"] and m["value"] is not None]
+    if below:
+        worst = min(below, key=lambda m: m["value"])
+        yield (
+            f"Slices: the lowest of {len(below)} is {worst['slice']}, {worst['value']:.4g}"
+            f" ({worst['low']:.4g} to {worst['high']:.4g}) on {_count(worst['labels'], 'label')}."
+        )
+
+
+def _against(measured: Mapping[str, Any]) -> str:
+    told = f"; interval: {measured['method']}" if measured["method"] else ""
+    if measured["reference"] is not None:
+        told += f"; it was worth {measured['reference']:.4g} when it was promoted"
+    return told
+
+
+def _as_measurement(row: Mapping[str, Any]) -> Measurement:
+    names = {f.name for f in fields(Measurement)} - {"nights"}
+    return Measurement(model_id=0, **{name: row[name] for name in names if name in row})
+
+
+def _about_detection(inputs: Mapping[str, Any]) -> Iterator[str]:
+    shift = inputs.get("shift")
+    if not shift:
+        return
+    verdict = "reached" if shift["evidence"] >= shift["limit"] else "not reached"
+    since = f" since the night of {shift['since'][:10]}" if shift["since"] else ""
+    yield (
+        f"Detector: the evidence for a lasting fall below the threshold is"
+        f" {shift['evidence']:.3g}{since}; its limit, {shift['limit']:.3g}, is {verdict}."
+    )
+
+
+def _about_signals(signals: Sequence[Any], estimate: Any) -> Iterator[str]:
+    loud = [row for row in signals if row.level != "ok"]
+    if signals and not loud:
+        yield f"Watched: all {len(signals)} signals of {_moment(signals[0].as_of)} are ok."
+    if loud:
+        named = ", ".join(
+            f"{' of '.join(filter(None, (row.signal, row.feature)))} {row.value:.3g} ({row.level})"
+            for row in loud[:5]
+        )
+        more = f", and {len(loud) - 5} more" if len(loud) > 5 else ""
+        yield f"Watched: in the night of {_moment(loud[0].as_of)} {named}{more}."
+    if estimate is not None:
+        yield (
+            f"Estimated without labels, {_moment(estimate.as_of)}: {estimate.metric}"
+            f" {estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g}) on"
+            f" {_count(estimate.predictions, 'prediction')}."
+        )
+
+
+def _about_group(inputs: Mapping[str, Any]) -> Iterator[str]:
+    votes = inputs.get("votes")
+    if not votes:
+        return
+    # Of a large group a decision keeps how many votes there were, not everybody's.
+    counted = Counter(inputs.get("counted") or Counter(votes.values()))
+    told = ", ".join(
+        f"{counted[vote]} {vote}" for vote in ("fail", "pass", "unknown") if counted[vote]
+    )
+    yield f"Group: {inputs['group']} has {_count(counted.total(), 'vote')}: {told}."
+
+
+def _about_decision(decision: Any) -> str:
+    last = decision.inputs.get("last_retrain")
+    before = ""
+    if last:
+        fresh = decision.inputs.get("fresh_labels") or 0
+        before = f" (The last retrain was decided at {last[:10]}; {fresh:,} labels matured since.)"
+    return f"Decided: {decision.kind}, by the rule {decision.rule}: {decision.reason}.{before}"
+
+
+def _about_consequences(decision: Any, followed: Any) -> Iterator[str]:
+    if decision.kind != "retrain":
+        return
+    if followed is None:
+        yield "Since then: no version has been trained for this decision; look at the retrain run."
+        return
+    start, end = followed.training
+    yield (
+        f"Trained: version {followed.version}, at {_moment(followed.trained_at)}, on the nights"
+        f" {start[:10]} to {end[:10]}."
+    )
+    if followed.verdict is None:
+        yield "Compared: not yet; look at the retrain run."
+        return
+    since = (
+        f" It serves from {_moment(followed.effective_from)}." if followed.effective_from else ""
+    )
+    if followed.approval_id is None:
+        yield f"Compared: {followed.verdict}: {followed.verdict_reason}.{since}"
+        return
+    yield f"Compared: {followed.verdict}: {followed.verdict_reason}."
+    if followed.answer is None:
+        yield f"Asked: approval {followed.approval_id} waits; `nightshift approvals` shows it."
+    else:
+        yield f"Answered: {followed.answer}: {followed.answer_reason}.{since}"
+
+
+def _about_shadow(shadow: Any) -> Iterator[str]:
+    if shadow is None:
+        return
+    if shadow.kind is not None:
+        yield f"In shadow: {shadow.kind}: {shadow.reason}."
+        return
+    nights = _count(shadow.nights or 0, "night")
+    told = f"In shadow: version {shadow.version} until {_moment(shadow.ends)}, {nights} judged"
+    if shadow.nights:
+        told += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
+    yield f"{told}."

@@ -1,0 +1,197 @@
+"""What people ask in the morning: how the fleet is, why a decision was made, what happened before.
+
+Everything is read from the database, so a family whose folder is broken is told of as well. Every
+report is a dataclass of plain values; :func:`as_data` makes JSON of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from nightshift import registry
+from nightshift.data import Database, Transaction
+from nightshift.errors import RegistryError
+from nightshift.records import DecisionKind, Hold, State
+
+Health = Literal[
+    "failed", "awaiting", "retraining", "breached", "warning",
+    "untrained", "undefined", "immature", "healthy",
+]  # fmt: skip
+HEALTHS: tuple[Health, ...] = get_args(Health)
+"""The states of a model, those that need somebody first."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model at a glance. ``version`` is the champion's number, ``since`` when it began.
+
+    ``shadow`` is the number of the challenger that scores beside it, ``waiting`` the approval that
+    a person is asked for. The figures are those of the last decisive measurement; greater is
+    better, and ``low`` and ``high`` bound 95%. ``alerts`` counts the signals at alert in the last
+    night; ``failure`` is what the last run about the model said when it failed.
+    """
+
+    family: str
+    model: str
+    group: str | None
+    health: Health
+    version: int | None
+    since: datetime | None
+    shadow: int | None
+    metric: str | None
+    measured: State | None
+    value: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    reference: float | None
+    labels: int | None
+    predictions: int | None
+    measured_as_of: datetime | None
+    alerts: int
+    decision: DecisionKind | None
+    rule: str | None
+    reason: str | None
+    decided_as_of: datetime | None
+    waiting: int | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class LastNight:
+    """The last night of a family that readers see."""
+
+    family: str
+    as_of: datetime
+    rows: int
+    published_at: datetime
+
+
+@dataclass(frozen=True)
+class Status:
+    """The fleet: a sentence for each family, and a line for each model, the worst first."""
+
+    sentences: tuple[str, ...]
+    nights: tuple[LastNight, ...]
+    lines: tuple[Line, ...]
+    holds: tuple[Hold, ...] = ()
+
+
+def as_data(report: Any) -> Any:
+    """A report as JSON has it: dictionaries and lists, moments in ISO 8601, durations in days."""
+    return json.loads(json.dumps(asdict(report), default=_plain))
+
+
+def status(database: Database, family: str | None = None) -> Status:
+    """Every active model, or those of one family."""
+    with database.transaction() as tx:
+        return status_in(tx, family)
+
+
+def status_in(tx: Transaction, family: str | None = None) -> Status:
+    """The same, in a transaction that reads more than this."""
+    rows = tx.rows("reports.fleet", family=family)
+    nights = tuple(
+        LastNight(**row._mapping)
+        for row in tx.rows("reports.last_nights")
+        if family in (None, row.family)
+    )
+    held = registry.current(tx, datetime.now(UTC))
+    lines = sorted((_line(row) for row in rows), key=urgency)
+    if family is not None and not lines:
+        raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
+    shown = tuple(held[name] for name in sorted(held) if family in (None, name))
+    return Status(tuple(_family_sentences(lines, nights, held)), nights, tuple(lines), shown)
+
+
+def urgency(line: Line) -> tuple[int, str, str]:
+    """What lines are sorted by: those that need somebody first."""
+    return HEALTHS.index(line.health), line.family, line.model
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value / timedelta(days=1)
+    raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+_TOLD = [f.name for f in fields(Line) if f.name != "health"]
+
+
+def _line(row: Any) -> Line:
+    told = row._asdict()
+    return Line(health=_health(row), **{name: told[name] for name in _TOLD})
+
+
+def _health(row: Any) -> Health:
+    worried = row.alerts or row.rolled_back or row.decision in ("alert", "hold", "defer")
+    facts: tuple[tuple[Health, Any], ...] = (
+        ("failed", row.failure),
+        ("awaiting", row.waiting),
+        ("retraining", row.decision == "retrain"),
+        ("untrained", row.version is None),
+        ("breached", row.measured == "breached"),
+        ("warning", worried),
+        ("undefined", row.measured == "undefined"),
+        ("healthy", row.measured == "measured"),
+    )
+    return next((health for health, holds in facts if holds), "immature")
+
+
+def _family_sentences(
+    lines: Sequence[Line], nights: Sequence[LastNight], held: Mapping[str, Hold]
+) -> Iterator[str]:
+    last = {night.family: night for night in nights}
+    for family in sorted({line.family for line in lines}):
+        own = [line for line in lines if line.family == family]
+        healths = Counter(line.health for line in own)
+        metric = next((f" by {line.metric}" for line in own if line.metric), "")
+        counted = ", ".join(
+            f"{healths[health]:,} {health}" for health in HEALTHS if healths[health]
+        )
+        night = last.get(family)
+        shown = (
+            f"last night published {night.as_of:%Y-%m-%d %H:%M}Z, {night.rows:,} rows"
+            if night
+            else "no night published yet"
+        )
+        left = f"; {held[family]}" if family in held else ""
+        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}"
+
+
+def find_model(tx: Transaction, name: str) -> Any:
+    """The row (``model_id``, ``family``, ``model``) of a model, by ``model`` or ``family/model``.
+
+    Raises
+    ------
+    RegistryError
+        No model is called so, or several are.
+    """
+    family, _, model = name.rpartition("/")
+    found = tx.rows("reports.find_models", family=family or None, model=model)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{row.family}/{row.model}" for row in found)
+        raise RegistryError(f"several models are called {name!r}: {names}; write one of these")
+    known = tx.rows("reports.names")
+    spelt = {row.model for row in known} | {f"{row.family}/{row.model}" for row in known}
+    near = difflib.get_close_matches(name, sorted(spelt), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "`nightshift status` lists them"
+    raise RegistryError(f"no model is called {name!r}; {hint}")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}Z"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,148 @@
+"""Where one installation keeps its things: databases, store, keys, families, and its settings.
+
+Read from the environment and from ``include/nightshift.yaml``, once, at the edge.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from nightshift.errors import ConfigError, SetupError
+from nightshift.family import (
+    FAMILY_NAME,
+    Duration,
+    ModelFamily,
+    Problem,
+    Section,
+    family_folders,
+    load_family,
+    problems_of,
+    read_yaml,
+)
+from nightshift.wording import nearest
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one installation keeps its things.
+
+    Parameters
+    ----------
+    home
+        The checkout: ``include/models``, ``sql`` and ``dags`` are below it.
+    state
+        What this installation writes: the store, the keys, the logs.
+    models
+        The folder of families.
+    database_url
+        The ``nightshift`` database, as a SQLAlchemy URL for psycopg2.
+    sources
+        Connection name to SQLAlchemy URL, one for each source that families read.
+    store_at, keys_at
+        Where several machines share them: see ``store`` and ``keys``.
+    """
+
+    home: Path
+    state: Path
+    models: Path
+    database_url: str
+    sources: Mapping[str, str]
+    store_at: str | None = None
+    keys_at: Path | None = None
+
+    @property
+    def store(self) -> str:
+        """Where snapshots and artifacts are: a folder, or ``s3://bucket/prefix``."""
+        return self.store_at or str(self.state / "store")
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the key that signs artifacts."""
+        return self.keys_at or self.state / "keys"
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for all families: ``include/nightshift.yaml``, or its defaults."""
+        return load_settings(self.home)
+
+    def family(self, name: str) -> ModelFamily:
+        """The family of this name, or a ConfigError that says which there are."""
+        if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
+            known = [folder.name for folder in family_folders(self.models)]
+            raise ConfigError(
+                f"there is no family {name!r} in {self.models}{nearest(name, known)};"
+                f" families: {', '.join(known) or 'none'}"
+            )
+        return load_family(self.models / name)
+
+
+class Settings(Section):
+    """``include/nightshift.yaml``: what holds for all families together.
+
+    ``retrains_per_night``: at most so many retrains are called for in 24 hours by measurements and
+    calendars of all families; the worst models first, the others are deferred to the next night.
+
+    ``keep_predictions``: months of predictions that ended so long ago are dropped, of all families
+    at once, as far as no family still needs them; by default they are kept for ever.
+
+    ``chunk_rows``: about so many rows of a night are held in memory at once, however many it has.
+    """
+
+    retrains_per_night: Annotated[int, Field(ge=0)] = 50
+    keep_predictions: Duration | None = None
+    chunk_rows: Annotated[int, Field(ge=1_000)] = 262_144
+
+
+def load_settings(home: Path) -> Settings:
+    """The settings of a checkout; without the file, the defaults.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file, one a line.
+    """
+    file = home / "include" / "nightshift.yaml"
+    if not file.is_file():
+        return Settings()
+    raw = read_yaml(file)
+    if isinstance(raw, Problem):
+        raise ConfigError(str(raw))
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(str, problems_of(file, Settings, raw, error)))) from error
+
+
+def models_folder(home: Path) -> Path:
+    """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the checkout."""
+    return Path(os.environ.get("NIGHTSHIFT_MODELS") or home / "include" / "models")
+
+
+def shared_places() -> dict[str, Any]:
+    """``NIGHTSHIFT_STORE`` and ``NIGHTSHIFT_KEYS``, as arguments of :class:`Site`.
+
+    Raises
+    ------
+    SetupError
+        One is a relative path, which would be another folder for every process.
+    """
+    keys = _whole_path("NIGHTSHIFT_KEYS")
+    return {"store_at": _whole_path("NIGHTSHIFT_STORE"), "keys_at": Path(keys) if keys else None}
+
+
+def _whole_path(variable: str) -> str | None:
+    given = os.environ.get(variable)
+    if given and "://" not in given and not Path(given).is_absolute():
+        raise SetupError(f"{variable} is {given!r}; write a path from the root: /srv/{given}")
+    return given or None
+
+
+def default_home() -> Path:
+    """The checkout: ``NIGHTSHIFT_HOME``, or the folder this package was installed from."""
+    return Path(os.environ.get("NIGHTSHIFT_HOME") or Path(__file__).resolve().parents[2])

@@ -1,0 +1,161 @@
+"""What a person does: answers, holds, excludes, names, promotes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from nightshift import promotion, registry, sources, training
+from nightshift.data import Keys, Rotation, connect
+from nightshift.errors import (
+    ConfigError,
+    PromotionLost,
+)
+from nightshift.records import Decision, Hold
+from nightshift.site import Site
+from nightshift.steps.frame import _audited, _registry
+from nightshift.steps.retrain import _supersede
+
+
+def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime) -> int:
+    """Make a version the champion on somebody's word, without proof; the decision's id."""
+    with connect(site.database_url).transaction() as tx:
+        version = registry.version(tx, version_id)
+        model_id = version.model.model_id
+        serving = registry.champion(tx, model_id, now)
+        said = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
+        decision_id = registry.decide(tx, said, subject=f"promote {version_id}: {reason}", now=now)
+        _supersede(tx, version, now)
+        _registry(site).promote(
+            tx,
+            version,
+            instead_of=serving.version_id if serving else None,
+            decision_id=decision_id,
+            effective_from=now,
+            now=now,
+        )
+        return decision_id
+
+
+def held(
+    site: Site, decision_ids: Sequence[int], *, link: str | None = None
+) -> list[dict[str, Any]]:
+    """What people are asked about challengers, as long as nobody has answered.
+
+    Parameters
+    ----------
+    decision_ids
+        Those that :func:`conclude` or :func:`judge_trials` returned.
+    link
+        Where the run that asks can be looked at.
+
+    Returns
+    -------
+    list of dict
+        ``approval_id``, ``subject`` (one line) and ``body`` (the evidence, in Markdown).
+    """
+    with connect(site.database_url).transaction() as tx:
+        return [
+            {"approval_id": one.approval_id, "subject": one.subject, "body": one.body(link)}
+            for one in promotion.held(tx, decision_ids)
+        ]
+
+
+def questions(site: Site, decision_ids: Sequence[int]) -> list[int]:
+    """The decisions to retrain whose challengers :func:`held` asks about: their runs can ask."""
+    with connect(site.database_url).transaction() as tx:
+        return [one.decision_id for one in promotion.held(tx, decision_ids)]
+
+
+def answer(
+    site: Site,
+    approval_id: int,
+    said: promotion.Answer,
+    by: str,
+    *,
+    now: datetime,
+    reason: str = "",
+) -> int:
+    """Promote what a person approves, if the champion is still the one it was compared with.
+
+    Everything else rejects: a refusal, silence, and a champion that has been replaced since.
+    Answering twice is answering once; the id of the one decision.
+    """
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        asked = promotion.approval(tx, approval_id)
+    answered = partial(promotion.answer, versions=_registry(site), approval_id=approval_id, by=by)
+    with _audited(site, asked.model.family, asked.as_of, now):
+        try:
+            with database.transaction() as tx:
+                return answered(tx, said=said, now=now, reason=reason)
+        except PromotionLost:
+            why = f"{by} {said} it after another version was promoted"
+            with database.transaction() as tx:
+                return answered(tx, said="superseded", now=now, reason=why)
+
+
+def hold(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold:
+    """Let no model of a family be retrained or replaced by itself until it is released.
+
+    Nights are scored, labels collected and models measured as before. Holding a family that is held
+    changes nothing; the hold that counts.
+    """
+    family = site.family(family_name)
+    with _audited(site, family.family, now, now) as database, database.transaction() as tx:
+        return registry.hold(tx, family.family, reason=reason, by=by, now=now)
+
+
+def release(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold | None:
+    """Let a family's rules count again; the hold that ends, None where there was none."""
+    with _audited(site, family_name, now, now) as database, database.transaction() as tx:
+        return registry.release(tx, family_name, reason=reason, by=by, now=now)
+
+
+def exclude(
+    site: Site,
+    family_name: str,
+    entity_id: str,
+    state: training.Exclusion,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> int:
+    """Say that nothing may learn from an entity, or that it may again; how many labels it has."""
+    family = site.family(family_name)
+    with _audited(site, family.family, now, now) as database:
+        told = sources.names_of(database, family, site.keys, now=now).of(entity_id)
+        with database.transaction() as tx:
+            return training.exclude(tx, family.family, told, state, reason=reason, by=by, now=now)
+
+
+def pseudonym(site: Site, family_name: str, entity_id: str) -> str:
+    """What an entity is called in snapshots, labels and predictions of a family.
+
+    Raises
+    ------
+    ConfigError
+        The family tells its entities as the source names them.
+    SetupError
+        The key is not here.
+    """
+    family = site.family(family_name)
+    with connect(site.database_url).transaction() as tx:
+        names = sources.names_in(tx, family, site.keys)
+    if names.key is None:
+        raise ConfigError(
+            f"{family_name} has told no entity by pseudonym: its predictions have the entity_id of"
+            " features.sql. pseudonymise: hmac in model.yaml of a new family changes that"
+        )
+    return names.of(entity_id)
+
+
+def rotate_keys(site: Site, *, by: str, now: datetime) -> Rotation:
+    """Sign artifacts with a new key from now on; what was signed before still opens."""
+    with connect(site.database_url).transaction() as tx:
+        rotation = Keys(site.keys).rotate()
+        tx.record("key_rotated", now=now, by=by, before=rotation.before, after=rotation.after)
+    return rotation

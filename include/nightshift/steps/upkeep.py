@@ -1,0 +1,83 @@
+"""The DAGs ``check`` and ``maintain``: what is wrong with the folders, and what may be cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from nightshift import monitoring, night, promotion, training
+from nightshift.data import Database, connect
+from nightshift.family import ModelFamily, Problem, load_families
+from nightshift.site import Site
+from nightshift.steps.frame import UNSEEN_GRACE, _loadable, _registry, _store
+from nightshift.steps.people import answer
+
+ARTIFACT_GRACE = timedelta(days=7)
+"""How long an artifact is kept after it was written, or last of use."""
+
+RETIRE_GRACE = timedelta(days=7)
+"""How long predictions are kept beyond their time: a late monitoring still finds its window."""
+
+DRAFT_GRACE = timedelta(days=1)
+"""How long unfinished files of the store are left alone: longer than any task may write one."""
+
+ANSWER_GRACE = timedelta(days=1)
+"""How long after its time an approval is left to the run that waits for it."""
+
+
+def check(site: Site) -> list[Problem]:
+    """Every problem of every family, found without touching a database."""
+    families, problems = load_families(site.models)
+    for family in families:
+        problems += training.estimator_problems(family)
+        problems += promotion.border_problems(family)
+        problems += night.expectation_problems(family)
+    return problems
+
+
+def maintain(site: Site, *, now: datetime) -> dict[str, int]:
+    """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
+    needs, sweep up files that were left unfinished, reject what nobody approved, drop months of
+    predictions that nobody keeps.
+
+    Returns counts by name.
+    """
+    database = connect(site.database_url)
+    families, problems = load_families(site.models)
+    # The champion before the one that serves stays in any case: a probation may need it.
+    keep = {one.family: max(one.promotion.keep_versions, 2) for one in families}
+    return {
+        "purged_rows": night.purge(database, before=now - UNSEEN_GRACE, now=now),
+        "collected_artifacts": _registry(site).collect(
+            database, keep, before=now - ARTIFACT_GRACE, now=now
+        ),
+        "swept_drafts": _store(site).sweep(before=now - DRAFT_GRACE),
+        "timed_out_approvals": len(_time_out(site, database, now)),
+        "retired_months": 0
+        if problems  # nobody knows what a family needs that does not load
+        else len(_retire(site, database, families, now)),
+    }
+
+
+def _retire(
+    site: Site, database: Database, families: Sequence[ModelFamily], now: datetime
+) -> list[str]:
+    """Drop the months of predictions that neither keep_predictions nor any family needs."""
+    keep = site.settings.keep_predictions
+    if keep is None:
+        return []
+    longest = max([keep, monitoring.ARRIVALS, *(one.looks_back for one in families)])
+    return night.retire(database, before=now - longest - RETIRE_GRACE, now=now)
+
+
+def _time_out(site: Site, database: Database, now: datetime) -> list[int]:
+    """The decisions on approvals that wait in no run, as where no Airflow asks for them."""
+    with database.transaction() as tx:
+        waiting = promotion.pending(tx)
+    known = {one.family: one for one in _loadable(site, {one.model.family for one in waiting})}
+    return [
+        answer(site, one.approval_id, "timed_out", promotion.NOBODY, now=now)
+        for one in waiting
+        if one.model.family in known
+        and one.asked_at + known[one.model.family].promotion.response_timeout + ANSWER_GRACE < now
+    ]

@@ -1,0 +1,16 @@
+"""Arrow tables in memory: features as estimators see them, their profile, their streams."""
+
+from nightshift.tables.binary_copy import Encoded, enclosed, encode
+from nightshift.tables.features import frame, numbers, shape_problems
+from nightshift.tables.profiles import (
+    OUT_OF_RANGE,
+    UNSEEN_CATEGORY,
+    differences,
+    distance,
+    flag_names,
+    flags,
+    histogram,
+    histogram_distance,
+    profile,
+)
+from nightshift.tables.streams import ahead, chunked, mapped, ordered

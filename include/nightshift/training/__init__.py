@@ -1,0 +1,17 @@
+"""From labelled snapshots to a challenger, and back: what a manifest says can be made again."""
+
+from nightshift.training.estimators import THREADS, build
+from nightshift.training.exclusions import Exclusion, exclude, goes_on_from
+from nightshift.training.fitting import estimator_problems, fit
+from nightshift.training.onnx_export import Parity, export
+from nightshift.training.reproduction import Reproduction, reproduce
+from nightshift.training.rows import (
+    Plan,
+    Rows,
+    Span,
+    labelled_rows,
+    learnt_until,
+    least_rows,
+    plan,
+    without_learnt,
+)

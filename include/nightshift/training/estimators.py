@@ -1,0 +1,193 @@
+"""From a family's ``estimator.py`` to a pipeline: built, fitted at a fixed number of threads, told.
+
+The bytes of a fit may depend on the number of threads. So it is chosen by the size of the fit and
+never by the machine, and it is kept in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from nightshift import registry
+from nightshift.errors import ConfigError
+from nightshift.family import ModelFamily
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+
+SMALL_FIT = 2_000_000
+"""Rows times columns; a smaller fit is made at one thread, which is faster than to share it."""
+
+THREADS = 2
+"""At how many threads a larger fit is made, on any machine."""
+
+FIT_ERRORS = (Exception,)
+"""What a pipeline may raise of its own accord when it is fitted: anything, for it runs the family's
+own code."""
+
+LONGEST = 200
+"""How many characters of a parameter a manifest keeps."""
+
+
+def build(family: ModelFamily, params: Mapping[str, Any] | None = None) -> Pipeline:
+    """The family's unfitted pipeline.
+
+    Parameters
+    ----------
+    params
+        Instead of ``estimator.params``. They may choose among the features, under ``numeric`` and
+        ``categorical``.
+
+    Raises
+    ------
+    ConfigError
+        The module cannot be imported, the function is not there, it raises, or it returns
+        something other than a scikit-learn Pipeline.
+    """
+    from sklearn.pipeline import Pipeline
+
+    function, where = _function(family)
+    features = {"numeric": family.features.numeric, "categorical": family.features.categorical}
+    given = {**features, **(family.estimator.params if params is None else params)}
+    try:
+        pipeline = function(**given, seed=family.estimator.seed)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where} refused estimator.params: {error}") from error
+    if not isinstance(pipeline, Pipeline):
+        raise ConfigError(
+            f"{where} returned {type(pipeline).__name__}, not a sklearn.pipeline.Pipeline"
+        )
+    return pipeline
+
+
+def parameters(family: ModelFamily) -> list[str] | None:
+    """The names that ``build`` takes; None where it takes any."""
+    taken = inspect.signature(_function(family)[0]).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+        return None
+    return [parameter.name for parameter in taken]
+
+
+def _function(family: ModelFamily) -> tuple[Any, str]:
+    module_name, function_name = family.estimator.build.split(".")
+    file = family.folder / f"{module_name}.py"
+    where = f"{family.family}: {file}: {function_name}"
+    function = getattr(registry.family_module(family.folder, module_name), function_name, None)
+    if not callable(function):
+        raise ConfigError(f"{where} is not there; model.yaml names it under estimator.build")
+    return function, where
+
+
+def threads_for(frame: pd.DataFrame) -> int:
+    """At how many threads a frame is learnt from."""
+    return 1 if frame.size < SMALL_FIT else THREADS
+
+
+def fit(pipeline: Pipeline, frame: pd.DataFrame, truth: np.ndarray, threads: int) -> None:
+    """Fit in place. ``n_jobs`` of an estimator stays what its author made it."""
+    with threadpool_limits(limits=threads):
+        pipeline.fit(frame, truth)
+
+
+def go_on(pipeline: Pipeline, frame: pd.DataFrame, truth: np.ndarray, threads: int) -> None:
+    """Let the last step of a fitted pipeline learn more; the steps before it stay as they are."""
+    with threadpool_limits(limits=threads):
+        pipeline[-1].partial_fit(pipeline[:-1].transform(frame), truth)
+
+
+def describe(estimator: Any) -> dict[str, Any]:
+    """What a fitted estimator is made of, for its manifest.
+
+    Returns
+    -------
+    dict
+        ``class``, ``params`` (name to text), and where they exist: ``parts`` (each with ``name``,
+        and ``columns`` where it sees some only), ``members`` (of an ensemble) and ``depths`` (the
+        least and the greatest of its trees).
+    """
+    from sklearn.base import BaseEstimator
+
+    if not isinstance(estimator, BaseEstimator):
+        return {"class": _told(estimator)}
+    parts = list(_parts(estimator))
+    own = estimator.get_params(deep=False)
+    found: dict[str, Any] = {
+        "class": _path(type(estimator)),
+        "params": {name: _told(value) for name, value in own.items() if not _is_part(value)},
+    }
+    return found | ({"parts": parts} if parts else {}) | _ensemble(estimator)
+
+
+def code_of(folder: Path) -> str:
+    """The hash of every file of a family's folder, with its name."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if file.is_file() and not any(part[0] in "._" for part in name.parts):
+            digest.update(f"{name.as_posix()}\n{file.stat().st_size}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _parts(estimator: Any) -> Iterator[dict[str, Any]]:
+    from sklearn.compose import ColumnTransformer
+
+    if isinstance(estimator, ColumnTransformer):
+        for name, part, columns in estimator.transformers_:
+            yield {"name": name, "columns": _told(columns), **describe(part)}
+        return
+    for value in estimator.get_params(deep=False).values():
+        if _is_part(value):
+            named = value if isinstance(value, list) else [(_path(type(value)), value)]
+            for name, part, *_ in named:
+                yield {"name": name, **describe(part)}
+
+
+def _is_part(value: Any) -> bool:
+    """An estimator, or a list of (name, estimator)."""
+    from sklearn.base import BaseEstimator
+
+    if isinstance(value, list):
+        return any(isinstance(item, tuple) and len(item) > 1 for item in value)
+    return isinstance(value, BaseEstimator)
+
+
+def _ensemble(estimator: Any) -> dict[str, Any]:
+    members = getattr(estimator, "estimators_", None)
+    if members is None:
+        members = getattr(estimator, "_predictors", None)
+    if members is None:
+        return {}
+    trees = [tree for member in members for tree in np.atleast_1d(np.array(member, dtype=object))]
+    depths = [int(_depth(tree)) for tree in trees if hasattr(tree, _depth_of(tree))]
+    spread = {"depths": [min(depths), max(depths)]} if depths else {}
+    return {"members": len(members), **spread}
+
+
+def _depth_of(tree: Any) -> str:
+    """A boosted tree by histograms has another name for it."""
+    return "get_max_depth" if hasattr(tree, "get_max_depth") else "get_depth"
+
+
+def _depth(tree: Any) -> Any:
+    return getattr(tree, _depth_of(tree))()
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    told = _path(value) if callable(value) and hasattr(value, "__qualname__") else repr(value)
+    return told if len(told) <= LONGEST else f"{told[:LONGEST]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _path(what: Any) -> str:
+    return f"{what.__module__}.{what.__qualname__}"

@@ -1,0 +1,79 @@
+"""Entities whose rows are not learnt from: quarantined, released, or erased."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from nightshift.data import Transaction
+from nightshift.errors import TrainingError
+from nightshift.family import ModelFamily
+from nightshift.records import Version
+
+if TYPE_CHECKING:
+    pass
+
+Exclusion = Literal["quarantined", "erased", "released"]
+
+
+def goes_on_from(
+    tx: Transaction, family: ModelFamily, champion: Version | None, *, now: datetime
+) -> Version | None:
+    """The version that a retrain goes on from; None where it makes a fresh start.
+
+    That is where the policy is not ``incremental``, where nobody serves, and where an entity was
+    excluded since the champion was trained: it may have learnt from that entity.
+    """
+    if family.retrain.training.policy != "incremental" or champion is None:
+        return None
+    trained = champion.manifest.get("excluded_by", champion.trained_at.isoformat())
+    since = {"since": datetime.fromisoformat(trained), "stated_by": now}
+    fresh = tx.one("training.excluded_since", family=family.family, **since).entities
+    return None if fresh else champion
+
+
+def excluded_entities(tx: Transaction, family: str, stated_by: datetime) -> list[str]:
+    """The entities that nothing may learn from, as far as was said by a moment.
+
+    An erased one is left out whenever that was said.
+    """
+    rows = tx.rows("training.excluded", family=family, stated_by=stated_by)
+    return [row.entity_id for row in rows]
+
+
+def exclude(
+    tx: Transaction,
+    family: str,
+    entity_id: str,
+    state: Exclusion,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> int:
+    """Leave an entity out of training and comparisons from now on, or release it.
+
+    Returns
+    -------
+    int
+        How many labels of the entity are known. Saying the same again changes nothing.
+
+    Raises
+    ------
+    TrainingError
+        It was erased, which is for good, or there is nothing to release.
+    """
+    entity = {"family": family, "entity_id": entity_id}
+    before = tx.maybe("training.exclusion", **entity)
+    said = before.state if before else "released"
+    if before is not None and said == "erased" != state:
+        raise TrainingError(
+            f"{family}: {entity_id!r} was erased at {before.as_of.isoformat()}, which is for good"
+        )
+    if state == "released" and said == "released":
+        raise TrainingError(f"{family}: {entity_id!r} is not quarantined; there is nothing to undo")
+    if said != state:
+        tx.run("training.exclude", **entity, state=state, reason=reason, said_by=by, as_of=now)
+        tx.record(state, now=now, family=family, as_of=now, reason=reason, by=by)
+    found: int = tx.one("training.known_labels", **entity).labels
+    return found

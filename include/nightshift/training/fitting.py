@@ -1,0 +1,180 @@
+"""Labelled snapshots in, challengers out, each with the manifest that can make it again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nightshift import stats, tables
+from nightshift.errors import NightshiftError, TrainingError, words_of
+from nightshift.family import ModelFamily, Problem
+from nightshift.records import Model
+from nightshift.registry import LoadedVersion
+from nightshift.training import estimators
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+from nightshift.training.manifest import _estimator, _manifest, _spans
+from nightshift.training.rows import Plan, Rows, learnable, least_rows
+
+
+def fit(
+    family: ModelFamily,
+    model: Model,
+    rows: Rows,
+    plan: Plan,
+    *,
+    base: LoadedVersion | None = None,
+) -> tuple[Pipeline, dict[str, Any]]:
+    """A fitted pipeline and the manifest that can make it again.
+
+    Parameters
+    ----------
+    rows
+        Those of the family in ``plan.learn``, with labels known by ``plan.cutoff``.
+    base
+        The champion that the policy ``incremental`` goes on from; None makes a fresh start.
+
+    Raises
+    ------
+    TrainingError
+        There are too few labelled rows, only one class, the estimator raises, or it cannot go on
+        from a champion.
+    """
+    own = learnable(family, model, rows, plan, base.version if base else None)
+    _refuse_too_few(family, model, own, plan, base)
+    truth = truth_of(family, own.value)
+    frame = tables.frame(own.table, family.features)
+    params, found = family.estimator.params, None
+    if family.estimator.search is not None and base is None:
+        from nightshift.training import search
+
+        found = search.best(family, frame, truth, own.nights)
+        params = {**params, **found.params}
+    threads = estimators.threads_for(frame)
+    if base is not None:
+        params = base.version.manifest["estimator"]["params"]
+    pipeline = make(family, model, params, frame, truth, threads, base)
+    manifest = _manifest(family, model, plan, own, base.version if base else None) | {
+        "estimator": _estimator(family, params),
+        "threads": threads,
+        "pipeline": estimators.describe(pipeline),
+    }
+    if found is not None and family.estimator.search is not None:
+        manifest["search"] = found.record(family.estimator.search)
+    return pipeline, manifest
+
+
+def make(
+    family: ModelFamily,
+    model: Model,
+    params: Mapping[str, Any],
+    frame: pd.DataFrame,
+    truth: np.ndarray,
+    threads: int,
+    base: LoadedVersion | None,
+) -> Pipeline:
+    """A pipeline fitted on these rows, or one that has gone on from ``base``."""
+    # What a loaded version holds is shared by everybody who loads it.
+    pipeline = copy.deepcopy(base.pipeline) if base else estimators.build(family, params)
+    try:
+        if base is None:
+            estimators.fit(pipeline, frame, truth, threads)
+        elif _goes_on(pipeline):
+            estimators.go_on(pipeline, frame, truth, threads)
+        else:
+            told = _cannot_go_on(family, pipeline)
+            raise TrainingError(f"{model.name}: retrain.training.policy {told}")
+    except estimators.FIT_ERRORS as error:
+        raise TrainingError(
+            f"{model.name}: {family.estimator.build} could not be fitted on {len(frame)} rows:"
+            f" {words_of(error, discreet=family.discreet)}"
+        ) from None if family.discreet else error
+    return pipeline
+
+
+def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
+    """What is wrong with the family's estimator or metric, without fitting anything."""
+    from nightshift.training import search
+
+    file = family.folder / "model.yaml"
+    try:
+        pipeline = estimators.build(family, search.first_choice(family))
+        wrong = list(search.problems(family))
+    except NightshiftError as error:
+        wrong = list(_told_where_it_is(family, error))
+    else:
+        if family.retrain.training.policy == "incremental" and not _goes_on(pipeline):
+            wrong.append(("retrain.training.policy", _cannot_go_on(family, pipeline)))
+    yield from (Problem(file, key, told) for key, told in wrong)
+    for metric in family.performance.metrics:
+        problem = stats.metric_problem(metric, family.task)
+        if problem:
+            key = "metric" if metric == family.performance.metric else "also"
+            yield Problem(file, f"performance.{key}", problem)
+
+
+def _told_where_it_is(family: ModelFamily, error: NightshiftError) -> Iterator[tuple[str, str]]:
+    """What build refuses, and of a search what it may have refused: the key, not the call."""
+    from nightshift.training import search
+
+    try:
+        wrong = list(search.problems(family))
+    except NightshiftError:
+        wrong = []
+    yield from wrong or [("estimator.build", str(error))]
+
+
+def truth_of(family: ModelFamily, values: np.ndarray) -> np.ndarray:
+    """Labels as an estimator is given them."""
+    if family.task == "regression":
+        return values.astype(np.float64)
+    if family.task == "binary_classification":
+        return values.astype(np.int64)
+    return values.astype(object)
+
+
+def _refuse_too_few(
+    family: ModelFamily,
+    model: Model,
+    rows: Rows,
+    plan: Plan,
+    base: LoadedVersion | None,
+) -> None:
+    least = least_rows(family)
+    nights = ", ".join(map(str, _spans(family, plan, base.version if base else None)))
+    if len(rows) < least:
+        advice = (
+            f"{base} has learnt the nights before; wait for labels of later ones"
+            if base
+            else "Collect labels, widen retrain.training.window, or check that labels.sql and"
+            " features.sql agree on entity_id"
+        )
+        raise TrainingError(
+            f"{model.name}: {len(rows)} labelled rows in {len(rows.snapshots)} snapshots of"
+            f" {nights}, and {least} are needed (retrain.training.min_rows, or else"
+            f" performance.min_labels). {advice}"
+        )
+    classes = set(rows.value)
+    if family.task != "regression" and len(classes) < 2 and base is None:
+        found = "of one class" if family.discreet else repr(classes.pop())
+        raise TrainingError(
+            f"{model.name}: the {len(rows)} labelled rows of {nights} are all {found};"
+            " a classifier needs at least two classes"
+        )
+
+
+def _goes_on(pipeline: Pipeline) -> bool:
+    return hasattr(pipeline[-1], "partial_fit")
+
+
+def _cannot_go_on(family: ModelFamily, pipeline: Pipeline) -> str:
+    return (
+        f"is incremental, and {type(pipeline[-1]).__name__}, the last step of"
+        f" {family.estimator.build}, has no partial_fit; choose an estimator that has it, such as"
+        " SGDRegressor, or another policy"
+    )

@@ -1,0 +1,177 @@
+"""A version trained again from its manifest, and held against what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import numpy as np
+
+import nightshift
+from nightshift import registry, tables
+from nightshift.data import Database, Store
+from nightshift.errors import TrainingError
+from nightshift.family import Estimator, Features, ModelFamily, Training
+from nightshift.records import Version
+from nightshift.registry import LoadedVersion
+from nightshift.training import estimators, fitting
+from nightshift.training.rows import Plan, Rows, Span, Taken, learnable, rows_of
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A version that was trained again from its manifest, beside what it was.
+
+    ``difference`` is the largest between two scores of one training row, None where the artifact is
+    not in the store any more; the same bytes are then put back. ``changed`` tells what is not as it
+    was: rows, libraries, code.
+    """
+
+    family: str
+    model: str
+    version: int
+    same: bool
+    artifact: str
+    artifact_again: str
+    difference: float | None
+    rows: int
+    changed: tuple[str, ...]
+    sentence: str
+
+
+def reproduce(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    version: Version,
+    loaded: LoadedVersion | None,
+    base: LoadedVersion | None,
+) -> Reproduction:
+    """Train a version again, from the same snapshots and labels, with what its manifest records.
+
+    Parameters
+    ----------
+    loaded
+        The version as it is stored; None where its artifact was collected.
+    base
+        The version it went on from; None where it made a fresh start.
+
+    Raises
+    ------
+    TrainingError
+        No row is left, or the family's ``build`` cannot be fitted any more.
+    SnapshotError
+        A snapshot is not in the store any more, or was changed.
+    """
+    manifest = version.manifest
+    then = _as_trained(family, manifest)
+    plan = _planned(manifest, version)
+    nights = _nights(database, then, manifest, plan)
+    since = datetime.fromisoformat(manifest.get("labels_since", manifest["training"][0]))
+    rows = rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
+    own = learnable(then, version.model, rows, plan, base.version if base else None)
+    if not len(own):
+        raise TrainingError(f"{version}: none of its {manifest['rows']} rows is left to train on")
+    frame, truth = tables.frame(own.table, then.features), fitting.truth_of(then, own.value)
+    params = manifest["estimator"]["params"]
+    again = fitting.make(then, version.model, params, frame, truth, manifest["threads"], base)
+    data = registry.to_bytes(again)
+    artifact = hashlib.sha256(data).hexdigest()
+    changed = tuple(_changes(family, manifest, len(own)))
+    same = artifact == version.artifact_hash
+    difference = None
+    if loaded is not None:
+        before, after = (registry.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again))
+        difference = float(np.abs(before - after).max())
+    elif same:
+        store.write_bytes(data, "joblib")
+    return Reproduction(
+        version.model.family, version.model.name, version.number, same, version.artifact_hash,
+        artifact, difference, len(own), changed, _sentence(version, same, difference, own, changed),
+    )  # fmt: skip
+
+
+def _as_trained(family: ModelFamily, manifest: dict[str, Any]) -> ModelFamily:
+    """The family as a manifest describes it."""
+    kept = {name: manifest["estimator"][name] for name in ("build", "params", "seed")}
+    start, end = map(datetime.fromisoformat, manifest["training"])
+    policy = manifest.get("policy", {"window": end - start})
+    learnt_by = Training.model_validate(policy)
+    return family.model_copy(
+        update={
+            "task": manifest["task"],
+            "features": Features.model_validate(manifest["features"]),
+            "estimator": Estimator.model_validate(kept),
+            "retrain": family.retrain.model_copy(update={"training": learnt_by}),
+        }
+    )
+
+
+def _planned(manifest: dict[str, Any], version: Version) -> Plan:
+    spans = manifest.get("spans", [manifest["training"]])
+    *learn, later = (
+        Span(*map(datetime.fromisoformat, span)) for span in (*spans, manifest["holdout"])
+    )
+    stated_by = manifest.get("excluded_by", version.trained_at.isoformat())
+    cutoff, said = map(datetime.fromisoformat, (manifest["cutoff"], stated_by))
+    return Plan(cutoff, tuple(learn), later, said)
+
+
+def _nights(
+    database: Database, family: ModelFamily, manifest: dict[str, Any], plan: Plan
+) -> list[Taken]:
+    """The snapshots a manifest names; one without moments has them from the database."""
+    if "nights" in manifest:
+        moments = map(datetime.fromisoformat, manifest["nights"])
+        named = zip(moments, manifest["snapshots"], strict=True)
+        return [Taken(as_of, content_hash, as_of) for as_of, content_hash in named]
+    start, end = plan.learn[0].start, plan.learn[-1].end
+    with database.transaction() as tx:
+        rows = tx.rows("training.snapshots", family=family.family, start=start, end=end)
+    return [
+        Taken(row.as_of, row.content_hash, row.taken_at)
+        for row in rows
+        if row.content_hash in manifest["snapshots"]
+    ]
+
+
+def _changes(family: ModelFamily, manifest: dict[str, Any], rows: int) -> Iterator[str]:
+    if rows != manifest["rows"]:
+        yield f"{rows:,} of {manifest['rows']:,} rows are left"
+    installed = {"python": platform.python_version(), "nightshift": nightshift.__version__}
+    before = {name: manifest[name] for name in installed} | manifest["libraries"]
+    installed |= {name: installed_version(name) for name in manifest["libraries"]}
+    for name, number in before.items():
+        if installed[name] != number:
+            yield f"{name} was {number} and is {installed[name]}"
+    code = manifest.get("code", {}).get("family")
+    if code is not None and code != estimators.code_of(family.folder):
+        yield f"the files in {family.folder} were changed"
+
+
+def _sentence(
+    version: Version,
+    same: bool,
+    difference: float | None,
+    rows: Rows,
+    changed: Sequence[str],
+) -> str:
+    what = f"{version} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
+    if same and difference is None:
+        return f"{what}: the same bytes, which are in the store again."
+    if same:
+        return f"{what}: the same bytes, so the same predictions."
+    found = (
+        "and the artifact is not there to compare with"
+        if difference is None
+        else "the same predictions"
+        if difference == 0
+        else f"scores differ by up to {difference:g}"
+    )
+    since = f" Since then: {'; '.join(changed)}." if changed else ""
+    return f"{what}: other bytes, {found}.{since}"

@@ -1,0 +1,290 @@
+"""Which nights and rows a challenger learns from, and which are held out to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift.data import Database, Store, query_text
+from nightshift.errors import TrainingError
+from nightshift.family import ModelFamily, Training
+from nightshift.records import Model, Version
+from nightshift.tables import shape_problems
+
+if TYPE_CHECKING:
+    pass
+from nightshift.training.exclusions import excluded_entities
+
+YEAR = 365.2425
+"""Days; the matching week of an earlier year lies a whole number of weeks back."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The nights with ``as_of`` in (start, end]."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start < moment <= self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M}Z to {self.end:%Y-%m-%d %H:%M}Z"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which nights a retrain looks at, as known at ``cutoff``.
+
+    Parameters
+    ----------
+    learn
+        The spans to learn from, oldest first; the last one ends where ``later`` begins.
+    later
+        The nights that challengers are compared on.
+    stated_by
+        Entities that were excluded by this moment do not enter.
+    """
+
+    cutoff: datetime
+    learn: tuple[Span, ...]
+    later: Span
+    stated_by: datetime
+
+    @property
+    def border(self) -> datetime:
+        """The last moment to learn from."""
+        return self.later.start
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A night's snapshot, and when it was frozen."""
+
+    as_of: datetime
+    content_hash: str
+    taken_at: datetime
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled rows of a family: their columns with ``as_of``, their truth as text, their nights.
+
+    ``snapshots`` are those that the rows come from.
+    """
+
+    table: pa.Table
+    value: np.ndarray
+    snapshots: Sequence[Taken]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def nights(self) -> np.ndarray:
+        """The night of each row."""
+        return np.asarray(self.table["as_of"].to_numpy())
+
+    def of(self, family: ModelFamily, model: Model) -> Rows:
+        """The rows of one member; all of them for the model of the whole family."""
+        if family.models is None or model.name == family.family or not len(self):
+            return self
+        return self.where(pc.equal(self.table[family.models.by], model.name))
+
+    def after(self, moment: datetime) -> Rows:
+        """The rows of nights later than a moment."""
+        if not len(self):
+            return self
+        later = self.where(pc.greater(self.table["as_of"], pa.scalar(moment)))
+        return replace(later, snapshots=[s for s in self.snapshots if s.as_of > moment])
+
+    def take(self, places: np.ndarray) -> Rows:
+        """The rows at these places."""
+        return replace(self, table=self.table.take(pa.array(places)), value=self.value[places])
+
+    def where(self, chosen: Any) -> Rows:
+        """The rows for which ``chosen`` is true."""
+        mask = np.asarray(chosen)
+        return replace(self, table=self.table.filter(pa.array(mask)), value=self.value[mask])
+
+
+def plan(
+    family: ModelFamily,
+    cutoff: datetime,
+    *,
+    now: datetime,
+    holdout: timedelta | None = None,
+    learnt: Iterable[datetime] = (),
+) -> Plan:
+    """The nights to learn from by ``retrain.training``, and the later ones to compare on.
+
+    All of them have matured at ``cutoff``.
+
+    Parameters
+    ----------
+    learnt
+        Until when the champions have learnt, from where the policy ``incremental`` goes on.
+    """
+    training = family.retrain.training
+    end = cutoff - family.labels.maturity
+    border = end - (family.promotion.holdout if holdout is None else holdout)
+    window = Span(border - training.window, border)
+    learn = [window]
+    if training.policy == "mix":
+        assert training.past is not None
+        learn.insert(0, Span(window.start - training.past, window.start))
+    elif training.policy == "same_season":
+        for years in range(1, (training.years or 0) + 1):
+            back = timedelta(weeks=round(years * YEAR / 7))
+            season = Span(window.start - back, border + training.window - back)
+            learn.insert(0, Span(season.start, min(season.end, learn[0].start)))
+    elif training.policy == "incremental":
+        learn = [Span(min([window.start, *learnt]), border)]
+    return Plan(cutoff, tuple(learn), Span(border, end), now)
+
+
+def learnt_until(version: Version) -> datetime:
+    """The last moment that a version has learnt from."""
+    return datetime.fromisoformat(version.manifest["training"][1])
+
+
+def learnable(
+    family: ModelFamily, model: Model, rows: Rows, plan: Plan, base: Version | None = None
+) -> Rows:
+    """The rows that a model learns from.
+
+    Parameters
+    ----------
+    rows
+        Those of the family in ``plan.learn``.
+    base
+        The version that the policy ``incremental`` goes on from.
+    """
+    training, own = family.retrain.training, rows.of(family, model)
+    if training.policy == "incremental":
+        return own.after(learnt_until(base) if base else plan.border - training.window)
+    if training.policy == "mix" and len(own):
+        return own.take(_mixed(own, plan.learn[-1].start, training, family.estimator.seed))
+    return own
+
+
+def _mixed(rows: Rows, start: datetime, training: Training, seed: int) -> np.ndarray:
+    """The places of all rows after ``start``, and of a sample of the earlier ones."""
+    assert training.share is not None
+    recent = np.asarray(pc.greater(rows.table["as_of"], pa.scalar(start)))
+    past = np.flatnonzero(~recent)
+    wanted = round(training.share / (1 - training.share) * int(recent.sum()))
+    drawn = np.random.default_rng(seed).choice(past, min(wanted, len(past)), replace=False)
+    return np.sort(np.concatenate([drawn, np.flatnonzero(recent)]))
+
+
+def labelled_rows(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    spans: Sequence[Span],
+    known_by: datetime,
+    *,
+    now: datetime,
+) -> Rows:
+    """Every row of the accepted snapshots in ``spans`` whose label is known by a moment.
+
+    Rows of entities that were excluded by ``now`` are left out, and so are rows whose truth was
+    stated by their own night already.
+    """
+    start, end = spans[0].start, spans[-1].end
+    with database.transaction() as tx:
+        found = tx.rows("training.snapshots", family=family.family, start=start, end=end)
+    nights = [Taken(row.as_of, row.content_hash, row.taken_at) for row in found]
+    wanted = [night for night in nights if any(night.as_of in span for span in spans)]
+    return rows_of(database, store, family, wanted, start, known_by, now)
+
+
+def rows_of(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    nights: Sequence[Taken],
+    start: datetime,
+    known_by: datetime,
+    stated_by: datetime,
+) -> Rows:
+    """The rows of some nights whose label became known after ``start`` and by ``known_by``."""
+    with database.bulk() as bulk:
+        asked = {"family": family.family, "start": start, "known_by": known_by}
+        known = bulk.read(query_text("training.labels"), asked).to_pandas()
+    with database.transaction() as tx:
+        excluded = excluded_entities(tx, family.family, stated_by)
+    known = known[~known["entity_id"].isin(excluded)]
+    tables = [_night(store, family, night) for night in nights]
+    if not tables or known.empty:
+        return Rows(pa.table({}), np.array([], dtype=object), nights)
+    table = pa.concat_tables(tables)
+    told = _told_of(table, known)
+    labelled = (told["value"].notna() & (told["first_stated"] > told["as_of"])).to_numpy()
+    return Rows(table.filter(pa.array(labelled)), told["value"].to_numpy()[labelled], nights)
+
+
+def without_learnt(
+    store: Store,
+    family: ModelFamily,
+    rows: Rows,
+    versions: Iterable[Version],
+    met: dict[str, pa.ChunkedArray],
+) -> Rows:
+    """The rows of entities that none of the versions has met in training.
+
+    Where a label answers an entity for good, whoever has learnt it knows the answer on any night.
+
+    Parameters
+    ----------
+    met
+        The entities by snapshot, as far as they were read already; filled here.
+    """
+    if family.labels.per != "entity" or not len(rows):
+        return rows
+    learnt = {
+        content_hash for version in versions for content_hash in version.manifest["snapshots"]
+    }
+    for content_hash in learnt - met.keys():
+        met[content_hash] = store.read_table(content_hash, ["entity_id"])["entity_id"]
+    entities = pa.chunked_array(
+        [chunk for content_hash in learnt for chunk in met[content_hash].chunks], pa.string()
+    )
+    return rows.where(pc.invert(pc.is_in(rows.table["entity_id"], value_set=entities)))
+
+
+def _night(store: Store, family: ModelFamily, taken: Taken) -> pa.Table:
+    table, as_of = store.read_table(taken.content_hash), taken.as_of
+    problems = shape_problems(table.schema, family.features, family.keys, exact=False)
+    if problems:
+        raise TrainingError(
+            f"{family.family}: the snapshot of {as_of.isoformat()} was frozen for other features"
+            f" than model.yaml declares now: {'; '.join(problems)}"
+        )
+    moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))
+    wanted = table.select(family.columns)
+    return wanted.append_column("as_of", moments)
+
+
+def _told_of(table: pa.Table, known: pd.DataFrame) -> pd.DataFrame:
+    """The label of each row, by entity, or by entity and as_of where labels answer one."""
+    keys = table.select(["entity_id", "as_of"]).to_pandas()
+    if known["answers"].isna().all():
+        return keys.merge(known.drop(columns="answers"), how="left", on="entity_id")
+    return keys.merge(
+        known, how="left", left_on=["entity_id", "as_of"], right_on=["entity_id", "answers"]
+    )
+
+
+def least_rows(family: ModelFamily) -> int:
+    """With fewer labelled rows than this nothing is trained."""
+    return family.retrain.training.min_rows or family.performance.min_labels
