@@ -23,9 +23,9 @@ _numbers = count(1)
 
 SHARED = {
     "tests/e2e/": "Airflow",
-    "tests/integration/test_flights_families.py": "flights",
-    "tests/integration/test_reproduce.py": "flights",
-    "tests/integration/test_warehouse.py": "flights",
+    "tests/integration/demo/test_flights_families.py": "flights",
+    "tests/integration/training/test_reproduce.py": "flights",
+    "tests/integration/demo/test_warehouse.py": "flights",
 }
 """Tests that share what takes long to make, by the beginning of their ids."""
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.faults.harness import Reader
-from tests.integration.conftest import Kept, World, forget, keeping, kept, world
+from tests.integration.conftest import forget, keeping, kept, world
+from tests.world import Kept, World
 
 from nightshift import data
 from nightshift.local import Postgres, session

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
-from tests.integration.conftest import World
+from tests.world import World
 
 from nightshift import failpoints
 from nightshift.data import store

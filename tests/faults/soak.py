@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 from tests.faults.harness import Process, Reader, crash
-from tests.integration.conftest import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, SOURCE, World
+from tests.world import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, SOURCE, World
 
 from nightshift import data, simulation
 from nightshift.errors import DatabaseUnavailable, NightshiftError

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.faults.harness import thorough
-from tests.integration.conftest import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, World
+from tests.world import ESTIMATOR, FAMILY, FEATURES, LABELS, MODEL, World
 
 from nightshift.errors import NightshiftError
 from nightshift.family import load_family

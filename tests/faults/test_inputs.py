@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import FAMILY, World
-from tests.integration.test_factory import FACTORY
+from tests.families import FACTORY
+from tests.world import FAMILY, World
 
 from nightshift import simulation
 from nightshift.data import Store

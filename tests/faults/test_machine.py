@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.faults.harness import thorough
-from tests.integration.conftest import FAMILY, FIRST, World
+from tests.world import FAMILY, FIRST, World
 
 from nightshift import failpoints
 from nightshift.data import connect

@@ -23,7 +23,7 @@ from tests.faults.harness import (
     together,
     until_it_waits,
 )
-from tests.integration.conftest import FAMILY, World
+from tests.world import FAMILY, World
 
 from nightshift import simulation
 from nightshift.data import connect, database

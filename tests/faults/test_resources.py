@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.faults.harness import Process, Refused, store_files
-from tests.integration.conftest import FAMILY, World
+from tests.world import FAMILY, World
 
 import nightshift
 from nightshift import failpoints, simulation

@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import pyarrow.parquet as pq
 import pytest
+from tests.families import FACTORY
 from tests.faults.harness import (
     Process,
     Reader,
@@ -20,8 +21,7 @@ from tests.faults.harness import (
     together,
     until_it_waits,
 )
-from tests.integration.conftest import FAMILY, World
-from tests.integration.test_factory import FACTORY
+from tests.world import FAMILY, World
 
 from nightshift import registry, reports, simulation
 from nightshift.data import Store, connect
