@@ -28,6 +28,10 @@ from nightshift.family import (
 from nightshift.wording import nearest
 
 
+CHUNK_ROWS = 262_144
+"""About how many rows of a night are held in memory at once, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Site:
     """Where one installation keeps its things.
@@ -73,13 +77,17 @@ class Site:
 
     def family(self, name: str) -> ModelFamily:
         """The family of this name, or a ConfigError that says which there are."""
+        self.require(name)
+        return load_family(self.models / name)
+
+    def require(self, name: str) -> None:
+        """Raise a ConfigError, which says which there are, where no family has this name."""
         if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
             known = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
                 f"there is no family {name!r} in {self.models}{nearest(name, known)};"
                 f" families: {', '.join(known) or 'none'}"
             )
-        return load_family(self.models / name)
 
 
 class Settings(Section):
@@ -96,7 +104,7 @@ class Settings(Section):
 
     retrains_per_night: Annotated[int, Field(ge=0)] = 50
     keep_predictions: Duration | None = None
-    chunk_rows: Annotated[int, Field(ge=1_000)] = 262_144
+    chunk_rows: Annotated[int, Field(ge=1_000)] = CHUNK_ROWS
 
 
 def load_settings(home: Path) -> Settings:

@@ -34,6 +34,7 @@ from nightshift.errors import (
     StorageUnavailable,
 )
 from nightshift.failpoints import reach
+from nightshift.site import CHUNK_ROWS
 from nightshift.tables import chunked
 
 Kind = Literal["parquet", "joblib"]
@@ -55,6 +56,8 @@ class Store:
     ----------
     root
         A folder, or ``s3://bucket/prefix``.
+    chunk_rows
+        About how many rows whoever streams a file holds in memory at once; no result depends on it.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class Store:
     """
 
     root: Path | str
+    chunk_rows: int = CHUNK_ROWS
 
     def address(self, content_hash: str, kind: Kind) -> str:
         """Where the file of this hash is, or would be: a path or a URL."""

@@ -29,7 +29,6 @@ def freeze(
     *,
     names: Names,
     now: datetime,
-    chunk_rows: int,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
@@ -40,8 +39,6 @@ def freeze(
     ----------
     names
         How entities are told, see :mod:`nightshift.sources`.
-    chunk_rows
-        About how many rows are held in memory at once. The snapshot does not depend on it.
 
     Raises
     ------
@@ -62,7 +59,7 @@ def freeze(
             names.in_column(rows.known(batch).select(family.columns))
             for batch in tables.ahead(batches)
         )
-        ordered = tables.ordered(known, "entity_id", rows=chunk_rows, folder=folder)
+        ordered = tables.ordered(known, "entity_id", rows=store.chunk_rows, folder=folder)
         kept = pa.schema([schema.field(name) for name in family.columns])
         content_hash = store.write_tables(tables.ahead(ordered), kept)
     reach("snapshots.stored")
@@ -83,9 +80,18 @@ def freeze(
         return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
 
 
-def get(tx: Transaction, snapshot_id: int) -> Snapshot:
+def snapshot(tx: Transaction, snapshot_id: int) -> Snapshot:
     """The snapshot of this id."""
     return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
+
+
+def missing_nights(
+    tx: Transaction, family: ModelFamily, start: datetime, end: datetime
+) -> list[datetime]:
+    """The ticks of ``schedule.score`` in (start, end] at which no snapshot was taken."""
+    rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
+    frozen = {row.as_of for row in rows}
+    return [night for night in family.ticks(start, end) if night not in frozen]
 
 
 @contextmanager

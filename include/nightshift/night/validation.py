@@ -75,17 +75,12 @@ def validate(
     snapshot: Snapshot,
     *,
     now: datetime,
-    chunk_rows: int,
 ) -> int:
     """Judge a snapshot and store the verdict, check by check; the validation's id.
 
     A snapshot that was accepted by the same rules is not judged again: its bytes cannot change.
 
-    Parameters
-    ----------
-    chunk_rows
-        About how many rows are held in memory at once. The verdict does not depend on it. What is
-        asked about a column as a whole needs that column at once, and no other.
+    What is asked about a column as a whole needs that column in memory at once, and no other.
 
     Raises
     ------
@@ -98,7 +93,7 @@ def validate(
     if before is not None and before.rules_hash == rules and before.verdict != "rejected":
         accepted: int = before.validation_id
         return accepted
-    checks = _checks(store, family, snapshot, chunk_rows)
+    checks = _checks(store, family, snapshot, store.chunk_rows)
     verdict = _verdict(checks)
     failed = [check.sentence() for check in checks if not check.success]
     with database.transaction() as tx:

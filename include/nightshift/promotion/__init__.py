@@ -15,9 +15,9 @@ from nightshift.promotion.comparison import (
     EARLIER,
     border_problems,
     compare,
-    get,
     register,
     registered,
+    stored_comparison,
 )
 from nightshift.promotion.tracking import log, wanted
 from nightshift.promotion.trials import Probation, Shadow, begin_shadow, beside, decided, judge

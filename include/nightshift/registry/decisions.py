@@ -63,6 +63,16 @@ def decided(tx: Transaction, model_id: int, subject: str) -> int | None:
     return row.decision_id if row else None
 
 
+def retrains_spent(tx: Transaction, since: datetime, as_of: datetime) -> int:
+    """How many retrains rules have called for in (since, as_of], over all families.
+
+    Whoever asks next waits until this transaction has ended: a budget is spent by one at a time.
+    """
+    tx.rows("registry.lock_budget")
+    spent: int = tx.one("registry.spent", since=since, as_of=as_of).retrains
+    return spent
+
+
 def retrains_of(tx: Transaction, family: str, subject: str) -> list[int]:
     """The decisions about a subject that tell models of a family to retrain, in order."""
     rows = tx.rows("registry.retrains_of", family=family, subject=subject)

@@ -198,6 +198,16 @@ def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version
     return {row.version_id: _version(row) for row in rows}
 
 
+def numbered_version(tx: Transaction, model_id: int, number: int | None) -> Version:
+    """The version of a model with this number, or its latest; a RegistryError without one."""
+    row = tx.maybe("training.numbered", model_id=model_id, number=number)
+    if row is None:
+        model = model_of(tx, model_id)
+        which = "version" if number is None else f"version {number}"
+        raise RegistryError(f"{model.family}: there is no {which} of {model.name}")
+    return version(tx, row.version_id)
+
+
 def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
     """The version that a decision has trained already; None if it has not."""
     row = tx.maybe("registry.version_of_decision", decision_id=decision_id)
