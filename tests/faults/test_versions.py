@@ -27,7 +27,7 @@ from nightshift import registry, reports, simulation
 from nightshift.data import Store, connect
 from nightshift.errors import ArtifactRefused, NightshiftError, RegistryError, SnapshotError
 from nightshift.local import session
-from nightshift.records import Decision
+from nightshift.records import About, Decision
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import Site
 from nightshift.steps import monitor, night, people, retrain, upkeep
@@ -350,7 +350,7 @@ def thousand(factory: World) -> World:
         for number in range(3, 1000):
             made = registry.model(tx, FAMILY, f"k{number}", now=now)
             told = Decision(made.model_id, "retrain", "first", "a thousand", now, {})
-            decision_id = registry.decide(tx, told, subject="a thousand", now=now)
+            decision_id = registry.decide(tx, told, about=About.approval(number), now=now)
             pipeline[-1].made_for_ = made.name  # so that each has an artifact of its own
             manifest = {**first.manifest, "model": made.name}
             saved.append(

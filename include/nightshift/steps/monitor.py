@@ -11,11 +11,11 @@ from nightshift.data import Transaction, connect
 from nightshift.errors import (
     NightshiftError,
 )
-from nightshift.records import Decision, Hold
+from nightshift.family import ModelFamily
+from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
 from nightshift.steps.budget import _within_budget
 from nightshift.steps.frame import _audited, _each, _loadable, _registry, _source, _store
-from nightshift.steps.retrain import _promote, _roll_back
 
 
 def collect_labels(
@@ -74,8 +74,8 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
             for of in families
             for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
         ]
-        subject = f"monitor {as_of.isoformat()}"
-        return _within_budget(site, database, family_name, as_of, subject, asked, now)
+        about = About.monitoring(as_of)
+        return _within_budget(site, database, family_name, as_of, about, asked, now)
 
 
 def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
@@ -100,7 +100,7 @@ def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime
     _each(
         (
             _audited(site, family_name, as_of, now),
-            partial(_end_trial, site, one, verdict, now),
+            partial(_end_trial, site, family, one, verdict, now),
         )
         for one, verdict in ended
     )
@@ -125,22 +125,17 @@ def _stays(
 
 
 def _end_trial(
-    site: Site, one: promotion.Shadow | promotion.Probation, verdict: Decision, now: datetime
+    site: Site,
+    family: ModelFamily,
+    one: promotion.Shadow | promotion.Probation,
+    verdict: Decision,
+    now: datetime,
 ) -> int:
+    versions = _registry(site)
     with connect(site.database_url).transaction() as tx:
-        decision_id = registry.decide(tx, verdict, subject=one.subject, now=now)
         if isinstance(one, promotion.Probation):
-            _roll_back(
-                site, tx, one.newer, one.older, decision_id,
-                effective_from=now, reference=one.reference, now=now,
-            )  # fmt: skip
-        elif verdict.kind == "promote":
-            compared = promotion.get(tx, one.comparison_id)
-            _promote(site, tx, compared, decision_id, verdict.as_of, now)
-        elif verdict.kind == "hold":
-            compared = promotion.get(tx, one.comparison_id)
-            promotion.ask(tx, one.comparison_id, policy.evidence(compared, verdict), now=now)
-        return decision_id
+            return promotion.end_probation(tx, versions, one, verdict, now=now)
+        return promotion.carry_out(tx, versions, family, verdict, one.about, one.comparison_id, now)
 
 
 def alerts(

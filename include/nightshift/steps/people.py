@@ -13,30 +13,15 @@ from nightshift.errors import (
     ConfigError,
     PromotionLost,
 )
-from nightshift.records import Decision, Hold
+from nightshift.records import Hold
 from nightshift.site import Site
 from nightshift.steps.frame import _audited, _registry
-from nightshift.steps.retrain import _supersede
 
 
 def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime) -> int:
     """Make a version the champion on somebody's word, without proof; the decision's id."""
     with connect(site.database_url).transaction() as tx:
-        version = registry.version(tx, version_id)
-        model_id = version.model.model_id
-        serving = registry.champion(tx, model_id, now)
-        said = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
-        decision_id = registry.decide(tx, said, subject=f"promote {version_id}: {reason}", now=now)
-        _supersede(tx, version, now)
-        _registry(site).promote(
-            tx,
-            version,
-            instead_of=serving.version_id if serving else None,
-            decision_id=decision_id,
-            effective_from=now,
-            now=now,
-        )
-        return decision_id
+        return promotion.by_hand(tx, _registry(site), version_id, reason, by, now=now)
 
 
 def held(

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, Literal
 
 from nightshift import fleet, monitoring, policy, promotion, registry, sources, training
-from nightshift.data import Transaction, connect
+from nightshift.data import connect
 from nightshift.errors import (
     RegistryError,
 )
 from nightshift.family import ModelFamily
-from nightshift.records import Comparison, Decision, Model, Version
+from nightshift.records import About, Comparison, Decision, Model, Version
 from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
 from nightshift.steps.budget import _within_budget
@@ -52,12 +52,12 @@ def request_retrain(
         rows, _ = _training_rows(site, family, as_of, None, now=now)
         standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
         wanted = fleet.wanted(family, standings, members)
-        subject = f"request {as_of.isoformat()} {by}: {reason}"
+        about = About.request(as_of, by, reason)
         with database.transaction() as tx:
             held = registry.of(tx, family_name, now)
         requests = (policy.request(fleet.rule(family), one, kind, reason, by) for one in wanted)
         asked = [policy.while_held(one, held) for one in requests]
-        return _within_budget(site, database, family_name, as_of, subject, asked, now)
+        return _within_budget(site, database, family_name, as_of, about, asked, now)
 
 
 def fit(
@@ -186,79 +186,15 @@ def _conclude(
     with connect(site.database_url).transaction() as tx:
         challenger = registry.version(tx, compared.challenger_version)
         model_id = challenger.model.model_id
-        subject = f"comparison {comparison_id}"
-        done = registry.decided(tx, model_id, subject)
+        about = About.comparison(comparison_id)
+        done = registry.decided(tx, model_id, about)
         if done is not None:
             return done
         verdict = policy.while_held(
             policy.judge(compared, family.promotion, cutoff, model_id),
             registry.of(tx, family_name, now),
         )
-        decision_id = registry.decide(tx, verdict, subject=subject, now=now)
-        if verdict.kind == "promote":
-            _promote(site, tx, compared, decision_id, cutoff, now)
-        elif verdict.kind == "shadow":
-            promotion.begin_shadow(
-                tx, family, comparison_id, compared, verdict, decision_id, now=now
-            )
-        elif verdict.kind == "hold":
-            promotion.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
-        return decision_id
-
-
-def _promote(
-    site: Site,
-    tx: Transaction,
-    compared: Comparison,
-    decision_id: int,
-    cutoff: datetime,
-    now: datetime,
-) -> None:
-    """Make a challenger the champion, if the champion is still the one it has beaten."""
-    first = compared.champion_version is None
-    version = registry.version(tx, compared.challenger_version)
-    _supersede(tx, version, now)
-    _registry(site).promote(
-        tx,
-        version,
-        instead_of=compared.champion_version,
-        decision_id=decision_id,
-        # Later champions serve from now on, so that a night scored already is scored again by the
-        # same version; before the first there was none to disagree with.
-        effective_from=cutoff if first else now,
-        now=now,
-        reference=compared.reference,
-    )
-
-
-def _roll_back(
-    site: Site,
-    tx: Transaction,
-    instead_of: int,
-    version_id: int,
-    decision_id: int,
-    *,
-    effective_from: datetime,
-    reference: dict[str, Any] | None,
-    now: datetime,
-) -> None:
-    version = registry.version(tx, version_id)
-    why = f"version {version.number} serves again"
-    promotion.supersede(tx, version.model.model_id, why, now=now)
-    _registry(site).promote(
-        tx,
-        version,
-        instead_of=instead_of,
-        decision_id=decision_id,
-        effective_from=effective_from,
-        now=now,
-        reference=reference,
-    )
-
-
-def _supersede(tx: Transaction, promoted: Version, now: datetime) -> None:
-    why = f"version {promoted.number} was promoted"
-    promotion.supersede(tx, promoted.model.model_id, why, now=now)
+        return promotion.carry_out(tx, _registry(site), family, verdict, about, comparison_id, now)
 
 
 def _training_rows(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from nightshift import registry
+from nightshift import promotion, registry
 from nightshift.data import connect
-from nightshift.records import Decision
+from nightshift.records import About, Decision
 from nightshift.site import Site
-from nightshift.steps.frame import _audited
+from nightshift.steps.frame import _audited, _registry
 from nightshift.steps.night import publish, score, watch
-from nightshift.steps.retrain import _roll_back
 
 
 def rollback(
@@ -52,25 +51,23 @@ def rollback(
         database.transaction() as tx,
     ):
         found = registry.known_model(tx, family_name, model or family_name)
-        subject = f"rollback {as_of.isoformat()} {by}: {reason}"
-        done = registry.decided(tx, found.model_id, subject)
+        about = About.rollback(as_of, by, reason)
+        done = registry.decided(tx, found.model_id, about)
         if done is not None:
             return done
         served = registry.promotions(tx, found.model_id)
-        bad, good = registry.way_back(found, served, to, again=rescore)
+        way = registry.way_back(found, served, to, again=rescore)
+        bad, good = way
         told = f"{by}: from version {bad.number} back to version {good.number}: {reason}"
         inputs = {
             "by": by, "older": good.version_id, "newer": bad.version_id,
             "since": bad.effective_from, "rescore": rescore,
         }  # fmt: skip
-        said = Decision(found.model_id, "rollback", "by_hand", told, as_of, inputs)
-        decision_id = registry.decide(tx, said, subject=subject, now=now)
-        _roll_back(
-            site, tx, served[-1].version_id, good.version_id, decision_id,
-            effective_from=bad.effective_from if rescore else now, reference=good.reference,
-            now=now,
-        )  # fmt: skip
-        return decision_id
+        order = Decision(found.model_id, "rollback", "by_hand", told, as_of, inputs)
+        serving = served[-1].version_id
+        return promotion.roll_back(
+            tx, _registry(site), order, about, way, instead_of=serving, now=now
+        )
 
 
 def rescore(site: Site, decision_id: int, *, now: datetime) -> list[datetime]:

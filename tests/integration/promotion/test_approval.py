@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from nightshift import cli, promotion, registry, reports
 from nightshift.data import connect
 from nightshift.errors import RegistryError
+from nightshift.records import About
 from nightshift.reports import Alert
 from nightshift.steps import monitor, people, upkeep
 from nightshift.steps import retrain as retrain_steps
@@ -200,7 +201,9 @@ def test_an_approval_that_another_promotion_has_overtaken_is_a_rejection(asking:
     )
     with database.transaction() as tx:
         decided = registry.decision(tx, 1)
-        decision_id = registry.decide(tx, decided, subject="race", now=now)
+        decision_id = registry.decide(
+            tx, decided, about=About.version(asked.version_id, "race"), now=now
+        )
         click.start()
         versions.promote(
             tx,
