@@ -17,10 +17,16 @@ def retrain_dag(family: ModelFamily) -> None:
         def request() -> list[int]:
             from nightshift.steps import retrain
 
+            decision_ids = runtime.asked_decisions()
+            if decision_ids:
+                return decision_ids
             as_of, why = runtime.as_of(family, "retrain"), runtime.asked_why()
-            return runtime.asked_decisions() or retrain.request_retrain(
-                site(family), family.family, as_of, **why, now=now()
-            )
+            if runtime.by_calendar():
+                del why["members"]  # a calendar means every model
+                return retrain.calendar_retrain(
+                    site(family), family.family, as_of, **why, now=now()
+                )
+            return retrain.request_retrain(site(family), family.family, as_of, **why, now=now())
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=4))
         def fit(decision_ids: list[int]) -> list[int]:

@@ -441,6 +441,7 @@ def rollback(
 ) -> None:
     """Let an earlier champion serve again from now on, without training."""
     from nightshift import registry, reports
+    from nightshift.steps.rollback import Undo
     from nightshift.steps.rollback import rescore as rollback_rescore
     from nightshift.steps.rollback import rollback as rollback_rollback
 
@@ -448,9 +449,14 @@ def rollback(
     with _reading().transaction() as tx:
         found = reports.find_model(tx, model)
     decision_id = rollback_rollback(
-        site, found.family, model=found.model, to=to, reason=reason, rescore=rescore,
-        by=by or getpass.getuser(), as_of=now, now=now,
-    )  # fmt: skip
+        site,
+        found.family,
+        undo=Undo(found.model, to, rescore=rescore),
+        reason=reason,
+        by=by or getpass.getuser(),
+        as_of=now,
+        now=now,
+    )
     with _reading().transaction() as tx:
         latest = registry.promotions(tx, found.model_id)[-1]
     console.print(

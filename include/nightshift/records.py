@@ -12,6 +12,9 @@ Verdict = Literal["passed", "warned", "rejected"]
 DecisionKind = Literal[
     "keep", "alert", "hold", "defer", "retrain", "promote", "reject", "shadow", "rollback"
 ]
+AboutKind = Literal[
+    "monitor", "request", "rollback", "version", "comparison", "shadow", "probation", "approval"
+]
 Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]
 
@@ -234,6 +237,59 @@ class Standing:
     fresh_labels: int | None = None
     has_champion: bool = True
     trainable: int = 0
+
+
+@dataclass(frozen=True)
+class About:
+    """What a decision is about: a thing by its kind and number, or what was asked for at a moment.
+
+    ``number`` is None where there is none: a monitoring, a request and a rollback are told apart by
+    their moment and by who asked for what. Deciding twice about one ``subject`` is deciding once.
+    """
+
+    kind: AboutKind
+    number: int | None
+    subject: str
+
+    @classmethod
+    def monitoring(cls, as_of: datetime) -> About:
+        """What was measured at a moment."""
+        return cls("monitor", None, f"monitor {as_of.isoformat()}")
+
+    @classmethod
+    def request(cls, as_of: datetime, by: str, reason: str) -> About:
+        """A retrain that somebody, or a calendar, has asked for."""
+        return cls("request", None, f"request {as_of.isoformat()} {by}: {reason}")
+
+    @classmethod
+    def rollback(cls, as_of: datetime, by: str, reason: str) -> About:
+        """A way back that somebody has asked for."""
+        return cls("rollback", None, f"rollback {as_of.isoformat()} {by}: {reason}")
+
+    @classmethod
+    def version(cls, version_id: int, reason: str) -> About:
+        """A version that is to serve on somebody's word."""
+        return cls("version", version_id, f"promote {version_id}: {reason}")
+
+    @classmethod
+    def comparison(cls, comparison_id: int) -> About:
+        """A challenger that was compared with the champion."""
+        return cls("comparison", comparison_id, f"comparison {comparison_id}")
+
+    @classmethod
+    def shadow(cls, shadow_id: int) -> About:
+        """A challenger that has scored beside the champion."""
+        return cls("shadow", shadow_id, f"shadow {shadow_id}")
+
+    @classmethod
+    def probation(cls, version_id: int, seq: int) -> About:
+        """A champion on probation since the promotion ``seq`` of its model."""
+        return cls("probation", seq, f"probation {version_id} of promotion {seq}")
+
+    @classmethod
+    def approval(cls, approval_id: int) -> About:
+        """What a person was asked."""
+        return cls("approval", approval_id, f"approval {approval_id}")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from nightshift.family import (
 )
 from nightshift.wording import nearest
 
-
 CHUNK_ROWS = 262_144
 """About how many rows of a night are held in memory at once, where nothing else is said."""
 

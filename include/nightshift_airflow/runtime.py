@@ -14,7 +14,7 @@ from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from sqlalchemy import URL
 
-from nightshift.errors import NightshiftError, SetupError
+from nightshift.errors import InternalError, NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site, default_home, models_folder, shared_places
 
@@ -134,21 +134,25 @@ def asked_why(context: Context | None = None) -> dict[str, Any]:
     run, params = context["dag_run"], context["params"]
     return {
         "reason": params["reason"] or f"run {run.run_id} of {run.dag_id}",
-        "by": run.triggering_user_name or ("schedule" if run.partition_key else "airflow"),
+        "by": run.triggering_user_name or ("schedule" if by_calendar(context) else "airflow"),
         "members": params["members"],
-        "kind": "calendar" if run.partition_key else "on_demand",
     }
+
+
+def by_calendar(context: Context | None = None) -> bool:
+    """Whether a schedule has started the run, and no person."""
+    return bool((context or get_current_context())["dag_run"].partition_key)
 
 
 def asked_rollback(context: Context | None = None) -> dict[str, Any]:
     """What a run by hand asks to roll back, and who asks when; clearing it asks the same."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]
+    from nightshift.steps.rollback import Undo
+
     return {
-        "model": params["model"],
-        "to": params["version"],
+        "undo": Undo(params["model"], params["version"], rescore=params["rescore"]),
         "reason": params["reason"],
-        "rescore": params["rescore"],
         "by": run.triggering_user_name or "airflow",
         "as_of": run.run_after,
     }
@@ -171,7 +175,7 @@ def failing_once(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except NightshiftError as error:
-            if error.transient:
+            if error.transient or isinstance(error, InternalError):
                 raise
             raise AirflowFailException(f"{error} [{error.code}]") from error
 

@@ -4,10 +4,9 @@ from nightshift.promotion.approvals import (
     NOBODY,
     Answer,
     Approval,
-    answer,
     approval,
     ask,
-    held,
+    open_approvals,
     pending,
     supersede,
 )
@@ -19,5 +18,6 @@ from nightshift.promotion.comparison import (
     registered,
     stored_comparison,
 )
+from nightshift.promotion.outcome import answer, by_hand, carry_out, end_probation, roll_back
 from nightshift.promotion.tracking import log, wanted
 from nightshift.promotion.trials import Probation, Shadow, begin_shadow, beside, decided, judge

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nightshift import registry
 from nightshift.data import Transaction
 from nightshift.errors import RegistryError
-from nightshift.records import Decision, Model
+from nightshift.records import About, Decision, Model
 
 
 def ask(tx: Transaction, comparison_id: int, evidence: str, *, now: datetime) -> None:
@@ -106,7 +106,7 @@ def pending(tx: Transaction) -> list[Approval]:
     return _approvals(tx, pending=True)
 
 
-def held(tx: Transaction, decision_ids: Sequence[int]) -> list[Approval]:
+def open_approvals(tx: Transaction, decision_ids: Sequence[int]) -> list[Approval]:
     """What nobody has answered yet about the comparisons, or shadows, that decisions are about."""
     return _approvals(tx, decision_ids=list(decision_ids), pending=True)
 
@@ -127,56 +127,16 @@ def approval(tx: Transaction, approval_id: int) -> Approval:
     return found[0]
 
 
-def answer(
-    tx: Transaction,
-    versions: registry.Registry,
-    approval_id: int,
-    said: Answer,
-    by: str,
-    *,
-    now: datetime,
-    reason: str = "",
-) -> int:
-    """Promote the version that a person approves, else reject it; the decision's id.
-
-    An approval that was answered before stays as it was answered.
-
-    Raises
-    ------
-    PromotionLost
-        The champion is no longer the one that the evidence is about.
-    """
-    asked = approval(tx, approval_id)
-    tx.rows("trials.lock_answers")
-    given = tx.maybe("trials.answer_to", approval_id=approval_id)
-    if given is not None:
-        known: int = given.decision_id
-        return known
-    decision_id = _record(tx, asked, said, by, reason, now)
-    if said == "approved":
-        versions.promote(
-            tx,
-            registry.version(tx, asked.version_id),
-            instead_of=asked.champion_version,
-            decision_id=decision_id,
-            # As without a question: before the first champion there was none to disagree with.
-            effective_from=asked.as_of if asked.champion_version is None else now,
-            now=now,
-            reference=asked.reference,
-        )
-    return decision_id
-
-
 def supersede(
     tx: Transaction, model_id: int, why: str, *, now: datetime, spare: int | None = None
 ) -> None:
     """Answer the pending approvals of a model in nobody's name, but for the one to ``spare``."""
     for older in _approvals(tx, model_id=model_id, pending=True):
         if older.approval_id != spare:
-            _record(tx, older, "superseded", NOBODY, why, now)
+            record(tx, older, "superseded", NOBODY, why, now)
 
 
-def _record(
+def record(
     tx: Transaction, asked: Approval, said: Answer, by: str, reason: str, now: datetime
 ) -> int:
     """The decision that an answer amounts to, and who gave it on which evidence."""
@@ -188,8 +148,8 @@ def _record(
         now,
         {"approval_id": asked.approval_id, "by": by, "evidence_hash": asked.evidence_hash},
     )
-    subject = f"approval {asked.approval_id}"
-    decision_id = registry.decide(tx, verdict, subject=subject, now=now)
+    about = About.approval(asked.approval_id)
+    decision_id = registry.decide(tx, verdict, about=about, now=now)
     tx.run(
         "trials.answer",
         approval_id=asked.approval_id,

@@ -20,7 +20,15 @@ from nightshift import policy, registry, stats
 from nightshift.data import ROW_GROUP, Database, Store, Transaction, query_text
 from nightshift.errors import RegistryError, ScoringError
 from nightshift.family import ModelFamily, next_tick
-from nightshift.records import READERS, SHADOW, Comparison, Decision, DecisionKind, Version
+from nightshift.records import (
+    READERS,
+    SHADOW,
+    About,
+    Comparison,
+    Decision,
+    DecisionKind,
+    Version,
+)
 from nightshift.registry import LoadedVersion
 
 
@@ -45,9 +53,9 @@ class Shadow:
     kind: ClassVar[Literal["shadow"]] = "shadow"
 
     @property
-    def subject(self) -> str:
+    def about(self) -> About:
         """What its end is a decision about."""
-        return f"shadow {self.shadow_id}"
+        return About.shadow(self.shadow_id)
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,9 @@ class Probation:
     kind: ClassVar[Literal["probation"]] = "probation"
 
     @property
-    def subject(self) -> str:
+    def about(self) -> About:
         """What its end is a decision about: a version may be promoted twice."""
-        return f"probation {self.newer} of promotion {self.seq}"
+        return About.probation(self.newer, self.seq)
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ def begin_shadow(
     for older in shadows(tx, family.family, now, model_id=verdict.model_id):
         told = f"version {newer.number} has taken its place"
         ended = _about(older, "reject", "superseded", told, verdict.as_of)
-        registry.decide(tx, ended, subject=older.subject, now=now)
+        registry.decide(tx, ended, about=older.about, now=now)
     tx.run(
         "trials.begin_shadow",
         model_id=verdict.model_id,
@@ -202,15 +210,15 @@ def judge(
         tried = shadows(tx, family.family, as_of)
         served = probations(tx, family, as_of)
     told = _nights_told(database, family, [*tried, *served], as_of)
-    pairs = {shadow.subject: _beside_champion(family, told, shadow) for shadow in tried}
+    pairs = {shadow.about: _beside_champion(family, told, shadow) for shadow in tried}
     pairs |= _beside_predecessor(database, store, family, told, served, load, as_of, now)
     looked_at: list[Shadow | Probation] = [*tried, *served]
     ended = []
     with database.transaction() as tx:
         for one in looked_at:
-            if one.subject not in pairs:
+            if one.about not in pairs:
                 continue
-            trial = _trial(family, one, *pairs[one.subject], as_of)
+            trial = _trial(family, one, *pairs[one.about], as_of)
             tx.run("trials.append", **asdict(trial), judged_at=now)
             verdict = _verdict(family, one, trial)
             if verdict is not None:
@@ -324,16 +332,16 @@ def _beside_predecessor(
     load: Callable[[Version], LoadedVersion],
     as_of: datetime,
     now: datetime,
-) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+) -> dict[About, tuple[pd.DataFrame, pd.DataFrame]]:
     """Champions on the nights they have served, and what their predecessors would have told."""
-    found: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
-    asked: dict[str, _Predecessor] = {}
+    found: dict[About, tuple[pd.DataFrame, pd.DataFrame]] = {}
+    asked: dict[About, _Predecessor] = {}
     with database.transaction() as tx:
         for one in served:
             rows = _matured(family, _of_trial(one, told.get((one.newer, READERS), _NOTHING)))
-            found[one.subject] = rows, rows
+            found[one.about] = rows, rows
             if len(rows):
-                asked[one.subject] = _Predecessor(one, registry.version(tx, one.older), rows)
+                asked[one.about] = _Predecessor(one, registry.version(tx, one.older), rows)
     start = min((one.starts for one in served), default=as_of)
     for night, table in _tables(database, store, family, start, as_of) if asked else ():
         for predecessor in list(asked.values()):
@@ -341,13 +349,13 @@ def _beside_predecessor(
                 predecessor.see(night, table, load)
             except (ScoringError, RegistryError) as error:
                 _left_out(database, family, predecessor.one, error, as_of, now)
-                del asked[predecessor.one.subject], found[predecessor.one.subject]
-    for subject, predecessor in asked.items():
+                del asked[predecessor.one.about], found[predecessor.one.about]
+    for about, predecessor in asked.items():
         try:
-            found[subject] = predecessor.told(load)
+            found[about] = predecessor.told(load)
         except (ScoringError, RegistryError) as error:
             _left_out(database, family, predecessor.one, error, as_of, now)
-            del found[subject]
+            del found[about]
     return found
 
 

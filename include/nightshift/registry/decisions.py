@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from nightshift.data import Transaction, as_json
-from nightshift.records import Decision
-
-if TYPE_CHECKING:
-    pass
+from nightshift.records import About, Decision
 
 
-def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) -> int:
-    """Append a decision; deciding again about the same subject returns the first decision's id."""
+def decide(tx: Transaction, decision: Decision, *, about: About, now: datetime) -> int:
+    """Append a decision; deciding again about the same thing returns the first decision's id."""
     tx.run(
         "registry.append_decision",
         model_id=decision.model_id,
@@ -23,31 +19,33 @@ def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) 
         reason=decision.reason,
         as_of=decision.as_of,
         inputs=as_json(decision.inputs),
-        subject=subject,
+        subject=about.subject,
         decided_at=now,
     )
-    found = decided(tx, decision.model_id, subject)
-    assert found is not None
-    return found
+    decision_id = decided(tx, decision.model_id, about)
+    assert decision_id is not None
+    return decision_id
 
 
 def decide_all(
-    tx: Transaction, decisions: Sequence[Decision], *, subject: str, now: datetime
+    tx: Transaction, decisions: Sequence[Decision], *, about: About, now: datetime
 ) -> None:
-    """Append decisions about one subject, in order; what was decided about it before stays."""
-    told = [
+    """Append decisions about one thing, in order; what was decided about it before stays."""
+    rows = [
         {
             "model_id": one.model_id, "kind": one.kind, "rule": one.rule, "reason": one.reason,
             "as_of": one.as_of, "inputs": one.inputs,
         }
         for one in decisions
     ]  # fmt: skip
-    tx.run("registry.append_decisions", decisions=as_json(told), subject=subject, decided_at=now)
+    tx.run(
+        "registry.append_decisions", decisions=as_json(rows), subject=about.subject, decided_at=now
+    )
 
 
-def models_decided(tx: Transaction, model_ids: Sequence[int], subject: str) -> set[int]:
-    """Those of some models that this subject was decided about already."""
-    rows = tx.rows("registry.decided", model_ids=list(model_ids), subject=subject)
+def models_decided(tx: Transaction, model_ids: Sequence[int], about: About) -> set[int]:
+    """Those of some models for which this was decided about already."""
+    rows = tx.rows("registry.decided", model_ids=list(model_ids), subject=about.subject)
     return {row.model_id for row in rows}
 
 
@@ -57,9 +55,9 @@ def decision(tx: Transaction, decision_id: int) -> Decision:
     return Decision(row.model_id, row.kind, row.rule, row.reason, row.as_of, row.inputs)
 
 
-def decided(tx: Transaction, model_id: int, subject: str) -> int | None:
-    """The decision about a subject that was made already; None if none was."""
-    row = tx.maybe("registry.find_decision", model_id=model_id, subject=subject)
+def decided(tx: Transaction, model_id: int, about: About) -> int | None:
+    """The decision about a thing that was made already; None if none was."""
+    row = tx.maybe("registry.find_decision", model_id=model_id, subject=about.subject)
     return row.decision_id if row else None
 
 
@@ -73,9 +71,9 @@ def retrains_spent(tx: Transaction, since: datetime, as_of: datetime) -> int:
     return spent
 
 
-def retrains_of(tx: Transaction, family: str, subject: str) -> list[int]:
-    """The decisions about a subject that tell models of a family to retrain, in order."""
-    rows = tx.rows("registry.retrains_of", family=family, subject=subject)
+def retrains_of(tx: Transaction, family: str, about: About) -> list[int]:
+    """The decisions about a thing that tell models of a family to retrain, in order."""
+    rows = tx.rows("registry.retrains_of", family=family, subject=about.subject)
     return [row.decision_id for row in rows]
 
 

@@ -27,6 +27,7 @@ from nightshift.errors import (
 from nightshift.failpoints import reach
 from nightshift.records import Model, Version
 from nightshift.registry import canonical
+from nightshift.registry.members import model_of
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

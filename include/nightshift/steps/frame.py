@@ -121,7 +121,7 @@ def cutoff_of(version: Version) -> datetime:
 
 
 def source_of(site: Site, family: ModelFamily) -> Database:
-    """The source that a family reads, read-only; a ConfigError where there is no such connection."""
+    """The source that a family reads, read-only; a ConfigError without such a connection."""
     name = family.source.connection
     if name not in site.sources:
         raise ConfigError(

@@ -53,7 +53,7 @@ def open_approvals(
 
 
 def questions(site: Site, decision_ids: Sequence[int]) -> list[int]:
-    """The decisions to retrain whose challengers :func:`open_approvals` asks about: their runs can ask."""
+    """The decisions to retrain whose challengers people are asked about: their runs can ask."""
     with connect(site.database_url).transaction() as tx:
         return [a.decision_id for a in promotion.open_approvals(tx, decision_ids)]
 

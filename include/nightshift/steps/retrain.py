@@ -175,9 +175,7 @@ def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
         best = registry.worth(tx, model_id, family.performance.metric)
         earlier = registry.earlier_champions(tx, model_id, promotion.EARLIER)
     versions = frame.registry
-    taking_part = [
-        version for version in (challenger, serving, *earlier) if version is not None
-    ]
+    taking_part = [version for version in (challenger, serving, *earlier) if version is not None]
     compared = promotion.compare(
         family,
         training.without_learnt(frame.store, family, rows, taking_part, bench.learnt),
@@ -227,9 +225,7 @@ def _conclude(frame: Frame, *, comparison_id: int, model_id: int) -> int:
         )
 
 
-def _training_rows(
-    frame: Frame, holdout: timedelta | None
-) -> tuple[training.Rows, training.Plan]:
+def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Rows, training.Plan]:
     """What a family can learn from at a cutoff, and the nights to learn from and compare on."""
     family, database, cutoff, now = frame.family, frame.database, frame.as_of, frame.now
     with database.transaction() as tx:

@@ -36,12 +36,12 @@ class Undo:
 def rollback(
     site: Site,
     family_name: str,
-    undo: Undo,
     *,
     reason: str,
     by: str,
     as_of: datetime,
     now: datetime,
+    undo: Undo = Undo(),
 ) -> int:
     """Let an earlier champion serve again, without training; the decision's id.
 

@@ -1,0 +1,193 @@
+"""What becomes of versions: one serves, scores in shadow, waits for a person, or makes way.
+
+The only caller of :meth:`nightshift.registry.Registry.promote`: since when a champion serves is
+said here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nightshift import policy, registry
+from nightshift.data import Transaction
+from nightshift.family import ModelFamily
+from nightshift.promotion import approvals, comparison, trials
+from nightshift.records import About, Decision, Promotion
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One version serves instead of another, since when, and what it was worth."""
+
+    version_id: int
+    instead_of: int | None
+    effective_from: datetime
+    reference: dict[str, Any] | None = None
+    verb: str = "was promoted"
+
+
+def carry_out(
+    tx: Transaction,
+    versions: registry.Registry,
+    family: ModelFamily,
+    verdict: Decision,
+    about: About,
+    comparison_id: int,
+    now: datetime,
+) -> int:
+    """Record the verdict on a challenger and do what it says; the decision's id.
+
+    A ``promote`` lets it serve, a ``shadow`` score beside the champion, and a ``hold`` asks a
+    person. ``about`` is the comparison, or the shadow that has followed it.
+
+    Raises
+    ------
+    PromotionLost
+        The champion is no longer the one that the challenger was compared with.
+    """
+    decision_id = registry.decide(tx, verdict, about=about, now=now)
+    compared = comparison.stored_comparison(tx, comparison_id)
+    if verdict.kind == "promote":
+        change = _Change(
+            compared.challenger_version,
+            compared.champion_version,
+            _serves_from(compared.champion_version, verdict.as_of, now),
+            compared.reference,
+        )
+        _serve(tx, versions, change, decision_id, now)
+    elif verdict.kind == "shadow":
+        trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
+    elif verdict.kind == "hold":
+        approvals.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
+    return decision_id
+
+
+def answer(
+    tx: Transaction,
+    versions: registry.Registry,
+    approval_id: int,
+    said: approvals.Answer,
+    by: str,
+    *,
+    now: datetime,
+    reason: str = "",
+) -> int:
+    """Promote the version that a person approves, else reject it; the decision's id.
+
+    An approval that was answered before stays as it was answered.
+
+    Raises
+    ------
+    PromotionLost
+        The champion is no longer the one that the evidence is about.
+    """
+    asked = approvals.approval(tx, approval_id)
+    tx.rows("trials.lock_answers")
+    given = tx.maybe("trials.answer_to", approval_id=approval_id)
+    if given is not None:
+        earlier: int = given.decision_id
+        return earlier
+    decision_id = approvals.record(tx, asked, said, by, reason, now)
+    if said == "approved":
+        since = _serves_from(asked.champion_version, asked.as_of, now)
+        change = _Change(asked.version_id, asked.champion_version, since, asked.reference)
+        _serve(tx, versions, change, decision_id, now)
+    return decision_id
+
+
+def by_hand(
+    tx: Transaction,
+    versions: registry.Registry,
+    version_id: int,
+    reason: str,
+    by: str,
+    *,
+    now: datetime,
+) -> int:
+    """Make a version the champion on somebody's word, without proof; the decision's id."""
+    model_id = registry.version(tx, version_id).model.model_id
+    serving = registry.champion(tx, model_id, now)
+    order = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
+    about = About.version(version_id, reason)
+    decision_id = registry.decide(tx, order, about=about, now=now)
+    change = _Change(version_id, serving.version_id if serving else None, now)
+    _serve(tx, versions, change, decision_id, now)
+    return decision_id
+
+
+def end_probation(
+    tx: Transaction,
+    versions: registry.Registry,
+    probation: trials.Probation,
+    verdict: Decision,
+    *,
+    now: datetime,
+) -> int:
+    """Let the predecessor of a champion on probation serve again; the decision's id."""
+    decision_id = registry.decide(tx, verdict, about=probation.about, now=now)
+    change = _Change(probation.older, probation.newer, now, probation.reference, "serves again")
+    _serve(tx, versions, change, decision_id, now)
+    return decision_id
+
+
+def roll_back(
+    tx: Transaction,
+    versions: registry.Registry,
+    order: Decision,
+    about: About,
+    way: tuple[Promotion, Promotion],
+    *,
+    instead_of: int,
+    now: datetime,
+) -> int:
+    """Let an earlier champion serve again because somebody says so; the decision's id.
+
+    Parameters
+    ----------
+    order
+        What was said; its inputs tell whether the nights of the bad version are scored again.
+    way
+        The promotion that is undone, and the last one of the version that serves again, as
+        :func:`nightshift.registry.way_back` finds them.
+    instead_of
+        The version that serves, as the way was found.
+    """
+    bad, good = way
+    decision_id = registry.decide(tx, order, about=about, now=now)
+    since = bad.effective_from if order.inputs["rescore"] else now
+    change = _Change(good.version_id, instead_of, since, good.reference, "serves again")
+    _serve(tx, versions, change, decision_id, now)
+    return decision_id
+
+
+def _serves_from(instead_of: int | None, as_of: datetime, now: datetime) -> datetime:
+    """Since when a challenger serves that was proven, or approved, for ``as_of``.
+
+    Later champions serve from now on, so that a night scored already is scored again by the same
+    version; before the first there was none to disagree with.
+    """
+    return as_of if instead_of is None else now
+
+
+def _serve(
+    tx: Transaction,
+    versions: registry.Registry,
+    change: _Change,
+    decision_id: int,
+    now: datetime,
+) -> None:
+    """Make a version the champion; what people are still asked about its model is answered."""
+    version = registry.version(tx, change.version_id)
+    why = f"version {version.number} {change.verb}"
+    approvals.supersede(tx, version.model.model_id, why, now=now)
+    versions.promote(
+        tx,
+        version,
+        instead_of=change.instead_of,
+        decision_id=decision_id,
+        effective_from=change.effective_from,
+        now=now,
+        reference=change.reference,
+    )
