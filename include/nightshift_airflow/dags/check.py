@@ -1,0 +1,16 @@
+"""Shows every family folder that does not load as one import error in Airflow; it defines no DAG.
+
+The other DAG files leave such folders out, so a broken family never takes others with it.
+"""
+
+from __future__ import annotations
+
+from nightshift import family, site
+from nightshift.errors import ConfigError
+
+
+def define() -> None:
+    """Raise what is wrong with any family's folder, all of it, as Airflow's import error."""
+    _, problems = family.load_families(site.models_folder(site.default_home()))
+    if problems:
+        raise ConfigError("\n".join(map(str, problems)))
