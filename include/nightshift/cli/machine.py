@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from nightshift import local
+from nightshift import local, project
 from nightshift.cli.base import app, console
+from nightshift.site import Site
 
 
 @app.command()
@@ -42,12 +43,27 @@ def airflow(context: typer.Context) -> None:
 
 @app.command()
 def check() -> None:
-    """List every problem of every family."""
+    """List every problem of every family, and what of the project to renew after an upgrade."""
+    from nightshift.family import family_folders
     from nightshift.steps import upkeep
 
-    problems = upkeep.check(local.site())
+    site = local.site()
+    problems = [str(problem) for problem in upkeep.check(site)]
+    stale = project.outdated(site.home)
+    if stale is not None:
+        problems += [_stale(site, stale)]
     for problem in problems:
-        console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
+        console.print(problem, highlight=False, soft_wrap=True, markup=False)
     if problems:
         raise typer.Exit(1)
-    console.print("every family is in order")
+    count = len(family_folders(site.models))
+    order = "every family is in order" if count else f"there is no family in {site.models} yet"
+    console.print(order, highlight=False, soft_wrap=True)
+
+
+def _stale(site: Site, renewal: project.Renewal) -> str:
+    which = f" {', '.join(renewal.renewed)}" if renewal.renewed else " the note of its version"
+    return (
+        f"{site.home}: made by nightshift {renewal.made_by}, and {renewal.installed} is installed;"
+        f" to renew{which}: nightshift init --renew {site.home}"
+    )

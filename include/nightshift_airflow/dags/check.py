@@ -5,12 +5,13 @@ The other DAG files leave such folders out, so a broken family never takes other
 
 from __future__ import annotations
 
-from nightshift import family, site
 from nightshift.errors import ConfigError
+from nightshift.family import load_families
+from nightshift_airflow import runtime
 
 
 def define() -> None:
     """Raise what is wrong with any family's folder, all of it, as Airflow's import error."""
-    _, problems = family.load_families(site.models_folder(site.default_home()))
+    _, problems = load_families(runtime.models())
     if problems:
         raise ConfigError("\n".join(map(str, problems)))
