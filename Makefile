@@ -82,10 +82,10 @@ bench-web: $(INSTALLED)  ## Measure how fast the page of 5,000 models opens (nee
 screenshots: $(INSTALLED)  ## Take the pictures of docs/images from the running demo (needs Chromium)
 	$(PY) -m bench.screenshots
 
-compile:  ## Pin the packages anew from pyproject.toml (needs uv)
+compile:  ## Pin the packages anew from pyproject.toml: the image's, and all (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))
-	$(UV) $(COMPILE) --extra s3 pyproject.toml -o requirements.txt
-	$(UV) $(COMPILE) --extra dev --extra onnx --extra s3 -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
+	$(UV) $(COMPILE) --extra celery --extra s3 pyproject.toml -o requirements.txt
+	$(UV) $(COMPILE) --all-extras -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove .venv and caches; .nightshift, with the data, stays
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -59,6 +59,14 @@ class SetupError(NightshiftError):
     code = "setup"
 
 
+def extra_missing(purpose: str, package: str | None, extra: str, instead: str = "") -> SetupError:
+    """What ``purpose`` needs, how to install it, and what would do instead."""
+    return SetupError(
+        f"{purpose} needs the package {package}, which is not installed:"
+        f" pip install 'nightshift[{extra}]'{instead}"
+    )
+
+
 class SourceError(NightshiftError):
     """A query on a source failed or returned the wrong shape. Fix the query or the source."""
 

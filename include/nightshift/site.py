@@ -38,7 +38,7 @@ class Site:
     Parameters
     ----------
     home
-        The checkout: ``include/models``, ``sql`` and ``dags`` are below it.
+        The project: ``include/models``, ``include/nightshift.yaml`` and ``dags`` are below it.
     state
         What this installation writes: the store, the keys, the logs.
     models
@@ -107,7 +107,7 @@ class Settings(Section):
 
 
 def load_settings(home: Path) -> Settings:
-    """The settings of a checkout; without the file, the defaults.
+    """The settings of a project; without the file, the defaults.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def load_settings(home: Path) -> Settings:
 
 
 def models_folder(home: Path) -> Path:
-    """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the checkout."""
+    """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the project."""
     return Path(os.environ.get("NIGHTSHIFT_MODELS") or home / "include" / "models")
 
 
@@ -150,6 +150,26 @@ def _whole_path(variable: str) -> str | None:
     return given or None
 
 
-def default_home() -> Path:
-    """The checkout: ``NIGHTSHIFT_HOME``, or the folder this package was installed from."""
-    return Path(os.environ.get("NIGHTSHIFT_HOME") or Path(__file__).resolve().parents[2])
+def default_home(*nearby: Path) -> Path:
+    """The project: ``NIGHTSHIFT_HOME``, or the nearest folder upward that has ``include/models``.
+
+    Parameters
+    ----------
+    nearby
+        Where to begin looking; last from the current folder.
+
+    Raises
+    ------
+    SetupError
+        There is none.
+    """
+    if given := os.environ.get("NIGHTSHIFT_HOME"):
+        return Path(given)
+    for start in (*nearby, Path.cwd()):
+        for folder in (start, *start.parents):
+            if (folder / "include" / "models").is_dir():
+                return folder
+    raise SetupError(
+        f"no project is here: neither {Path.cwd()} nor a folder above it has include/models."
+        " Go to one, name it (NIGHTSHIFT_HOME), or begin one: nightshift init shop"
+    )

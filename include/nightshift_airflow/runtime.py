@@ -34,12 +34,22 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def home() -> Path:
+    """The project, which Airflow's DAGs are in, unless ``NIGHTSHIFT_HOME`` names it."""
+    return default_home(Path(conf.get("core", "dags_folder")))
+
+
+def models() -> Path:
+    """The folder of families."""
+    return models_folder(home())
+
+
 def site(*families: ModelFamily) -> Site:
     """This installation, as Airflow knows it, with the sources that ``families`` read.
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
     family; folders from ``NIGHTSHIFT_HOME``, ``NIGHTSHIFT_STATE`` and ``NIGHTSHIFT_MODELS``, which
-    default to this checkout, its ``.nightshift`` and its ``include/models``; what several machines
+    default to the project, its ``.nightshift`` and its ``include/models``; what several machines
     share from ``NIGHTSHIFT_STORE`` and ``NIGHTSHIFT_KEYS``.
 
     Raises
@@ -47,11 +57,10 @@ def site(*families: ModelFamily) -> Site:
     SetupError
         When a connection is missing, or is not one to Postgres.
     """
-    home = default_home()
     return Site(
-        home=home,
-        state=Path(os.environ.get("NIGHTSHIFT_STATE") or home / ".nightshift"),
-        models=models_folder(home),
+        home=home(),
+        state=Path(os.environ.get("NIGHTSHIFT_STATE") or home() / ".nightshift"),
+        models=models(),
         database_url=_database_url(DATABASE, "where predictions and decisions are kept"),
         sources={
             family.source.connection: _database_url(

@@ -32,6 +32,7 @@ from nightshift.errors import (
     SnapshotError,
     StorageError,
     StorageUnavailable,
+    extra_missing,
 )
 from nightshift.failpoints import reach
 from nightshift.site import CHUNK_ROWS
@@ -347,10 +348,7 @@ class _Bucket:
             # What other machines write must show at once.
             return fsspec.filesystem("s3", use_listings_cache=False)
         except ImportError as error:
-            raise SetupError(
-                f"the store {self._url} needs a package that is not installed ({error.name}):"
-                " pip install 'nightshift[s3]'"
-            ) from error
+            raise extra_missing(f"the store {self._url}", error.name, "s3") from error
 
     @contextmanager
     def _nouns(self) -> Iterator[None]:
