@@ -10,7 +10,17 @@ from typing import Any, Literal
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
 DecisionKind = Literal[
-    "keep", "alert", "hold", "defer", "retrain", "promote", "reject", "shadow", "rollback"
+    "keep",
+    "alert",
+    "wait",
+    "ask",
+    "held",
+    "defer",
+    "retrain",
+    "promote",
+    "reject",
+    "shadow",
+    "rollback",
 ]
 AboutKind = Literal[
     "monitor", "request", "rollback", "version", "comparison", "shadow", "probation", "approval"
@@ -297,7 +307,9 @@ class Decision:
     """What a policy concluded, by which rule, from which inputs, in a sentence.
 
     ``severity`` orders retrains where there are more than the budget allows: how many standard
-    errors, or limits of the detector, the model lies below its threshold.
+    errors, or limits of the detector, the model lies below its threshold. ``alarming`` says that it
+    lies below, or that a rule has fired; ``falling_since`` from which night on the detector says
+    so, None where it does not.
     """
 
     model_id: int
@@ -307,6 +319,8 @@ class Decision:
     as_of: datetime
     inputs: dict[str, Any]
     severity: float = 0.0
+    alarming: bool = False
+    falling_since: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def send(
             refused.append(error)
             continue
         for alert in alerts:
-            if alert.cause not in notifier.on or name in alert.told:
+            if alert.cause not in notifier.on or name in alert.delivered_by:
                 continue
             try:
                 # Rendering changes the notifier and the context: each alert gets its own.

@@ -1,7 +1,7 @@
 -- name: raise
 -- Store an alert; the first one about a subject stays.
-insert into nightshift.alerts (family, cause, subject, message, raised_at)
-values (:family, :cause, :subject, :message, :raised_at)
+insert into nightshift.alerts (family, cause, subject, title, message, as_of, raised_at)
+values (:family, :cause, :subject, :title, :message, :as_of, :raised_at)
 on conflict (family, cause, subject) do nothing;
 
 -- name: find
@@ -10,9 +10,9 @@ select alert_id from nightshift.alerts where family = :family and cause = :cause
 
 -- name: untold
 -- These alerts, and those of a family raised in (since, until], with the notifiers that have delivered them.
-select a.alert_id, a.family, a.cause, a.subject, a.message,
+select a.alert_id, a.family, a.cause, a.title, a.message, a.as_of,
        array(select d.notifier from nightshift.alert_deliveries d
-             where d.alert_id = a.alert_id order by d.notifier) as told
+             where d.alert_id = a.alert_id order by d.notifier) as delivered_by
 from nightshift.alerts a
 where a.alert_id = any(cast(:alert_ids as int[]))
    or (a.family = :family and a.raised_at > cast(:since as timestamptz)
@@ -27,15 +27,15 @@ on conflict (alert_id, notifier) do nothing;
 
 -- name: decided
 -- What one monitoring has decided about each model of a family.
-select m.name as model, d.kind, d.rule, d.reason, d.inputs
+select m.name as model, d.kind, d.rule, d.reason, d.inputs, d.severity, d.alarming, d.falling_since
 from nightshift.decisions d
 join nightshift.models m using (model_id)
-where m.family = :family and d.subject = :subject
+where m.family = :family and d.as_of = cast(:as_of as timestamptz) and d.about = 'monitor'
 order by m.name;
 
 -- name: retrained
 -- What has become of decisions to retrain: the version that came off best, and the verdict on it, by a person where one was asked.
-select d.decision_id, m.name as model, d.as_of, d.subject, d.rule, d.reason, v.number,
+select d.decision_id, m.name as model, d.as_of, d.about, d.rule, d.reason, v.number,
        c.champion_value, c.challenger_value, a.approval_id, w.answer,
        coalesce(answered.kind, verdict.kind) as verdict, coalesce(answered.reason, verdict.reason) as verdict_reason
 from nightshift.decisions d
@@ -43,7 +43,7 @@ join nightshift.models m using (model_id)
 left join nightshift.comparisons c on c.decision_id = d.decision_id
 left join nightshift.versions v on v.version_id = c.challenger_version
 left join nightshift.decisions verdict
-       on verdict.model_id = d.model_id and verdict.subject = 'comparison ' || c.comparison_id
+       on verdict.about = 'comparison' and verdict.about_id = c.comparison_id
 left join nightshift.approvals a on a.comparison_id = c.comparison_id
 left join nightshift.answers w using (approval_id)
 left join nightshift.decisions answered on answered.decision_id = w.decision_id
@@ -56,7 +56,7 @@ select m.name as model, d.kind, d.reason, d.as_of
 from nightshift.decisions d
 join nightshift.models m using (model_id)
 where m.family = :family and d.as_of = cast(:as_of as timestamptz)
-  and (d.subject like 'shadow %' or d.subject like 'probation %')
+  and d.about in ('shadow', 'probation')
 order by m.name;
 
 -- name: said

@@ -35,7 +35,7 @@ select format('%s: champion %s, challenger %s on %s later rows: %s', m.name,
 from nightshift.comparisons c
 join nightshift.versions v on v.version_id = c.challenger_version
 join nightshift.models m using (model_id)
-join nightshift.decisions d on d.subject = 'comparison ' || c.comparison_id
+join nightshift.decisions d on d.about = 'comparison' and d.about_id = c.comparison_id
 where m.family = :family and c.champion_version is not null
 order by c.comparison_id desc
 limit 1;

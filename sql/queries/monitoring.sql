@@ -1,19 +1,9 @@
 -- name: outcomes
 -- Published predictions of the nights in (start, end], each with its latest label known by a moment.
 select r.entity_id, r.as_of, r.model_id, r.version_id,
-       v.model_id as scored_by, r.score, r.label, l.value
-from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
+       v.model_id as scored_by, r.score, r.label, r.value
+from nightshift.labelled_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz), cast(:known_by as timestamptz)) r
 join nightshift.versions v using (version_id)
-left join lateral (
-    select l.value
-    from nightshift.labels l
-    where l.family = :family
-      and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = r.as_of)
-      and l.known_at <= cast(:known_by as timestamptz)
-    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
-    limit 1
-) l on true
 where r.role = 0
 order by r.as_of, r.entity_id;
 

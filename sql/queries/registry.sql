@@ -14,18 +14,25 @@ select model_id, family, name from nightshift.models where model_id = :model_id;
 
 -- name: append_decision
 -- Append a decision, unless this subject was decided already.
-insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-values (:model_id, :kind, :rule, :reason, :as_of, cast(:inputs as jsonb), :subject, :decided_at)
+insert into nightshift.decisions
+    (model_id, kind, rule, reason, as_of, inputs, severity, alarming, falling_since, about, about_id, subject, decided_at)
+values
+    (:model_id, :kind, :rule, :reason, :as_of, cast(:inputs as jsonb), :severity, :alarming, :falling_since,
+     :about, :about_id, :subject, :decided_at)
 on conflict (model_id, subject) do nothing;
 
 -- name: append_decisions
 -- Append decisions about one subject, an array of objects, in order; what was decided already stays.
-insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-select d.model_id, d.kind, d.rule, d.reason, d.as_of, d.inputs, :subject, cast(:decided_at as timestamptz)
+insert into nightshift.decisions
+    (model_id, kind, rule, reason, as_of, inputs, severity, alarming, falling_since, about, about_id, subject, decided_at)
+select d.model_id, d.kind, d.rule, d.reason, d.as_of, d.inputs, d.severity, d.alarming, d.falling_since,
+       :about, cast(:about_id as bigint), :subject, cast(:decided_at as timestamptz)
 from rows from (
     jsonb_to_recordset(cast(:decisions as jsonb))
-        as (model_id int, kind text, rule text, reason text, as_of timestamptz, inputs jsonb)
-) with ordinality d (model_id, kind, rule, reason, as_of, inputs, place)
+        as (model_id int, kind text, rule text, reason text, as_of timestamptz, inputs jsonb,
+            severity double precision, alarming boolean, falling_since timestamptz)
+) with ordinality d
+    (model_id, kind, rule, reason, as_of, inputs, severity, alarming, falling_since, place)
 order by d.place
 on conflict (model_id, subject) do nothing;
 
@@ -41,7 +48,7 @@ select decision_id, kind from nightshift.decisions where model_id = :model_id an
 
 -- name: get_decision
 -- One decision by its id.
-select decision_id, model_id, kind, rule, reason, as_of, inputs
+select decision_id, model_id, kind, rule, reason, as_of, inputs, severity, alarming, falling_since
 from nightshift.decisions
 where decision_id = :decision_id;
 
@@ -252,7 +259,7 @@ select v.artifact_hash, m.family, later.champions as later_champions,
             where p.version_id = v.version_id),
            (select max(d.decided_at)
             from nightshift.shadows s
-            join nightshift.decisions d on d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id
+            join nightshift.decisions d on d.about = 'shadow' and d.about_id = s.shadow_id
             where v.version_id in (s.version_id, s.instead_of)),
            (select max(w.answered_at)
             from nightshift.answers w
@@ -264,7 +271,7 @@ select v.artifact_hash, m.family, later.champions as later_champions,
            where v.version_id in (s.version_id, s.instead_of)
              and not exists (
                  select from nightshift.decisions d
-                 where d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id))
+                 where d.about = 'shadow' and d.about_id = s.shadow_id))
        or exists (
            select from nightshift.approvals a
            join nightshift.comparisons c using (comparison_id)

@@ -34,7 +34,7 @@ in_shadow as (
     from nightshift.shadows s
     join nightshift.versions v using (version_id)
     where not exists (select from nightshift.decisions e
-                      where e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id)
+                      where e.about = 'shadow' and e.about_id = s.shadow_id)
     order by s.model_id, s.shadow_id desc
 ),
 loud as (
@@ -122,7 +122,7 @@ select family, name as model from nightshift.models order by family, name;
 select decision_id, kind, rule, reason, as_of, inputs, subject, decided_at
 from nightshift.decisions
 where model_id = :model_id and as_of <= cast(:until as timestamptz) and kind not in ('promote', 'reject')
-  and subject not like 'comparison %' and subject not like 'shadow %' and subject not like 'probation %'
+  and about not in ('comparison', 'shadow', 'probation')
 order by as_of desc, decision_id desc
 limit 1;
 
@@ -172,7 +172,7 @@ select v.number as version, v.trained_at, v.manifest -> 'training' as training,
        answered.kind as answer, answered.reason as answer_reason, p.effective_from
 from nightshift.versions v
 left join nightshift.comparisons c on c.decision_id = v.decision_id
-left join nightshift.decisions d on d.model_id = v.model_id and d.subject = 'comparison ' || c.comparison_id
+left join nightshift.decisions d on d.about = 'comparison' and d.about_id = c.comparison_id
 left join nightshift.approvals a on a.comparison_id = c.comparison_id
 left join nightshift.answers w using (approval_id)
 left join nightshift.decisions answered on answered.decision_id = w.decision_id
@@ -184,7 +184,7 @@ where v.decision_id = :decision_id;
 select kind, reason
 from nightshift.decisions
 where model_id = :model_id and as_of = cast(:as_of as timestamptz)
-  and (subject like 'shadow %' or subject like 'probation %')
+  and about in ('shadow', 'probation')
 order by decision_id;
 
 -- name: shadow
@@ -194,7 +194,7 @@ from nightshift.versions trained
 join nightshift.comparisons c on c.decision_id = trained.decision_id
 join nightshift.shadows s using (comparison_id)
 join nightshift.versions v on v.version_id = s.version_id
-left join nightshift.decisions e on e.model_id = s.model_id and e.subject = 'shadow ' || s.shadow_id
+left join nightshift.decisions e on e.about = 'shadow' and e.about_id = s.shadow_id
 left join lateral (
     select nights, evidence, needed from nightshift.trials
     where model_id = s.model_id and kind = 'shadow' and newer = s.version_id and as_of >= s.starts
@@ -227,6 +227,8 @@ select seq, decision_id, model_id, kind, rule, reason,
        to_char(as_of at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as as_of,
        cast(inputs as text) as inputs, subject,
        to_char(decided_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as decided_at,
+       hash_rule, about, about_id, cast(to_jsonb(severity) as text) as severity, alarming,
+       to_char(falling_since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') as falling_since,
        prev_hash, hash
 from nightshift.decisions
 where seq > :after

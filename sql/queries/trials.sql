@@ -21,7 +21,7 @@ where m.family = :family
   and s.starts <= cast(:as_of as timestamptz)
   and not exists (
       select from nightshift.decisions d
-      where d.model_id = s.model_id and d.subject = 'shadow ' || s.shadow_id)
+      where d.about = 'shadow' and d.about_id = s.shadow_id)
 order by s.shadow_id;
 
 -- name: probations
@@ -43,18 +43,8 @@ order by p.model_id;
 
 -- name: told
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
-select r.entity_id, r.as_of, r.version_id, r.role, r.score, r.label, l.value
-from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
-left join lateral (
-    select l.value
-    from nightshift.labels l
-    where l.family = :family
-      and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = r.as_of)
-      and l.known_at <= cast(:known_by as timestamptz)
-    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
-    limit 1
-) l on true
+select r.entity_id, r.as_of, r.version_id, r.role, r.score, r.label, r.value
+from nightshift.labelled_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz), cast(:known_by as timestamptz)) r
 where r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
 order by r.as_of, r.entity_id;
 
@@ -84,7 +74,7 @@ select d.decision_id
 from nightshift.decisions d
 join nightshift.models m using (model_id)
 where m.family = :family and d.as_of = cast(:as_of as timestamptz)
-  and (d.subject like 'shadow %' or d.subject like 'probation %')
+  and d.about in ('shadow', 'probation')
 order by d.decision_id;
 
 -- name: ask
@@ -108,9 +98,9 @@ where (cast(:approval_id as int) is null or a.approval_id = :approval_id)
   and (cast(:model_id as int) is null or m.model_id = :model_id)
   and (cast(:decision_ids as int[]) is null or exists (
       select from nightshift.decisions about
-      left join nightshift.shadows s on about.subject = 'shadow ' || s.shadow_id
-      where about.decision_id = any(:decision_ids) and about.model_id = m.model_id
-        and (about.subject = 'comparison ' || a.comparison_id or s.comparison_id = a.comparison_id)))
+      left join nightshift.shadows s on about.about = 'shadow' and s.shadow_id = about.about_id
+      where about.decision_id = any(:decision_ids)
+        and (about.about = 'comparison' and about.about_id = a.comparison_id or s.comparison_id = a.comparison_id)))
   and (not :pending or not exists (select from nightshift.answers w where w.approval_id = a.approval_id))
 order by a.approval_id;
 

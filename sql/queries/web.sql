@@ -247,7 +247,6 @@ left join nightshift.answers w using (approval_id)
 where c.decision_id = :decision_id
    or w.decision_id = :decision_id
    or exists (select from nightshift.decisions d
-              where d.decision_id = :decision_id and d.model_id = newer.model_id
-                and d.subject = 'comparison ' || c.comparison_id)
+              where d.decision_id = :decision_id and d.about = 'comparison' and d.about_id = c.comparison_id)
 order by c.comparison_id desc
 limit 1;

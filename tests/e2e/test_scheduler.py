@@ -53,7 +53,7 @@ def test_a_night_is_published_whole_announced_and_the_same_when_run_again(
     assert event["name"] == f"{FLIGHTS}.predictions"
     assert event["extra"]["rows"] == len(first)
     assert datetime.fromisoformat(event["extra"]["as_of"]) == running.as_of
-    assert event["extra"]["contract"] == "1.0"
+    assert event["extra"]["contract"] == "2.0"
     assert event["partition_key"] == running.as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
     airflow.succeed(CONSUMER, until_started(airflow, CONSUMER))
 

@@ -9,7 +9,6 @@ from nightshift.policy.retraining import (
     describe,
     group_verdict,
     request,
-    shortfall,
     while_held,
     within_budget,
 )

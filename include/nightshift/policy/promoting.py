@@ -20,7 +20,7 @@ def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_i
     Returns
     -------
     Decision
-        ``reject`` without proof; ``hold`` where a person must look, or is to be asked; ``shadow``
+        ``reject`` without proof; ``ask`` where a person must look, or is to be asked; ``shadow``
         where the challenger must go on proving itself; else ``promote``.
     """
     kind, rule, reason = _verdict(comparison, promotion)
@@ -74,7 +74,7 @@ def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind
     if comparison.champion_version is None:
         return _unopposed(comparison, promotion)
     if comparison.unscorable is not None:
-        return "hold", "unscorable", f"the champion cannot score: {comparison.unscorable}"
+        return "ask", "unscorable", f"the champion cannot score: {comparison.unscorable}"
     objection = (
         _no_proof(comparison, promotion)
         or _border_objection(comparison)
@@ -84,7 +84,7 @@ def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind
         return "reject", *objection
     told, suspicion = compared(comparison), _suspicion(comparison, promotion)
     if suspicion is not None:
-        return "hold", "too_good", f"{told}, but {suspicion}"
+        return "ask", "too_good", f"{told}, but {suspicion}"
     if promotion.shadow is not None:
         days = promotion.shadow.total_seconds() / 86400
         return "shadow", "proof", f"{told}; it scores beside the champion for {days:g} days"
@@ -97,13 +97,13 @@ def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKi
     if suspicion is None:
         return "promote", "unopposed", told
     worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
-    return "hold", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
+    return "ask", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
 
 
 def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:
     """What becomes of a challenger that has proved itself: it serves, or a person is asked."""
     if promotion.approval == "human":
-        return "hold", "approval", f"{told}; a person is asked"
+        return "ask", "approval", f"{told}; a person is asked"
     return "promote", "proof", told
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from nightshift.family import AtLeast, GroupRule, Models, Retrain, When
@@ -34,6 +35,7 @@ class Ballot:
     reason: str
     severity: float = 0.0
     alarming: bool = False
+    falling_since: datetime | None = None
 
 
 def decide(
@@ -52,7 +54,7 @@ def decide(
     -------
     list of Decision
         ``keep`` where nothing is wrong or nothing can be said, ``alert`` where a model is below
-        its threshold and is not retrained now, ``hold`` where its group cannot be decided yet,
+        its threshold and is not retrained now, ``wait`` where its group cannot be decided yet,
         ``retrain`` where a rule is fulfilled. In the order of ``standings``.
     """
     ballots = [ballot(rule.when, standing) for standing in standings]
@@ -73,17 +75,17 @@ def decide(
     return [decided[standing.model_id] for standing in standings]
 
 
-def group_verdict(rule: GroupRule, votes: Iterable[Vote]) -> Literal["retrain", "keep", "hold"]:
+def group_verdict(rule: GroupRule, votes: Iterable[Vote]) -> Literal["retrain", "keep", "wait"]:
     """What the votes of a group say: an unknown vote is never counted as failing.
 
-    ``hold`` is the answer as long as the unknown votes could still tip the rule.
+    ``wait`` is the answer as long as the unknown votes could still tip the rule.
     """
     cast = list(votes)
     fails, unknown = cast.count("fail"), cast.count("unknown")
     needed = _needed(rule, len(cast))
     if fails >= needed:
         return "retrain"
-    return "hold" if fails + unknown >= needed else "keep"
+    return "wait" if fails + unknown >= needed else "keep"
 
 
 def request(rule: Retrain, standing: Standing, kind: str, reason: str, by: str) -> Decision:
@@ -100,10 +102,11 @@ def while_held(asked: Decision, held: Hold | None) -> Decision:
     by_itself = asked.kind == "promote" or (asked.kind == "retrain" and asked.rule != ON_DEMAND)
     if held is None or not by_itself:
         return asked
-    then = "; a person is asked" if asked.kind == "promote" else ""
+    proven = asked.kind == "promote"
+    then = "; a person is asked" if proven else ""
     return replace(
         asked,
-        kind="hold",
+        kind="ask" if proven else "held",
         rule="held",
         reason=f"{asked.reason}, but the family is {held}{then}",
         inputs={**asked.inputs, "asked_by": asked.rule, "held": asdict(held)},
@@ -142,22 +145,29 @@ def ballot(when: When | None, standing: Standing) -> Ballot:
     if fired:
         rule, _, severity = max(fired, key=lambda item: item[2])
         said = "; ".join([said, *(reason for _, reason, _ in fired)])
-        return Ballot(standing, "fail", rule, said, severity, alarming=True)
+        since = standing.shift.since if standing.shift and _fallen(standing) else None
+        return Ballot(standing, "fail", rule, said, severity, alarming=True, falling_since=since)
     if latest.state in ("immature", "undefined"):
         return Ballot(standing, "unknown", latest.state, said)
     if latest.state == "measured":
         return Ballot(standing, "pass", latest.state, said)
     if when is None:
         said = f"{said}; this family only alerts (retrain.when is null)"
-        return Ballot(standing, "pass", "no_retrain_rule", said, alarming=True)
-    return Ballot(standing, "pass", "too_few_breaches", f"{said}; {_short_of(when, standing)}",
-                  alarming=True)  # fmt: skip
+        return Ballot(standing, "pass", "no_retrain_rule", said, _shortfall(latest), alarming=True)
+    said = f"{said}; {_short_of(when, standing)}"
+    return Ballot(standing, "pass", "too_few_breaches", said, _shortfall(latest), alarming=True)
+
+
+def _fallen(standing: Standing) -> bool:
+    """Whether the detector says that the level has fallen; not where nothing can be judged."""
+    told = standing.measurements[0].state in ("measured", "breached")
+    return told and standing.shift is not None and standing.shift.detected
 
 
 def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
     """Every rule that fires: its name, its sentence, and how severe it is."""
     latest, shift = standing.measurements[0], standing.shift
-    if shift is not None and shift.detected and latest.state in ("measured", "breached"):
+    if shift is not None and _fallen(standing):
         told = (
             f"since the night of {shift.since:%Y-%m-%d} the nights speak for a level below the"
             f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
@@ -167,8 +177,7 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
         if breaches >= when.breaches:
-            short = shortfall(latest.value, latest.low, latest.high, latest.threshold)
-            yield "breaches", _counted(breaches, when), short
+            yield "breaches", _counted(breaches, when), _shortfall(latest)
     for signal, asked in when.signals.items():
         levels = standing.signals.get(signal, ())[: asked.of_last]
         nights = levels.count("alert")
@@ -189,16 +198,11 @@ def _short_of(when: When, standing: Standing) -> str:
     return "no rule of retrain.when is fulfilled yet"
 
 
-def shortfall(
-    value: float | None, low: float | None, high: float | None, threshold: float | None
-) -> float:
-    """How many standard errors a measurement lies below its threshold; 0 where that is untold.
-
-    ``low`` and ``high`` bound a 95% interval.
-    """
-    if value is None or low is None or high is None or threshold is None:
+def _shortfall(m: Measurement) -> float:
+    """How many standard errors a measurement lies below its threshold; 0 where that is untold."""
+    if m.value is None or m.low is None or m.high is None or m.threshold is None:
         return 0.0
-    return (threshold - value) / max((high - low) / 3.92, 1e-12)
+    return (m.threshold - m.value) / max((m.high - m.low) / 3.92, 1e-12)
 
 
 def _alone(rule: Retrain, one: Ballot) -> Decision:
@@ -206,10 +210,8 @@ def _alone(rule: Retrain, one: Ballot) -> Decision:
     if not one.standing.has_champion:
         return _first(rule, one.standing)
     if one.vote == "fail":
-        asked = _decision(one.standing, "retrain", one.rule, one.reason, one.severity)
-        return _restrained(rule, one.standing, asked)
-    kind: DecisionKind = "alert" if one.alarming else "keep"
-    return _decision(one.standing, kind, one.rule, one.reason, one.severity)
+        return _restrained(rule, one.standing, _voted(one, "retrain", one.rule, one.reason))
+    return _voted(one, "alert" if one.alarming else "keep", one.rule, one.reason)
 
 
 def _first(rule: Retrain, standing: Standing) -> Decision:
@@ -249,13 +251,15 @@ def _member(
     standing = one.standing
     reason = f"{one.reason}; {told}"
     if verdict == "retrain" and (one.vote == "fail" or models.retrains == "all"):
-        severity = one.severity if one.vote == "fail" else worst
         name = one.rule if one.vote == "fail" else "group"
-        return _restrained(rule, standing, _decision(standing, "retrain", name, reason, severity))
+        asked = _voted(one, "retrain", name, reason)
+        if one.vote != "fail":
+            asked = replace(asked, severity=worst)
+        return _restrained(rule, standing, asked)
     if one.vote == "fail":
-        kind: DecisionKind = "hold" if verdict == "hold" else "alert"
-        return _decision(standing, kind, f"group_{verdict}", reason, one.severity)
-    return _decision(standing, "alert" if one.alarming else "keep", one.rule, reason, one.severity)
+        kind: DecisionKind = "wait" if verdict == "wait" else "alert"
+        return _voted(one, kind, f"group_{verdict}", reason)
+    return _voted(one, "alert" if one.alarming else "keep", one.rule, reason)
 
 
 def _restrained(rule: Retrain, standing: Standing, asked: Decision) -> Decision:
@@ -341,16 +345,21 @@ def describe(measurement: Measurement) -> str:
     return f"{figures}, {side} the threshold {measurement.threshold:.4g}; {share}"
 
 
+def _voted(one: Ballot, kind: DecisionKind, rule: str, reason: str) -> Decision:
+    """A decision that follows from a model's own vote, with what the vote has found."""
+    return replace(
+        _decision(one.standing, kind, rule, reason),
+        severity=one.severity,
+        alarming=one.alarming,
+        falling_since=one.falling_since,
+    )
+
+
 def _decision(
-    standing: Standing,
-    kind: DecisionKind,
-    rule: str,
-    reason: str,
-    severity: float = 0.0,
-    **inputs: object,
+    standing: Standing, kind: DecisionKind, rule: str, reason: str, **inputs: object
 ) -> Decision:
     figures = {**_figures(standing), **inputs}
-    return Decision(standing.model_id, kind, rule, reason, standing.as_of, figures, severity)
+    return Decision(standing.model_id, kind, rule, reason, standing.as_of, figures)
 
 
 def _figures(standing: Standing) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ def carry_out(
 ) -> int:
     """Record the verdict on a challenger and do what it says; the decision's id.
 
-    A ``promote`` lets it serve, a ``shadow`` score beside the champion, and a ``hold`` asks a
+    A ``promote`` lets it serve, a ``shadow`` score beside the champion, and an ``ask`` asks a
     person. ``about`` is the comparison, or the shadow that has followed it.
 
     Raises
@@ -59,7 +59,7 @@ def carry_out(
         _serve(tx, versions, change, decision_id, now)
     elif verdict.kind == "shadow":
         trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
-    elif verdict.kind == "hold":
+    elif verdict.kind == "ask":
         approvals.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
     return decision_id
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 from nightshift.data import Transaction, as_json
 from nightshift.records import About, Decision
@@ -13,13 +15,8 @@ def decide(tx: Transaction, decision: Decision, *, about: About, now: datetime) 
     """Append a decision; deciding again about the same thing returns the first decision's id."""
     tx.run(
         "registry.append_decision",
-        model_id=decision.model_id,
-        kind=decision.kind,
-        rule=decision.rule,
-        reason=decision.reason,
-        as_of=decision.as_of,
-        inputs=as_json(decision.inputs),
-        subject=about.subject,
+        **_columns(decision) | {"inputs": as_json(decision.inputs)},
+        **_of(about),
         decided_at=now,
     )
     decision_id = decided(tx, decision.model_id, about)
@@ -31,16 +28,16 @@ def decide_all(
     tx: Transaction, decisions: Sequence[Decision], *, about: About, now: datetime
 ) -> None:
     """Append decisions about one thing, in order; what was decided about it before stays."""
-    rows = [
-        {
-            "model_id": one.model_id, "kind": one.kind, "rule": one.rule, "reason": one.reason,
-            "as_of": one.as_of, "inputs": one.inputs,
-        }
-        for one in decisions
-    ]  # fmt: skip
-    tx.run(
-        "registry.append_decisions", decisions=as_json(rows), subject=about.subject, decided_at=now
-    )
+    rows = as_json([_columns(decision) for decision in decisions])
+    tx.run("registry.append_decisions", decisions=rows, **_of(about), decided_at=now)
+
+
+def _columns(decision: Decision) -> dict[str, Any]:
+    return {column.name: getattr(decision, column.name) for column in fields(decision)}
+
+
+def _of(about: About) -> dict[str, Any]:
+    return {"about": about.kind, "about_id": about.number, "subject": about.subject}
 
 
 def models_decided(tx: Transaction, model_ids: Sequence[int], about: About) -> set[int]:
@@ -52,7 +49,7 @@ def models_decided(tx: Transaction, model_ids: Sequence[int], about: About) -> s
 def decision(tx: Transaction, decision_id: int) -> Decision:
     """The decision of this id."""
     row = tx.one("registry.get_decision", decision_id=decision_id)
-    return Decision(row.model_id, row.kind, row.rule, row.reason, row.as_of, row.inputs)
+    return Decision(**{column.name: row._mapping[column.name] for column in fields(Decision)})
 
 
 def decided(tx: Transaction, model_id: int, about: About) -> int | None:

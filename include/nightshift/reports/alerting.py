@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, Literal
 
-from nightshift import policy
 from nightshift.data import Database, Transaction
 from nightshift.family import Cause, ModelFamily
 
@@ -40,8 +39,8 @@ STALE = timedelta(days=1)
 class Alert:
     """Something that people should know.
 
-    ``message`` is one sentence that begins with ``title``; ``told`` are the notifiers that have
-    delivered it. ``as_of`` is the moment (UTC) of the night or the measuring that it is about.
+    ``message`` is one sentence that begins with ``title``; ``delivered_by`` are the notifiers that
+    have delivered it. ``as_of`` is the moment (UTC) of the night or the measuring that it is about.
     """
 
     alert_id: int
@@ -50,7 +49,7 @@ class Alert:
     title: str
     message: str
     as_of: datetime
-    told: frozenset[str] = frozenset()
+    delivered_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Finding:
-    """One cause that holds: what happened in a few words, to whom, and about which subject."""
+    """One cause that holds: what happened in a few words, to whom, and when.
+
+    ``subject`` sets it apart from others of its cause: the same one is raised once.
+    """
 
     cause: Cause
+    as_of: datetime
     subject: str
     what: str
     details: str
-
-    def message(self, family: str) -> str:
-        return f"{family}: {self.what}: {self.details}"
 
 
 def raise_alerts(
@@ -157,9 +157,8 @@ def _lame(run: Run, failed: Sequence[Any]) -> Finding:
 
 
 def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
-    subject = f"monitor {run.as_of.isoformat()}"
-    decided = tx.rows("alerting.decided", family=family.family, subject=subject)
-    breached = sorted((d for d in decided if _is_breach(d)), key=_worst_first)
+    decided = tx.rows("alerting.decided", family=family.family, as_of=run.as_of)
+    breached = sorted((d for d in decided if d.alarming), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
     tried = tx.rows("alerting.tried", family=family.family, as_of=run.as_of)
     found = _turns(family, run, tried)
@@ -178,7 +177,7 @@ def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]
         return _failed(tx, family, run)
     as_of = max(row.as_of for row in carried_out)
     found = []
-    asked = [row for row in carried_out if row.subject.startswith("request ")]
+    asked = [row for row in carried_out if row.about == "request"]
     if asked:  # what a monitoring decided, its own run has told
         found.append(_retrain_started(family, run, as_of, asked, len(carried_out)))
     waiting = [row for row in carried_out if row.approval_id and row.answer is None]
@@ -205,7 +204,7 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
     kinds: tuple[tuple[str, Cause, str], ...] = (
         ("promote", "promoted", "promoted"),
         ("reject", "rejected", "rejected"),
-        ("hold", "approval", "approval wanted"),
+        ("ask", "approval", "approval wanted"),
         ("rollback", "rolled_back", "rolled back"),
     )
     found = []
@@ -221,31 +220,8 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
     return found
 
 
-def _is_breach(decision: Any) -> bool:
-    """Whether a decision says that a model is below its threshold, or that a rule has fired."""
-    inputs = decision.inputs
-    if decision.kind == "keep" or not inputs["measurements"]:
-        return False
-    fired = str(inputs.get("asked_by", decision.rule)).startswith("signal ")
-    failed = inputs.get("votes", {}).get(decision.model) == "fail"
-    return fired or failed or _shifted(inputs) or inputs["measurements"][0]["state"] == "breached"
-
-
-def _shifted(inputs: Mapping[str, Any]) -> bool:
-    shift = inputs.get("shift")
-    told = inputs["measurements"][0]["state"] in ("measured", "breached")
-    return bool(told and shift and shift["evidence"] >= shift["limit"])
-
-
 def _worst_first(decision: Any) -> tuple[float, str]:
-    """How many standard errors a model lies below its threshold, or limits of the detector."""
-    severity = 0.0
-    for m in decision.inputs["measurements"][:1]:
-        severity = policy.shortfall(m["value"], m["low"], m["high"], m["threshold"])
-    shift = decision.inputs.get("shift")
-    if shift:
-        severity = max(severity, shift["evidence"] / shift["limit"])
-    return -severity, decision.model
+    return -decision.severity, decision.model
 
 
 def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> Finding:
@@ -264,9 +240,8 @@ def _figures(decision: Any) -> str:
     told = f"{latest['value']:.4g}"
     if latest["threshold"] is not None:
         told += f", threshold {latest['threshold']:.4g}"
-    if latest["state"] != "breached" and _shifted(decision.inputs):
-        since = datetime.fromisoformat(decision.inputs["shift"]["since"])
-        told += f", falling since {since:%Y-%m-%d}"
+    if latest["state"] != "breached" and decision.falling_since is not None:
+        told += f", falling since {decision.falling_since:%Y-%m-%d}"
     return told
 
 
@@ -308,7 +283,7 @@ def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> li
     named = _listed([_moment(night) for night in reversed(missed)])
     told = f"{named} not published within {hours:g} hours"
     what = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
-    return [Finding("missed_night", missed[-1].isoformat(), what, told)]
+    return [Finding("missed_night", missed[-1], missed[-1].isoformat(), what, told)]
 
 
 def _waiting(
@@ -394,10 +369,9 @@ def _refusals(
 def _about(
     run: Run, cause: Cause, what: str, told: str, *, as_of: datetime | None = None, of: str = ""
 ) -> Finding:
-    """A finding whose subject begins with its moment; see ``_alert``, which reads it back."""
     moment = as_of or run.as_of
     subject = " ".join(filter(None, [moment.isoformat(), _scope(cause, run), of]))
-    return Finding(cause, subject, what, f"{told} (as of {_moment(moment)})")
+    return Finding(cause, moment, subject, what, f"{told} (as of {_moment(moment)})")
 
 
 def _scope(cause: Cause, run: Run) -> str:
@@ -410,18 +384,21 @@ def _scope(cause: Cause, run: Run) -> str:
 
 def _raise(tx: Transaction, family: str, finding: Finding, now: datetime) -> int:
     key = {"family": family, "cause": finding.cause, "subject": finding.subject}
-    tx.run("alerting.raise", **key, message=finding.message(family), raised_at=now)
+    title = f"{family}: {finding.what}"
+    tx.run(
+        "alerting.raise",
+        **key,
+        title=title,
+        message=f"{title}: {finding.details}",
+        as_of=finding.as_of,
+        raised_at=now,
+    )
     alert_id: int = tx.one("alerting.find", **key).alert_id
     return alert_id
 
 
 def _alert(row: Any) -> Alert:
-    """An alert as it was stored: the title is the message up to the details."""
-    title = ": ".join(row.message.split(": ")[:2])
-    as_of = datetime.fromisoformat(row.subject.split(" ")[0])
-    return Alert(
-        row.alert_id, row.family, row.cause, title, row.message, as_of, frozenset(row.told)
-    )
+    return Alert(**{**row._mapping, "delivered_by": frozenset(row.delivered_by)})
 
 
 def _listed(items: Sequence[str]) -> str:

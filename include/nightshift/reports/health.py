@@ -132,7 +132,9 @@ def _line(row: Any) -> Line:
 
 
 def _health(row: Any) -> Health:
-    worried = row.alerts or row.rolled_back or row.decision in ("alert", "hold", "defer")
+    worried = (
+        row.alerts or row.rolled_back or row.decision in ("alert", "wait", "ask", "held", "defer")
+    )
     facts: tuple[tuple[Health, Any], ...] = (
         ("failed", row.failure),
         ("awaiting", row.waiting),

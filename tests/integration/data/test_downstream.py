@@ -58,7 +58,7 @@ def test_publishing_a_night_tells_those_who_listen_once(
             "batch_id": night.batch_id,
             "rows": 30,
             "versions": [1],
-            "contract": "1.0",
+            "contract": "2.0",
         }
     ]
     world.score(10)  # again
@@ -75,8 +75,9 @@ def test_a_thousand_versions_do_not_break_the_notification(
     # As if 1501 models had made the night.
     world.rows(
         "with d as (insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs,"
-        " subject, decided_at) select model_id, 'retrain', 'test', 'test', now(), '{}',"
-        " 'many ' || n, now() from nightshift.models, generate_series(1000, 2500) n returning *)"
+        " about, subject, decided_at) select model_id, 'retrain', 'test', 'test', now(), '{}',"
+        " 'request', 'many ' || n, now()"
+        " from nightshift.models, generate_series(1000, 2500) n returning *)"
         " select count(*) from d"
     )
     world.rows(
@@ -230,8 +231,9 @@ def test_a_month_that_somebody_reads_is_left_to_another_day(january: World) -> N
 BEFORE = [
     "insert into nightshift.models (family, name, created_at)"
     " values ('f', 'f', now()), ('f', 'new', now())",
-    "insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject,"
-    " decided_at) values (1, 'retrain', 'first', 'first', now(), '{}', 'first', now())",
+    "insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, about,"
+    " subject, decided_at)"
+    " values (1, 'retrain', 'first', 'first', now(), '{}', 'request', 'first', now())",
     "insert into nightshift.versions (model_id, number, artifact_hash, signature, manifest,"
     " decision_id, trained_at) values (1, 1, repeat('a', 64), '', '{}', 1, now())",
     "insert into nightshift.snapshots (family, as_of, revision, content_hash, row_count,"
@@ -278,8 +280,8 @@ ENTITIES = 1500
 HISTORY = f"""
 insert into nightshift.models (family, name, created_at) values ('f', 'f', now());
 insert into nightshift.decisions
-    (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-values (1, 'retrain', 'first', 'first', now(), '{{}}', 'first', now());
+    (model_id, kind, rule, reason, as_of, inputs, about, subject, decided_at)
+values (1, 'retrain', 'first', 'first', now(), '{{}}', 'request', 'first', now());
 insert into nightshift.versions
     (model_id, number, artifact_hash, signature, manifest, decision_id, trained_at)
 values (1, 1, repeat('a', 64), '', '{{}}', 1, now());

@@ -39,9 +39,9 @@ insert into nightshift.snapshots
 select 'fleet', night, 1, encode(sha256(night::text::bytea), 'hex'), 400, 0, '', night
 from nights order by number;
 insert into nightshift.decisions
-    (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
+    (model_id, kind, rule, reason, as_of, inputs, about, subject, decided_at)
 select model_id, case when mod(number + model_id, 60) = 0 then 'retrain' else 'keep' end,
-       'breaches', 'told', night, '{}', 'monitor ' || number, night
+       'breaches', 'told', night, '{}', 'monitor', 'monitor ' || number, night
 from nights, nightshift.models order by number, model_id;
 insert into nightshift.versions
     (model_id, number, artifact_hash, signature, manifest, decision_id, trained_at)
@@ -85,8 +85,9 @@ select batch_id, model_id, model_id, 'drift', 'f' || i, 0, 'ok', 20, :first
 from nightshift.batch_models, generate_series(1, 3) i;
 insert into nightshift.events (happened_at, code, family, as_of, detail)
 select night, 'promoted', 'fleet', night, '{}' from nights, generate_series(1, 20);
-insert into nightshift.alerts (family, cause, subject, message, raised_at)
-select 'fleet', 'breach', night::text || i, '', night from nights, generate_series(1, 10) i
+insert into nightshift.alerts (family, cause, subject, title, message, as_of, raised_at)
+select 'fleet', 'breach', night::text || i, '', '', night, night
+from nights, generate_series(1, 10) i
 """
 INCOMING = """
 create temporary table incoming_labels as
@@ -121,7 +122,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "registry.last_retrains": {"family": "fleet", "before": MONITOR},
     "registry.spent": {"since": NIGHT, "as_of": MONITOR},
     "registry.vanished": MOMENT | {"since": NIGHT - timedelta(days=30)},
-    "alerting.decided": {"family": "fleet", "subject": "monitor 180"},
+    "alerting.decided": {"family": "fleet", "as_of": NIGHT},
     "alerting.rejection": {"family": "fleet", "as_of": NIGHT},
     "alerting.failed_models": {"family": "fleet", "as_of": NIGHT},
     "alerting.refusals": {"family": "fleet", "moments": [NIGHT], "since": NIGHT},

@@ -74,9 +74,9 @@ def answer(
 
 
 def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> None:
-    holds = asking.rows("select decision_id from nightshift.decisions where kind = 'hold'")
+    asks = asking.rows("select decision_id from nightshift.decisions where kind = 'ask'")
     [page] = people.open_approvals(
-        asking.site, [row.decision_id for row in holds], link="http://here/run"
+        asking.site, [row.decision_id for row in asks], link="http://here/run"
     )
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     told, _, more = page["body"].partition("\n\nMore: ")
@@ -88,8 +88,8 @@ def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> 
 
 
 def test_the_hash_is_that_of_the_evidence_that_was_shown(asking: World) -> None:
-    holds = asking.rows("select decision_id from nightshift.decisions where kind = 'hold'")
-    [page] = people.open_approvals(asking.site, [row.decision_id for row in holds])
+    asks = asking.rows("select decision_id from nightshift.decisions where kind = 'ask'")
+    [page] = people.open_approvals(asking.site, [row.decision_id for row in asks])
     answer(asking, page["approval_id"], "approved")
     sql = "select evidence, a.evidence_hash, w.evidence_hash from nightshift.approvals a"
     [row] = asking.rows(f"{sql} join nightshift.answers w using (approval_id)")

@@ -99,7 +99,7 @@ def test_a_champion_that_cannot_score_goes_to_a_person(world: World) -> None:
         "select entity_id, size from items where night = cast(:as_of as timestamptz)",
     )
     said = verdict(world, 28)
-    assert (said.kind, said.rule) == ("hold", "unscorable")
+    assert (said.kind, said.rule) == ("ask", "unscorable")
     [asked] = world.rows("select evidence from nightshift.approvals")
     assert "the champion cannot score" in asked.evidence
     [serving] = world.rows("select model_version from champions")

@@ -24,7 +24,7 @@ group by 1, 2, 3 order by 1, 3
 """
 SAID = """
 select d.kind, d.rule, d.reason, d.as_of from nightshift.decisions d
-where starts_with(d.subject, 'shadow ') order by d.decision_id
+where d.about = 'shadow' order by d.decision_id
 """
 SERVING = "select model_version from champions where family = 'loads' and model = '{}'"
 
@@ -64,7 +64,7 @@ def shadow_rows(world: World) -> list[tuple[int, int, int]]:
 
 def test_a_challenger_that_was_proven_scores_beside_the_champion(shadowed: World) -> None:
     [said] = shadowed.rows(
-        "select kind, reason from nightshift.decisions where subject = 'comparison 2'"
+        "select kind, reason from nightshift.decisions where about = 'comparison' and about_id = 2"
     )
     assert said.kind == "shadow"
     assert "it scores beside the champion for 8 days" in said.reason
@@ -162,7 +162,7 @@ def test_a_person_is_asked_where_one_must_approve(shadowed: World) -> None:
     shadowed.configure(promotion={"approval": "human"})
     live(shadowed, 28, 32)
     [said] = shadowed.rows(SAID)
-    assert (said.kind, said.rule) == ("hold", "approval")
+    assert (said.kind, said.rule) == ("ask", "approval")
     assert serving(shadowed) == 1
     with connect(shadowed.site.database_url).transaction() as tx:
         [asked] = promotion.pending(tx)

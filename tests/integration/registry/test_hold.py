@@ -50,7 +50,7 @@ def test_a_breach_in_a_held_family_is_measured_and_held_and_retrains_once_releas
     hold(breached, 11)
     assert breached.monitor(23) == []
     kind, rule, reason = decided(breached)[-1]
-    assert (kind, rule) == ("hold", "held")
+    assert (kind, rule) == ("held", "held")
     assert "2026-01-23 is -2" in reason or "below the threshold" in reason
     assert reason.endswith(f"but {HELD}")
     assert breached.rows("select 1 from nightshift.measurements where state = 'breached'")
@@ -64,7 +64,7 @@ def test_a_calendar_is_held_and_a_person_is_obeyed(breached: World) -> None:
     ask = partial(retrain.request_retrain, breached.site, FAMILY, night, reason="new", now=night)
     by_calendar = partial(retrain.calendar_retrain, breached.site, FAMILY, night)
     assert by_calendar(reason="new", by="schedule", now=night) == []
-    assert decided(breached)[-1][:2] == ("hold", "held")
+    assert decided(breached)[-1][:2] == ("held", "held")
     assert len(ask(by="bob")) == 1
 
 
@@ -73,7 +73,7 @@ def test_what_would_be_promoted_in_a_held_family_is_left_to_a_person(world: Worl
     hold(world, 11)
     world.train(28)
     kind, rule, reason = decided(world)[-1]
-    assert (kind, rule) == ("hold", "held")
+    assert (kind, rule) == ("ask", "held")
     assert reason.endswith(f"but {HELD}; a person is asked")
     assert serving(world) == 1
     [asked] = world.rows("select approval_id from nightshift.approvals")

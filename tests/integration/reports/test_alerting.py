@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +12,10 @@ from tests.hosts import LINES, MONITORING, Airflow
 from tests.world import FAMILY, World
 
 from nightshift import policy, reports, simulation
-from nightshift.data import as_json, connect
+from nightshift.data import connect
 from nightshift.family import Models, Retrain, ShiftRule, Training, When
-from nightshift.records import Decision, Measurement, Shift, Standing
+from nightshift.records import Measurement, Shift, Standing
 from nightshift.reports import Alert, Run
-from nightshift.reports.alerting import _is_breach
 from nightshift.steps import monitor, retrain
 
 HOME = Path(__file__).resolve().parents[3]
@@ -244,7 +242,7 @@ def test_what_was_delivered_is_remembered_and_what_was_not_is_carried_over(world
     for _ in range(2):
         reports.delivered(database, told.alert_id, "mail", now=as_of)
     [again] = raised(world, "monitor", as_of, failed=["measure"])
-    assert (again.alert_id, again.told) == (told.alert_id, frozenset({"mail"}))
+    assert (again.alert_id, again.delivered_by) == (told.alert_id, frozenset({"mail"}))
 
     later = world.night(11) - RUN
     assert raised(world, "score", later, now=as_of + RUN) == []  # its own run may still try
@@ -288,7 +286,7 @@ def test_a_breach_is_a_model_below_its_threshold_or_a_rule_that_fired(
     section = Retrain(when=WHEN, cooldown=timedelta(days=3), training=training)
     [decision] = policy.decide(section, [Standing(1, "k1", AS_OF, **facts)])
     assert (decision.kind, decision.rule) == (kind, rule)
-    assert _is_breach(stored(decision)) == breach
+    assert decision.alarming == breach
 
 
 def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> None:
@@ -306,17 +304,7 @@ def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> No
             Models(by="kind", thresholds={"*": -1.0}, retrain_if=rule),
         )
         assert [decision.kind for decision in decisions] == [of_good, of_bad]
-        found = [
-            _is_breach(stored(decision, model))
-            for decision, model in zip(decisions, ("good", "bad"), strict=True)
-        ]
-        assert found == [False, True]
-
-
-def stored(decision: Decision, model: str = "k1") -> Any:
-    """A decision as it comes back from the database."""
-    inputs = json.loads(as_json(decision.inputs))
-    return SimpleNamespace(model=model, kind=decision.kind, rule=decision.rule, inputs=inputs)
+        assert [decision.alarming for decision in decisions] == [False, True]
 
 
 @pytest.fixture

@@ -145,8 +145,9 @@ def decided(world: World) -> World:
             """
             insert into nightshift.models (family, name, created_at) values ('f', 'm', now());
             insert into nightshift.decisions
-                (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-            select 1, 'keep', 'measured', 'all is well', now(), '{"by": "x"}', 'night ' || i, now()
+                (model_id, kind, rule, reason, as_of, inputs, about, subject, decided_at)
+            select 1, 'keep', 'measured', 'all is well', now(), '{"by": "x"}', 'monitor',
+                   'night ' || i, now()
             from generate_series(1, 6) i;
             """
         )
@@ -158,6 +159,13 @@ def test_a_whole_chain_is_told_with_its_head(decided: World, run: Callable[..., 
     assert run("audit", "verify") == (
         f"{len(rows)} decisions: the chain is whole; its head is {rows[-1].hash}\n"
     )
+
+
+MEDDLING = (
+    "about = 'approval', about_id = 1", "severity = 1e-9", "alarming = true",
+    "falling_since = '2026-01-01Z'", "hash_rule = 1",
+)  # fmt: skip
+"""What the columns of a decision may be changed to, each of which its hash must show."""
 
 
 @pytest.mark.parametrize(
@@ -177,6 +185,13 @@ def test_a_whole_chain_is_told_with_its_head(decided: World, run: Callable[..., 
             " where seq = 4",
             "number 4 in the chain): its content does not give its hash",
         ),
+        *(
+            (
+                f"update nightshift.decisions set {change} where seq = 4",
+                "number 4 in the chain): its content does not give its hash",
+            )
+            for change in MEDDLING
+        ),
         (
             "delete from nightshift.decisions where seq = 4",
             "number 5 in the chain): 1 decision missing before it",
@@ -189,13 +204,21 @@ def test_a_whole_chain_is_told_with_its_head(decided: World, run: Callable[..., 
         (
             "alter table nightshift.decisions disable trigger chain;"
             " insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs,"
-            " subject, decided_at, seq, prev_hash, hash) select model_id, 'keep', 'forged', '',"
-            " now(), '{}', 'forged', now(), seq + 1, hash, repeat('0', 64)"
+            " about, subject, decided_at, seq, prev_hash, hash) select model_id, 'keep', 'forged',"
+            " '', now(), '{}', 'monitor', 'forged', now(), seq + 1, hash, repeat('0', 64)"
             " from nightshift.decisions order by seq desc limit 1",
             "its content does not give its hash",
         ),
     ],
-    ids=["a byte", "an input", "a microsecond", "a row", "a hash renewed", "a trigger disabled"],
+    ids=[
+        "a byte",
+        "an input",
+        "a microsecond",
+        *MEDDLING,
+        "a row",
+        "a hash renewed",
+        "a trigger disabled",
+    ],
 )
 def test_meddling_is_found_and_named(
     decided: World, run: Callable[..., Any], meddling: str, said: str
@@ -231,6 +254,7 @@ def test_any_text_hashes_here_as_in_postgres(world: World) -> None:
             "registry.append_decision",
             model_id=1, kind="keep", rule="test", reason=strange, as_of=LATER,
             inputs=json.dumps({"a": [1e-300, 1.5, -0.0, None, True], strange[:-1]: strange}),
+            severity=1e-300, alarming=True, falling_since=LATER, about="shadow", about_id=2**40,
             subject=strange, decided_at=LATER,
         )  # fmt: skip
     assert reports.audit(connect(world.site.database_url)).faults == ()
@@ -245,8 +269,8 @@ def test_a_thousand_models_are_told_within_a_second(site: Site) -> None:
             insert into nightshift.memberships (model_id, as_of, state, group_name)
             select model_id, '2026-01-01Z', 'active', 'g' from nightshift.models;
             insert into nightshift.decisions
-                (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
-            select model_id, 'keep', 'measured', 'fine', d, '{}', 'monitor ' || d, d
+                (model_id, kind, rule, reason, as_of, inputs, about, subject, decided_at)
+            select model_id, 'keep', 'measured', 'fine', d, '{}', 'monitor', 'monitor ' || d, d
             from nightshift.models,
                  generate_series(timestamptz '2026-01-01Z', '2026-01-15Z', '1 day') d;
             insert into nightshift.measurements

@@ -93,7 +93,7 @@ LEAKS = {
 def test_a_feature_that_knows_the_truth_is_held(noisy: World, clue: str) -> None:
     with_clue(noisy, clue)
     said = verdict(noisy, 12)
-    assert (said.kind, said.rule) == ("hold", "too_good")
+    assert (said.kind, said.rule) == ("ask", "too_good")
     assert "look for a leak" in said.reason
     assert noisy.rows("select 1 from champions") == []
 
@@ -113,7 +113,7 @@ def test_a_trace_that_the_event_leaves_is_held(noisy: World, clue: str) -> None:
     noisy.write("estimator.py", CLASSIFIER)
     noisy.write("features.sql", JOINED.format(clue=filled))
     said = verdict(noisy, 12)
-    assert (said.kind, said.rule) == ("hold", "too_good")
+    assert (said.kind, said.rule) == ("ask", "too_good")
 
 
 def test_a_column_that_begins_to_tell_the_truth_is_held_against_an_honest_champion(
@@ -122,7 +122,7 @@ def test_a_column_that_begins_to_tell_the_truth_is_held_against_an_honest_champi
     with_clue(noisy, "case when night > '2026-01-14' then value else 0 end")
     assert verdict(noisy, 12).rule == "unopposed"
     said = verdict(noisy, 28)
-    assert (said.kind, said.rule) == ("hold", "too_good")
+    assert (said.kind, said.rule) == ("ask", "too_good")
     assert "of what the champion falls short of perfection" in said.reason
 
 

@@ -178,7 +178,7 @@ def test_a_refused_night_shows_what_was_unexpected(lived: World) -> None:
 def test_a_decision_shows_the_comparison_it_rests_on(lived: World, client: TestClient) -> None:
     [compared] = lived.rows(
         "select c.*, d.decision_id as verdict from nightshift.comparisons c"
-        " join nightshift.decisions d on d.subject = 'comparison ' || comparison_id"
+        " join nightshift.decisions d on d.about = 'comparison' and d.about_id = comparison_id"
         " where champion_version is not null order by comparison_id limit 1"
     )
     for decision in (compared.decision_id, compared.verdict):
@@ -280,9 +280,9 @@ insert into nightshift.memberships select model_id, now(), 'active', %(probe)s f
 _POISON = (
     _MEMBER,
     """insert into nightshift.decisions
-        (model_id, kind, rule, reason, as_of, inputs, subject, decided_at)
+        (model_id, kind, rule, reason, as_of, inputs, about, subject, decided_at)
     select model_id, 'alert', %(probe)s, %(probe)s, timestamptz '2026-01-21 06:00+00',
-           jsonb_build_object(%(probe)s::text, %(probe)s::text), %(probe)s, now()
+           jsonb_build_object(%(probe)s::text, %(probe)s::text), 'monitor', %(probe)s, now()
     from nightshift.models""",
     """insert into nightshift.signals
     select batch_id, model_id, version_id, 'drift', %(probe)s, 0.5, 'alert', 30, now()

@@ -214,7 +214,7 @@ def oracle(rule: GroupRule, votes: tuple[Vote, ...]) -> str:
     outcomes = {fulfilled(list(completed)) for completed in product(*choices)}
     if outcomes == {True}:
         return "retrain"
-    return "keep" if outcomes == {False} else "hold"
+    return "keep" if outcomes == {False} else "wait"
 
 
 def every_group(largest: int) -> list[tuple[GroupRule, tuple[Vote, ...]]]:
@@ -249,7 +249,7 @@ def test_the_votes_of_models_reach_the_rule_of_their_group() -> None:
         decided = policy.decide(ONCE, standings, models)
         verdict = oracle(group_rule, votes)
         expected = {
-            "fail": {"retrain": "retrain", "hold": "hold", "keep": "alert"}[verdict],
+            "fail": {"retrain": "retrain", "wait": "wait", "keep": "alert"}[verdict],
             "pass": "keep",
             "unknown": "keep",
         }
@@ -364,8 +364,8 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
     ("promotion", "found", "kind", "rule", "said"),
     [
         ({}, {}, "promote", "proof", "above the margin 0"),
-        ({}, {"unscorable": "no column x"}, "hold", "unscorable", "no column x"),
-        ({}, {"unscorable": "no column x", "row_count": 1}, "hold", "unscorable", "cannot score"),
+        ({}, {"unscorable": "no column x"}, "ask", "unscorable", "no column x"),
+        ({}, {"unscorable": "no column x", "row_count": 1}, "ask", "unscorable", "cannot score"),
         (
             {}, {"border_cases": BorderCases(12, -1.0, -1.5)},
             "reject", "border_cases", "on the 12 border cases it is worth -1.5 against -1",
@@ -383,7 +383,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ({}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)}, "promote", "proof", ""),
         (
             {}, {"challenger_value": -3.5, "difference": 4.5, "low": 4.1},
-            "hold", "too_good", "wins at least 51% of what the champion falls short of perfection",
+            "ask", "too_good", "wins at least 51% of what the champion falls short of perfection",
         ),
         ({"too_good": None}, {"challenger_value": -3.5, "low": 4.1}, "promote", "proof", ""),
         # Not much better than the champion once was: 2.5 is 42% of what 6 leaves.
@@ -393,24 +393,24 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ),
         (
             {}, {"champion_reference": -8.5, "challenger_value": -3.5, "low": 4.1},
-            "hold", "too_good", "wins at least 51% of what the champion falls short of perfection",
+            "ask", "too_good", "wins at least 51% of what the champion falls short of perfection",
         ),
         ({}, {"challenger_value": -3.5, "difference": 4.5, "low": 3.9}, "promote", "proof", ""),
         (
             {},
             {"champion_value": -0.03, "challenger_value": -0.02, "low": 0.005, "baseline": -8.0},
-            "hold", "too_good", "100% of what guessing the same for all falls short",
+            "ask", "too_good", "100% of what guessing the same for all falls short",
         ),
         (
             {}, {**FIRST, "challenger_value": -0.1, "baseline": -8.0},
-            "hold", "too_good", "-0.1 is suspicious: that wins 99%",
+            "ask", "too_good", "-0.1 is suspicious: that wins 99%",
         ),
         (
             {}, {**FIRST, "challenger_value": -1.0, "baseline": -8.0},
             "promote", "unopposed", "nobody to beat",
         ),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
-        ({"approval": "human"}, {}, "hold", "approval", "a person is asked"),
+        ({"approval": "human"}, {}, "ask", "approval", "a person is asked"),
         ({"approval": "human"}, {"low": 0.0}, "reject", "no_proof", ""),
         ({"approval": "human"}, FIRST, "promote", "unopposed", ""),
     ],

@@ -93,7 +93,7 @@ def every_standing_gets_one_decision_that_can_be_stored(
     assert [d.model_id for d in decided] == [s.model_id for s in found]
     for decision in decided:
         assert decision.reason
-        assert decision.kind in ("keep", "alert", "hold", "retrain")
+        assert decision.kind in ("keep", "alert", "wait", "retrain")
         as_json(decision.inputs)
 
 
