@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from nightshift.family.sections import PATTERNS
+from nightshift.family.values import PATTERNS
 from nightshift.wording import nearest
 
 
