@@ -22,7 +22,7 @@ from nightshift.family.sections import (
     Source,
 )
 from nightshift.family.ticks import next_tick, previous_tick
-from nightshift.family.values import NAME, Section, free_name
+from nightshift.family.values import NAME, Section, YesNo, free_name
 
 
 class ModelFamily(Section):
@@ -50,7 +50,7 @@ class ModelFamily(Section):
         default=[],
         description="what a night must fulfil beside the guard battery, in Great Expectations",
     )
-    allow_empty: bool = Field(default=False, description="whether a night of no rows passes")
+    allow_empty: YesNo = Field(default=False, description="whether a night of no rows passes")
     labels: Labels
     performance: Performance
     watch: Watch = Watch()

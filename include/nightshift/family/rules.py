@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from nightshift.family.values import Duration, Fraction, Inline, Key, Section, WaitingTime
+from nightshift.family.values import Duration, Fraction, Inline, Key, Section, WaitingTime, YesNo
 
 
 class Levels(Inline):
@@ -248,7 +248,7 @@ class Models(Section):
         description="who is retrained when a group's rule is fulfilled: `all` its models, or those"
         " `failing`",
     )
-    fallback: bool = Field(
+    fallback: YesNo = Field(
         default=False,
         description="whether a model of the whole family scores rows that no model of their own"
         " can",

@@ -24,6 +24,7 @@ from nightshift.family.values import (
     Inline,
     Key,
     Section,
+    Storable,
     WaitingTime,
     time_zone,
 )
@@ -86,7 +87,7 @@ class Search(Section):
     method: Literal["grid", "random", "halving"] = Field(
         default="grid", description="scikit-learn's search of that name"
     )
-    space: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    space: dict[str, Annotated[list[Storable], Field(min_length=1)]] = Field(
         description="parameter to the list of its values"
     )
     tries: int = Field(default=20, ge=1, description="how many candidates a random search draws")
@@ -112,7 +113,7 @@ class Estimator(Section):
         pattern=FUNCTION,
         description="`<module>.<function>` in the family's folder; it returns a Pipeline",
     )
-    params: dict[str, Any] = Field(default={}, description="the function's keyword arguments")
+    params: dict[str, Storable] = Field(default={}, description="the function's keyword arguments")
     seed: int = Field(default=0, description="the function's seed")
     search: Search | None = Field(
         default=None,
@@ -142,6 +143,7 @@ class Expectation(BaseModel):
     """One Great Expectations expectation, by its own name and with its own arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Storable]
 
     type: str = Field(
         pattern=EXPECTATION,
@@ -259,7 +261,7 @@ class Notifier(Section):
     """An Airflow notifier, and what it is told."""
 
     notifier: str = Field(pattern=CLASS, description="the path of an Airflow notifier's class")
-    arguments: dict[str, Any] = Field(
+    arguments: dict[str, Storable] = Field(
         default={}, description="its arguments; Airflow renders templates in them"
     )
     on: list[Cause] = Field(

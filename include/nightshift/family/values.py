@@ -5,9 +5,11 @@ Parsing DAGs imports this module, so it opens no connection and imports nothing 
 
 from __future__ import annotations
 
+import math
 import re
+from contextlib import suppress
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
@@ -17,6 +19,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
 )
 
 FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -42,12 +47,16 @@ PATTERNS = {
 """What is said of text that does not match."""
 
 
+_TIMEDELTA = TypeAdapter(timedelta)
+
+
 def _iso_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or not value.startswith("P"):
-        raise ValueError("write an ISO 8601 duration such as P7D or PT6H")
-    return value
+    if isinstance(value, str) and value.startswith("P"):
+        with suppress(ValidationError):
+            return _TIMEDELTA.validate_python(value)
+    raise ValueError("write an ISO 8601 duration such as P7D or PT6H")
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -84,18 +93,44 @@ def time_zone(value: str) -> str:
     return value
 
 
+def _storable(value: object) -> object:
+    """What goes into manifests and verdicts, which are JSON."""
+    if isinstance(value, dict):
+        unquoted = [key for key in value if not isinstance(key, str)]
+        if unquoted:
+            raise ValueError(f"the key {unquoted[0]!r} is no text; write it in quotes")
+        for part in value.values():
+            _storable(part)
+    elif isinstance(value, list):
+        for part in value:
+            _storable(part)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number, and only those can be stored")
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"{value!r} cannot be stored; write text, a number, true, false or null")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_positive)]
 WaitingTime = Annotated[timedelta, BeforeValidator(_iso_duration)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Column = Annotated[str, Field(pattern=COLUMN)]
 Key = Annotated[Column, AfterValidator(_own_column)]
+YesNo = Annotated[bool, Field(strict=False)]
+Storable = Annotated[Any, AfterValidator(_storable)]
 
 
 class Section(BaseModel):
-    """A part of a configuration file: unknown keys are refused."""
+    """A part of a configuration file: unknown keys are refused, and text is never a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: object) -> object:
+        """1e3 is as good a whole number as 1000."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Inline(Section):
