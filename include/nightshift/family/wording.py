@@ -144,7 +144,15 @@ def _message(section: type[BaseModel], place: tuple[int | str, ...], error: Any)
     if kind in ("float_type", "int_type") and _is_quoted_number(error["input"]):
         return f"{_WORDS[kind]}, without quotes"
     message: str = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ")
-    return message.replace("Input should be", "must be")
+    return message.replace("Input should be", "must be") + _percent(error)
+
+
+def _percent(error: Any) -> str:
+    """What to write where a percent stands and a fraction is meant."""
+    limit = {"less_than": "lt", "less_than_equal": "le"}.get(error["type"])
+    if limit is None or error["ctx"][limit] != 1 or not 1 < error["input"] <= 100:
+        return ""
+    return f"; write {error['input'] / 100:g} for {error['input']:g} percent"
 
 
 _WORDS = {

@@ -81,7 +81,7 @@ def write(place: Path, name: str = "horns", **changes: Any) -> Path:
         ({"labels": {"maturity": 2}}, "labels.maturity: found 2: write an ISO 8601 duration"),
         (
             {"labels": {"maturity": "P2D", "min_coverage": 90}},
-            "labels.min_coverage: found 90: must be less than or equal to 1",
+            "labels.min_coverage: found 90: must be less than or equal to 1; write 0.9 for 90",
         ),
         (
             {"schedule": {"score": "2 o'clock", "monitor": "0 6 * * *"}},
@@ -151,7 +151,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "performance.max_drop: found -1: must be greater than 0;"
          " or write keys and values (accepted: fraction)"),
         (performance(max_drop={"fraction": 20}),
-         "performance.max_drop.fraction: found 20: must be less than or equal to 1"),
+         "performance.max_drop.fraction: found 20: must be less than or equal to 1;"
+             " write 0.2 for 20 percent"),
         (performance(max_drop={}), "performance.max_drop.fraction: is missing"),
         (performance(threshold="high"), "performance.threshold: found 'high': write a number"),
         (performance(threshold=float("nan")),
@@ -183,7 +184,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
         ({"watch": {"drift": {"warn": 0.3, "alert": 0.1}}},
          "watch.drift: alert (0.1) lies below warn (0.3)"),
         ({"watch": {"missing": {"warn": 0.05, "alert": 20}}},
-         "watch.missing.alert: found 20: must be less than or equal to 1"),
+         "watch.missing.alert: found 20: must be less than or equal to 1;"
+             " write 0.2 for 20 percent"),
         ({"watch": {"min_rows": 0}}, "watch.min_rows: found 0: must be greater than or equal to 1"),
         ({"watch": {"estimated": LEVELS}},
          "watch.estimated: only binary_classification can be estimated, not regression"),
@@ -200,7 +202,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "retrain.when.shift.false_alarm: unknown key (did you mean 'false_alarms'?);"
          " accepted: false_alarms"),
         (when(shift={"false_alarms": 5}),
-         "retrain.when.shift.false_alarms: found 5: must be less than 1"),
+         "retrain.when.shift.false_alarms: found 5: must be less than 1;"
+             " write 0.05 for 5 percent"),
         (when(breaches=2),
          "retrain.when: breaches and of_last belong together: give both, or neither"),
         (when(breaches=4, of_last=3), "retrain.when: breaches (4) cannot exceed of_last (3)"),
@@ -451,6 +454,11 @@ def test_a_whole_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
+        ("watch: {unseen: {warn: 1, alert: 5}}", "found 5: must be less than or equal to 1; write"),
+        (
+            "watch: {unseen: {warn: 0.5, alert: 2.5}}",
+            "unseen.alert: found 2.5: must be less than or equal to 1; write 0.025 for 2.5 percent",
+        ),
         ("watch: {min_rows: 0x1F}", "watch.min_rows: found '0x1F': write a whole number"),
         ("watch: {min_rows: 010}", "watch.min_rows: found '010': write a whole number"),
         ("watch: {min_rows: 1.5}", "watch.min_rows: found 1.5: write a whole number"),
