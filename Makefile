@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format soak mutants audit bench bench-memory bench-policy bench-gate bench-parse \
+.PHONY: help demo up down test check format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
 	bench-scale bench-history bench-factory bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
@@ -45,6 +45,9 @@ soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twent
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants
+
+reference: $(INSTALLED)  ## Renew the tables of docs/models.md and the JSON schema from the keys' own descriptions
+	$(PY) -m docs.reference
 
 audit: $(INSTALLED)  ## Known vulnerabilities of pinned packages (needs the internet), and their licences
 	$(PY) -m audit

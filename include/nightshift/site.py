@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -90,20 +90,26 @@ class Site:
 
 
 class Settings(Section):
-    """``include/nightshift.yaml``: what holds for all families together.
+    """``include/nightshift.yaml``: what holds for all families together."""
 
-    ``retrains_per_night``: at most so many retrains are called for in 24 hours by measurements and
-    calendars of all families; the worst models first, the others are deferred to the next night.
-
-    ``keep_predictions``: months of predictions that ended so long ago are dropped, of all families
-    at once, as far as no family still needs them; by default they are kept for ever.
-
-    ``chunk_rows``: about so many rows of a night are held in memory at once, however many it has.
-    """
-
-    retrains_per_night: Annotated[int, Field(ge=0)] = 50
-    keep_predictions: Duration | None = None
-    chunk_rows: Annotated[int, Field(ge=1_000)] = CHUNK_ROWS
+    retrains_per_night: int = Field(
+        default=50,
+        ge=0,
+        description="how many retrains measurements, calendars and first models of all families"
+        " may bring in 24 hours; the worst go first, the others are deferred. `0` brings none. Who"
+        " asks by name is not counted",
+    )
+    keep_predictions: Duration | None = Field(
+        default=None,
+        description="months of predictions that ended so long ago are dropped, of all families at"
+        " once, as far as no family still needs them; null keeps them for ever",
+    )
+    chunk_rows: int = Field(
+        default=CHUNK_ROWS,
+        ge=1_000,
+        description="about how many rows of a night a task holds in memory at once. Neither a"
+        " snapshot nor a verdict depends on it",
+    )
 
 
 def load_settings(home: Path) -> Settings:

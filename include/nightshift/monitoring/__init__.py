@@ -2,6 +2,7 @@
 
 from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, plot
 from nightshift.monitoring.labels import Collected, collect, complete, silence
+from nightshift.monitoring.levels import level_problems
 from nightshift.monitoring.measuring import (
     fresh_labels,
     measure,

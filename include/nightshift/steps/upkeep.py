@@ -30,6 +30,7 @@ def check(site: Site) -> list[Problem]:
     families, problems = load_families(site.models)
     for family in families:
         problems += training.estimator_problems(family)
+        problems += monitoring.level_problems(family)
         problems += promotion.border_problems(family)
         problems += night.expectation_problems(family)
     return problems
