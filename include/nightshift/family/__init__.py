@@ -3,10 +3,11 @@
 Reading it stays light, for every parse of every DAG does it.
 """
 
-from nightshift.family.family import ModelFamily
+from nightshift.family.family import OVERLAP, ModelFamily
 from nightshift.family.folders import family_folders, load_families, load_family
 from nightshift.family.sections import (
     FAMILY_NAME,
+    FAULTS,
     PATTERNS,
     SIGNALS,
     AtLeast,
@@ -15,6 +16,7 @@ from nightshift.family.sections import (
     Estimator,
     Expectation,
     Fall,
+    Fault,
     Features,
     GroupRule,
     Models,

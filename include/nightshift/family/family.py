@@ -25,6 +25,7 @@ from nightshift.family.sections import (
     Performance,
     Promotion,
     Retrain,
+    Rows,
     Schedule,
     Scoring,
     Section,
@@ -33,6 +34,9 @@ from nightshift.family.sections import (
     _free_name,
 )
 from nightshift.family.ticks import next_tick, previous_tick
+
+OVERLAP = timedelta(days=2)
+"""How much further than anything looks labels are asked for: a source may be that late."""
 
 
 class ModelFamily(Section):
@@ -48,6 +52,7 @@ class ModelFamily(Section):
     estimator: Estimator = Estimator()
     schedule: Schedule
     expectations: list[Expectation] = Field(default=[])
+    rows: Rows = Rows()
     allow_empty: bool = False
     labels: Labels
     performance: Performance
@@ -128,6 +133,11 @@ class ModelFamily(Section):
         trial = max(self.promotion.shadow or timedelta(0), self.promotion.probation or timedelta(0))
         matured = max(self.performance.window, trial, self.labels.silent_after)
         return max(self.labels.maturity + matured, self.watch.window)
+
+    @property
+    def labels_reach(self) -> timedelta:
+        """How far back each collection asks the source for labels."""
+        return self.labels.look_back or self.looks_back + OVERLAP
 
     @property
     def keys(self) -> list[str]:

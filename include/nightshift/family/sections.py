@@ -110,11 +110,13 @@ class Features(Section):
     """The columns an estimator sees, in this order: numeric first, then categorical.
 
     Values of ``sensitive`` columns are shown nowhere: not in logs, verdicts, errors or pages.
+    ``optional`` ones may be empty for a whole night.
     """
 
     numeric: list[Column] = []
     categorical: list[Column] = []
     sensitive: list[Column] = []
+    optional: list[Column] = []
 
     @property
     def names(self) -> list[str]:
@@ -130,13 +132,55 @@ class Features(Section):
         reserved = RESERVED & set(self.names)
         if reserved:
             raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
-        unknown = [name for name in self.sensitive if name not in self.names]
-        if unknown:
-            raise ValueError(
-                f"sensitive: {', '.join(unknown)} is no feature; name columns that are listed under"
-                " numeric or categorical"
-            )
+        for key, listed in (("sensitive", self.sensitive), ("optional", self.optional)):
+            unknown = [name for name in listed if name not in self.names]
+            if unknown:
+                raise ValueError(
+                    f"{key}: {', '.join(unknown)} is no feature; name columns that are listed under"
+                    " numeric or categorical"
+                )
         return self
+
+
+def _few(value: int | float) -> int | float:
+    if value < 0 or (isinstance(value, float) and value >= 1):
+        raise ValueError("write a whole number of rows, or a share of them below 1, such as 0.001")
+    return value
+
+
+Few = Annotated[int | float, AfterValidator(_few)]
+Fault = Literal["missing_key", "repeated_key", "missing_member", "not_finite", "not_a_number"]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+
+class Rows(Section):
+    """What becomes of rows that cannot be scored, each alone, for what is wrong with it.
+
+    Up to ``leave_out`` of a night's rows (a whole number, or a share below 1) are left out of it,
+    and counted by reason; with one more the night is refused. A reason under ``refuse`` is never
+    left out. More than ``alert`` of them are told; null tells nobody.
+    """
+
+    leave_out: Few = 0
+    refuse: list[Fault] = []
+    alert: Few | None = None
+
+    @property
+    def excusable(self) -> list[Fault]:
+        """The reasons for which a row may be left out."""
+        return [fault for fault in FAULTS if fault not in self.refuse] if self.leave_out else []
+
+    def too_many(self, count: int, of: int) -> bool:
+        """Whether so many rows of so many are more than may be left out."""
+        return _exceeds(self.leave_out, count, of)
+
+    def alarming(self, count: int, of: int) -> bool:
+        """Whether so many rows of so many are told."""
+        return self.alert is not None and _exceeds(self.alert, count, of)
+
+
+def _exceeds(few: int | float, count: int, of: int) -> bool:
+    return count > (few if isinstance(few, int) else few * of)
 
 
 class Search(Section):
@@ -198,13 +242,17 @@ class Labels(Section):
     """When the truth about a batch is complete enough to judge it.
 
     ``silence``: an alarm when no label has become known for so long; by default a day more than
-    the maturity.
+    the maturity. Each collection asks the source again for the labels of the last ``look_back``;
+    by default as far as measurements and trials reach. A label that one of ``expectations`` does
+    not hold of is set aside until a later one corrects it.
     """
 
     per: Literal["entity", "entity_and_as_of"] = "entity"
     maturity: WaitingTime
     min_coverage: Fraction = 0.9
     silence: Duration | None = None
+    look_back: Duration | None = None
+    expectations: list[Expectation] = []
 
     @property
     def silent_after(self) -> timedelta:
@@ -474,6 +522,8 @@ Cause = Literal[
     "rejected_snapshot",
     "missing_labels",
     "missed_night",
+    "left_out",
+    "repeated_entities",
     "retrain_started",
     "approval",
     "promoted",
