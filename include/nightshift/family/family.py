@@ -17,12 +17,16 @@ from nightshift.family.sections import (
     Labels,
     Notifier,
     Performance,
+    Rows,
     Schedule,
     Scoring,
     Source,
 )
 from nightshift.family.ticks import next_tick, previous_tick
 from nightshift.family.values import NAME, Section, YesNo, free_name
+
+OVERLAP = timedelta(days=2)
+"""How much further than anything looks labels are asked for: a source may be that late."""
 
 
 class ModelFamily(Section):
@@ -50,6 +54,7 @@ class ModelFamily(Section):
         default=[],
         description="what a night must fulfil beside the guard battery, in Great Expectations",
     )
+    rows: Rows = Rows()
     allow_empty: YesNo = Field(default=False, description="whether a night of no rows passes")
     labels: Labels
     performance: Performance
@@ -134,6 +139,11 @@ class ModelFamily(Section):
         trial = max(self.promotion.shadow or timedelta(0), self.promotion.probation or timedelta(0))
         matured = max(self.performance.window, trial, self.labels.silent_after)
         return max(self.labels.maturity + matured, self.watch.window)
+
+    @property
+    def labels_reach(self) -> timedelta:
+        """How far back each collection asks the source for labels."""
+        return self.labels.look_back or self.looks_back + OVERLAP
 
     @property
     def keys(self) -> list[str]:

@@ -54,6 +54,9 @@ class Features(Section):
         description="columns among them whose values are [shown nowhere](#what-is-protected): not"
         " in logs, verdicts, errors or pages",
     )
+    optional: list[Column] = Field(
+        default=[], description="columns among them that may be empty for a whole night"
+    )
 
     @property
     def names(self) -> list[str]:
@@ -69,13 +72,56 @@ class Features(Section):
         reserved = RESERVED & set(self.names)
         if reserved:
             raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
-        unknown = [name for name in self.sensitive if name not in self.names]
-        if unknown:
-            raise ValueError(
-                f"sensitive: {', '.join(unknown)} is no feature; name columns that are listed under"
-                " numeric or categorical"
-            )
+        for key, listed in (("sensitive", self.sensitive), ("optional", self.optional)):
+            unknown = [name for name in listed if name not in self.names]
+            if unknown:
+                raise ValueError(
+                    f"{key}: {', '.join(unknown)} is no feature; name columns that are listed under"
+                    " numeric or categorical"
+                )
         return self
+
+
+def _few(value: int | float) -> int | float:
+    if value < 0 or (isinstance(value, float) and value >= 1):
+        raise ValueError("write a whole number of rows, or a share of them below 1, such as 0.001")
+    return value
+
+
+Few = Annotated[int | float, AfterValidator(_few)]
+Fault = Literal["missing_key", "repeated_key", "missing_member", "not_finite", "not_a_number"]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+
+class Rows(Section):
+    """What becomes of rows that cannot be scored, each alone, for what is wrong with it."""
+
+    leave_out: Few = Field(
+        default=0,
+        description="up to so many rows of a night (a whole number, or a share below 1) are left"
+        " out of it and counted by reason; with one more the night is refused",
+    )
+    refuse: list[Fault] = Field(default=[], description="reasons for which no row is left out")
+    alert: Few | None = Field(
+        default=None, description="people are told of more rows than this; null tells nobody"
+    )
+
+    @property
+    def excusable(self) -> list[Fault]:
+        """The reasons for which a row may be left out."""
+        return [fault for fault in FAULTS if fault not in self.refuse] if self.leave_out else []
+
+    def too_many(self, count: int, of: int) -> bool:
+        """Whether so many rows of so many are more than may be left out."""
+        return _exceeds(self.leave_out, count, of)
+
+    def alarming(self, count: int, of: int) -> bool:
+        """Whether so many rows of so many are told."""
+        return self.alert is not None and _exceeds(self.alert, count, of)
+
+
+def _exceeds(few: int | float, count: int, of: int) -> bool:
+    return count > (few if isinstance(few, int) else few * of)
 
 
 class Search(Section):
@@ -177,6 +223,16 @@ class Labels(Section):
         description="`missing_labels` is told when no label has become known for so long; null: a"
         " day more than `maturity`",
     )
+    look_back: Duration | None = Field(
+        default=None,
+        description="how far back each collection asks the source again for labels; null: as far as"
+        " measurements and trials reach",
+    )
+    expectations: list[Expectation] = Field(
+        default=[],
+        description="what a label must fulfil; others are set aside, counted and shown, until a"
+        " later label corrects them",
+    )
 
     @property
     def silent_after(self) -> timedelta:
@@ -247,6 +303,8 @@ Cause = Literal[
     "rejected_snapshot",
     "missing_labels",
     "missed_night",
+    "left_out",
+    "repeated_entities",
     "retrain_started",
     "approval",
     "promoted",
