@@ -135,7 +135,9 @@ def nightly_differences(
     _, unit = np.unique(nights, return_inverse=True)
     parts = [np.flatnonzero(unit == night) for night in range(unit.max() + 1 if len(unit) else 0)]
     if not has_formula(metric, older):
-        pairs = ([value(metric, task, side.take(rows)) for side in (older, newer)] for rows in parts)
+        pairs = (
+            [value(metric, task, side.take(rows)) for side in (older, newer)] for rows in parts
+        )
         return np.array([new - old for old, new in pairs if old is not None and new is not None])
     parts = [
         rows

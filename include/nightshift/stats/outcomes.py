@@ -67,5 +67,4 @@ def nights_of(rows: pd.DataFrame) -> Array:
 
 def _binary(label: Array, score: Array) -> Array:
     """Labels as they are stored ("0", "1", None where the score decides) as numbers."""
-    untold = label == None  # noqa: E711 - element by element
-    return np.where(untold, score >= 0.5, label == "1").astype(np.float64)
+    return np.where(pd.isna(label), score >= 0.5, label == "1").astype(np.float64)

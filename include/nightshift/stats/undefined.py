@@ -109,9 +109,7 @@ _RULES: dict[str, Callable[[Outcomes], str | None]] = {
     "neg_mean_poisson_deviance": lambda known: _no_deviance(
         known, lambda truth: truth < 0, "truth below 0"
     ),
-    "neg_mean_gamma_deviance": lambda known: _no_deviance(
-        known, lambda truth: truth <= 0, "truth"
-    ),
+    "neg_mean_gamma_deviance": lambda known: _no_deviance(known, lambda truth: truth <= 0, "truth"),
     "roc_auc": _single_class,
     "roc_auc_ovr": _compared_probabilities,
     "roc_auc_ovo": _compared_probabilities,

@@ -9,7 +9,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from nightshift import stats
 from nightshift.errors import ConfigError
-from nightshift.stats import Estimate, Outcomes, Undefined, intervals
+from nightshift.stats import Outcomes, Undefined, intervals
 
 RANDOM = np.random.default_rng(5)
 
