@@ -140,7 +140,8 @@ class Night:
     """One matured night of one model, as a measurement saw it.
 
     ``value`` is the metric over the night's labelled rows, greater is better, and ``error`` its
-    standard error by rows; both are None where the metric is undefined on them.
+    standard error by rows; both are None where the metric is undefined on them, and ``missing``
+    says why.
     """
 
     as_of: datetime
@@ -148,6 +149,7 @@ class Night:
     labels: int
     value: float | None
     error: float | None
+    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ class Measurement:
 
     ``value`` follows scikit-learn's scorers: greater is better. ``low`` and ``high`` bound a 95%
     interval, made by ``method``. In the states ``immature`` and ``undefined`` there is no value.
+    ``remark`` says why a metric is undefined, or that a single row makes up most of its value.
     ``version_id`` is None where rows of every version count, ``slice`` is ``column=value`` or empty
     for all rows. ``basis`` is ``estimated`` where no label was used. ``threshold`` is None where
     nothing is asked of the value, ``reference`` is what the champion was worth when promoted.
@@ -218,11 +221,17 @@ class Measurement:
     reference: float | None = None
     decisive: bool = True
     nights: tuple[Night, ...] = ()
+    remark: str | None = None
 
     @property
     def coverage(self) -> float:
         """The share of predictions in the window whose label is known, 0 to 1."""
         return self.labels / self.predictions if self.predictions else 0.0
+
+    @property
+    def nights_without(self) -> int:
+        """How many labelled nights cannot have the metric for themselves."""
+        return sum(night.labels > 0 and night.value is None for night in self.nights)
 
 
 @dataclass(frozen=True)
@@ -351,6 +360,7 @@ class Candidate:
 
     ``difference`` is candidate minus champion in the metric, greater is better; ``low`` is its
     one-sided lower bound. ``kind`` is ``trained`` or ``earlier`` (a champion of the past).
+    ``missing`` says why there is no value, or no difference.
     """
 
     version_id: int
@@ -359,6 +369,7 @@ class Candidate:
     value: float | None
     difference: float | None = None
     low: float | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ order by r.as_of, r.entity_id;
 
 -- name: scored
 -- What published nights in (start, end] were scored as, and by which model's version; their truth is not asked.
-select r.model_id, v.model_id as scored_by, r.score
+select r.model_id, v.model_id as scored_by, r.score, r.label = '1' as positive
 from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 join nightshift.versions v using (version_id)
 where r.role = 0;
@@ -29,9 +29,10 @@ order by p.as_of;
 -- Store measurements of a moment, an array of objects; of each the first one stays.
 insert into nightshift.measurements
     (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, version_id, slice, basis, method, reference, decisive, nights, measured_at)
+     threshold, version_id, slice, basis, method, reference, decisive, nights, remark, measured_at)
 select model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-       threshold, version_id, slice, basis, method, reference, decisive, nights, cast(:measured_at as timestamptz)
+       threshold, version_id, slice, basis, method, reference, decisive, nights, remark,
+       cast(:measured_at as timestamptz)
 from jsonb_populate_recordset(null::nightshift.measurements, cast(:measurements as jsonb))
 on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
@@ -47,7 +48,8 @@ order by asked.place;
 -- name: recent
 -- The latest decisive measurements of every model of a family up to a moment, latest first.
 select x.model_id, x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high,
-       x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.decisive, x.nights
+       x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.decisive, x.nights,
+       x.remark
 from nightshift.models m
 join lateral (
     select *

@@ -138,7 +138,7 @@ limit 1;
 -- The measurements of a model at a moment, the decisive one of the serving version first.
 select x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high, x.predictions,
        x.labels, x.threshold, x.version_id, v.number as version, x.slice, x.basis, x.method, x.reference,
-       x.decisive, x.nights
+       x.decisive, x.nights, x.remark
 from nightshift.measurements x
 left join nightshift.versions v using (version_id)
 where x.model_id = :model_id and x.as_of = cast(:as_of as timestamptz) and x.basis = 'realized'

@@ -100,7 +100,9 @@ where m.family = :family and m.name = :model;
 -- name: measurements
 -- Every measurement of a model over all rows since a moment, oldest first; slices are aside.
 select x.as_of, x.metric, x.basis, v.number as version, x.decisive, x.state, x.value, x.low, x.high,
-       x.threshold, x.reference, x.predictions, x.labels, x.window_start, x.window_end, x.method
+       x.threshold, x.reference, x.predictions, x.labels, x.window_start, x.window_end, x.method, x.remark,
+       (select count(*) from jsonb_array_elements(x.nights) n
+        where cast(n ->> 'labels' as int) > 0 and n ->> 'value' is null) as nights_without
 from nightshift.measurements x
 left join nightshift.versions v using (version_id)
 where x.model_id = :model_id and x.slice = '' and x.as_of > cast(:since as timestamptz)

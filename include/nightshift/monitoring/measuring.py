@@ -7,7 +7,6 @@ moment again gives the same measurement; the first one stored stays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -171,12 +170,12 @@ class _Scope:
             metric, family.task, stats.outcomes(known, family.task),
             nights=stats.nights_of(known),
         )  # fmt: skip
-        if found is None:
-            return replace(counted, state="undefined")
         return _valued(counted, found)
 
 
-def _valued(counted: Measurement, found: stats.Estimate) -> Measurement:
+def _valued(counted: Measurement, found: stats.Estimate | stats.Undefined) -> Measurement:
+    if isinstance(found, stats.Undefined):
+        return replace(counted, state="undefined", remark=found.reason)
     below = counted.threshold is not None and found.high < counted.threshold
     return replace(
         counted,
@@ -185,6 +184,7 @@ def _valued(counted: Measurement, found: stats.Estimate) -> Measurement:
         low=found.low,
         high=found.high,
         method=found.method,
+        remark=found.remark or None,
     )
 
 
@@ -272,22 +272,14 @@ def _snapshots(
 
 
 def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime) -> None:
-    stored = [_finite(asdict(measurement)) for measurement in measurements]
+    stored = [asdict(measurement) for measurement in measurements]
     tx.run("monitoring.append", measurements=as_json(stored), measured_at=now)
 
 
-def _finite(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with infinities as Postgres reads them: JSON has none."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in stored.items()
-    }
-
-
 def _measurement(row: Any) -> Measurement:
-    told = {name: getattr(row, name) for name in Measurement.__dataclass_fields__}
+    stored = {name: getattr(row, name) for name in Measurement.__dataclass_fields__}
     nights = (
         Night(**{**night, "as_of": datetime.fromisoformat(night["as_of"])})
-        for night in told.pop("nights")
+        for night in stored.pop("nights")
     )
-    return Measurement(**told, nights=tuple(nights))
+    return Measurement(**stored, nights=tuple(nights))

@@ -14,7 +14,6 @@ from nightshift.data import Database, Store, Transaction, as_json, query_text
 from nightshift.family import SIGNALS, ModelFamily
 from nightshift.monitoring.measuring import (
     _append,
-    _finite,
     _rows_of,
     _snapshots,
     _threshold,
@@ -56,15 +55,16 @@ def watch(
     estimates, told = [], []
     for model, champion in judged:
         own = table if model.name == family.family else table_of[model.name]
-        scores = rows_of[model.model_id]["score"].to_numpy()
-        estimated = _estimated(family, model, champion, scores, start, as_of)
+        rows = rows_of[model.model_id]
+        scores = rows["score"].to_numpy()
+        estimated = _estimated(family, model, champion, rows, start, as_of)
         estimates += [estimated] if estimated else []
         told += [
-            _finite({
+            {
                 "model_id": model.model_id, "version_id": champion.version.version_id,
                 "signal": name, "feature": feature, "value": value, "level": level,
                 "row_count": own.num_rows,
-            })
+            }
             for name, feature, value in _signals(champion, own, scores, estimated)
             if (level := _level(family, name, value)) is not None
         ]  # fmt: skip
@@ -80,7 +80,8 @@ def _scored(
 ) -> pd.DataFrame:
     """Published predictions of the nights in (start, end] without their truth.
 
-    Columns ``model_id``, ``scored_by`` and ``score``, as in :func:`outcomes`.
+    Columns ``model_id``, ``scored_by`` and ``score``, as in :func:`outcomes`, and ``positive``,
+    whether the label is 1 in binary classification.
     """
     with database.transaction() as tx:
         tx.require_rows(family.family, start, end)
@@ -139,25 +140,27 @@ def _estimated(
     family: ModelFamily,
     model: Model,
     champion: Champion,
-    scores: np.ndarray,
+    rows: pd.DataFrame,
     start: datetime,
     as_of: datetime,
 ) -> Measurement | None:
     """The decisive metric before any label, of a binary classifier that was calibrated."""
     corners = (champion.reference or {}).get("calibration")
-    if family.task != "binary_classification" or not corners or not len(scores):
+    if family.task != "binary_classification" or not corners or rows.empty:
         return None
+    scores = rows["score"].to_numpy()
+    decided = rows["positive"].to_numpy(dtype=np.float64)
     share = np.interp(scores, corners["score"], corners["share"])
     metric = family.performance.metric
-    found = stats.expected(metric, scores, share)
+    found = stats.expected(metric, scores, share, label=decided)
     threshold, reference = _threshold(family, model, champion)
     counted = Measurement(
         model_id=model.model_id, metric=metric, as_of=as_of, window_start=start, window_end=as_of,
-        state="undefined", value=None, low=None, high=None, predictions=len(scores), labels=0,
+        state="undefined", value=None, low=None, high=None, predictions=len(rows), labels=0,
         threshold=threshold, version_id=champion.version.version_id, basis="estimated",
         reference=reference.value if reference else None,
     )  # fmt: skip
-    return _valued(counted, found) if found else counted
+    return _valued(counted, found)
 
 
 def _level(family: ModelFamily, signal: str, value: float) -> Level | None:

@@ -112,7 +112,9 @@ def _no_proof(comparison: Comparison, promotion: Promotion) -> tuple[str, str] |
         found = f"the holdout has {comparison.row_count} labelled rows"
         return "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
     if comparison.difference is None or comparison.low is None:
-        return "undefined", f"{comparison.metric} is undefined on the holdout"
+        missing = [one.missing for one in comparison.candidates if one.missing]
+        why = f": {missing[0]}" if missing else ""
+        return "undefined", f"{comparison.metric} is undefined on the holdout{why}"
     if comparison.low <= promotion.margin:
         return "no_proof", f"{compared(comparison)}, not above the margin {promotion.margin:g}"
     return None

@@ -331,14 +331,19 @@ def describe(measurement: Measurement) -> str:
     window = f"{measurement.window_start:%Y-%m-%d} to {measurement.window_end:%Y-%m-%d}"
     counts = f"{measurement.labels} of {measurement.predictions}"
     share = f"{counts} labels known ({measurement.coverage:.0%})"
+    if measurement.nights_without:
+        share += f"; nights without the metric: {measurement.nights_without}"
     if measurement.state == "immature":
         return f"{measurement.metric} over {window} cannot be judged yet: {share}"
     if measurement.value is None or measurement.low is None or measurement.high is None:
-        return f"{measurement.metric} over {window} is undefined on these labels: {share}"
+        why = f": {measurement.remark}" if measurement.remark else ""
+        return f"{measurement.metric} over {window} is undefined on these labels{why}; {share}"
     figures = (
         f"{measurement.metric} over {window} is {measurement.value:.4g}"
         f" ({measurement.low:.4g} to {measurement.high:.4g})"
     )
+    if measurement.remark:
+        figures += f" ({measurement.remark})"
     if measurement.threshold is None:
         return f"{figures}, and has no threshold yet; {share}"
     side = "below" if measurement.state == "breached" else "not below"

@@ -38,6 +38,7 @@ class _Told:
     model: LoadedVersion
     rows: pd.DataFrame
     value: float | None
+    missing: str
 
     @property
     def version_id(self) -> int:
@@ -179,15 +180,23 @@ def _against(
     )
 
 
-def _candidate(told: _Told, kind: Any, paired: stats.Estimate | None = None) -> Candidate:
+def _candidate(
+    told: _Told, kind: Any, paired: stats.Estimate | stats.Undefined | None = None
+) -> Candidate:
     version = told.model.version
-    difference, low = (paired.value, paired.low) if paired else (None, None)
-    return Candidate(version.version_id, version.number, kind, told.value, difference, low)
+    difference, low, missing = None, None, told.missing
+    if isinstance(paired, stats.Estimate):
+        difference, low = paired.value, paired.low
+    elif paired is not None:
+        missing = paired.reason
+    return Candidate(
+        version.version_id, version.number, kind, told.value, difference, low, missing or None
+    )
 
 
 def _paired(
     family: ModelFamily, before: pd.DataFrame, after: pd.DataFrame, confidence: float
-) -> stats.Estimate | None:
+) -> stats.Estimate | stats.Undefined:
     return stats.paired_difference(
         family.performance.metric,
         family.task,
@@ -223,7 +232,8 @@ def _slices(
     for name, places in parts:
         before, after = serving.rows.iloc[places], winner.rows.iloc[places]
         paired = _paired(family, before, after, confidence)
-        difference, high = (paired.value, paired.high) if paired else (None, None)
+        told = isinstance(paired, stats.Estimate)
+        difference, high = (paired.value, paired.high) if told else (None, None)
         found.append(SliceDifference(name, len(places), difference, high))
     return found
 
@@ -299,8 +309,8 @@ def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:
             "label": predicted.label,
         }
     )
-    found = stats.value(family.performance.metric, family.task, stats.outcomes(told, family.task))
-    return _Told(model, told, found)
+    known = stats.outcomes(told, family.task)
+    return _Told(model, told, *stats.figure(family.performance.metric, family.task, known))
 
 
 def _calibration(told: pd.DataFrame) -> dict[str, list[float]]:

@@ -16,7 +16,8 @@ from nightshift.registry.decisions import (
 )
 from nightshift.registry.holds import hold, hold_on, holds_now, release
 from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
-from nightshift.registry.pipelines import LoadedVersion, family_module, predict
+from nightshift.registry.pipelines import LoadedVersion, family_module
+from nightshift.registry.predicting import predict
 from nightshift.registry.promotions import (
     Champion,
     champion,

@@ -20,6 +20,7 @@ from nightshift.errors import (
 )
 from nightshift.family import Features
 from nightshift.records import Version
+from nightshift.registry.predicting import predict
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 class Predictions:
     """What a version says about a table, row by row.
 
-    ``score`` is float64: the value, or a probability. ``label`` is the predicted class as text,
-    None in regression. ``flags`` is int16, see :mod:`nightshift.tables`.
+    ``score`` is float64, and ``label`` the predicted class as text, None in regression; see
+    :func:`nightshift.registry.predict`. ``flags`` is int16, see :mod:`nightshift.tables`.
     """
 
     score: np.ndarray
@@ -113,19 +114,3 @@ def family_module(folder: Path, name: str) -> ModuleType:
     except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
         raise ConfigError(f"{folder.name}: {file} cannot be imported: {error}") from error
     return module
-
-
-_BINARY = np.array(["0", "1"], dtype=object)
-
-
-def predict(pipeline: Pipeline, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores (the value, or a probability) and, in classification, labels as text."""
-    if task == "regression":
-        return np.asarray(pipeline.predict(frame), dtype=np.float64), None
-    probabilities = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
-    if task == "binary_classification":
-        positive = probabilities[:, list(pipeline.classes_).index(1)]
-        return positive, _BINARY[(positive >= 0.5).astype(np.intp)]
-    best = probabilities.argmax(axis=1)
-    score = probabilities[np.arange(len(best)), best]
-    return score, np.asarray(pipeline.classes_, dtype=object)[best]

@@ -107,7 +107,7 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"Nights: {_count(len(nights), 'night')} of {scope} have matured, from"
             f" {nights[0]['as_of'][:10]} to {nights[-1]['as_of'][:10]}, with"
             f" {_count(first['predictions'], 'prediction')} and {_count(first['labels'], 'label')}"
-            f" ({min(labels):,} to {max(labels):,} a night)."
+            f" ({min(labels):,} to {max(labels):,} a night){_without(first)}."
         )
     yield f"Measured: {policy.describe(_as_measurement(first))}{_against(first)}."
     beside = [m for m in measured if not m["decisive"] and not m["slice"] and m["version_id"]]
@@ -120,6 +120,16 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"Slices: the lowest of {len(below)} is {worst['slice']}, {worst['value']:.4g}"
             f" ({worst['low']:.4g} to {worst['high']:.4g}) on {_count(worst['labels'], 'label')}."
         )
+
+
+def _without(measured: Mapping[str, Any]) -> str:
+    """Labelled nights that cannot have the metric for themselves, with the first one's reason."""
+    without = [n for n in measured["nights"] if n["labels"] and n["value"] is None]
+    if not without:
+        return ""
+    missing = without[0].get("missing")
+    why = f" (on {without[0]['as_of'][:10]}: {missing})" if missing else ""
+    return f"; nights without the metric: {len(without)}{why}"
 
 
 def _against(measured: Mapping[str, Any]) -> str:

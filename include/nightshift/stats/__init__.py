@@ -4,22 +4,15 @@ Nothing here knows a database, a family or the clock.
 """
 
 from nightshift.stats.anytime import anytime, e_values
-from nightshift.stats.metrics import (
+from nightshift.stats.intervals import (
     Estimate,
-    Outcomes,
-    baseline,
-    by_night,
+    Undefined,
     estimate,
     expected,
-    metric_problem,
-    nightly_differences,
-    nights_of,
-    outcomes,
     paired_difference,
-    perfect,
-    reference,
-    spread_of,
-    value,
 )
+from nightshift.stats.metrics import baseline, figure, metric_problem, perfect, value
+from nightshift.stats.nights import by_night, nightly_differences, reference, spread_of
+from nightshift.stats.outcomes import Outcomes, nights_of, outcomes
 from nightshift.stats.ranges import drop_problem, level_problem, range_of, task_problem
 from nightshift.stats.sequential import shift

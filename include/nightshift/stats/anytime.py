@@ -1,4 +1,10 @@
-"""Evidence of paired nights that holds whenever it is looked at (e-processes)."""
+"""Evidence of paired nights that holds whenever it is looked at (e-processes).
+
+.. [1] Lai (1976), "On confidence sequences", Annals of Statistics 4,
+   https://doi.org/10.1214/aos/1176343406; Wang, Ramdas (2025), "Anytime-valid t-tests and
+   confidence sequences for Gaussian means with unknown variance", Sequential Analysis 44,
+   https://doi.org/10.48550/arXiv.2310.03722.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightshift.stats.metrics import Array
+from nightshift.stats.outcomes import Array
 
 _MOST = 300.0
 """The logarithm of the largest e-value that is told apart."""
@@ -41,7 +47,7 @@ def e_values(differences: Array) -> Array:
     """The evidence for a mean above zero after each of the differences, along the last axis.
 
     The t-test's likelihood ratio, mixed over effect sizes with a standard normal: a martingale for
-    normal differences around zero of whatever variance, to whoever sees their ratios only [4]_. It
+    normal differences around zero of whatever variance, to whoever sees their ratios only [1]_. It
     is 0 where the sum is not above zero, and after the first difference, which says nothing of the
     variance.
     """

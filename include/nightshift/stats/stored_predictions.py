@@ -9,17 +9,25 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-Array = np.ndarray
+from nightshift.stats.outcomes import Array, Outcomes
+from nightshift.stats.ranges import Task
 
 
-def of(task: str, truth: Array, score: Array, label: Array | None) -> BaseEstimator:
-    """The stand-in of a task for stored predictions."""
+def of(task: Task, known: Outcomes, *, probabilities: bool = True) -> BaseEstimator:
+    """The stand-in of a task for stored predictions.
+
+    Parameters
+    ----------
+    probabilities
+        Whether the scores of a binary classifier are; else ``decision_function`` gave them.
+    """
     if task == "regression":
-        return _Stored(score)
-    if task == "binary_classification":
-        return _StoredProbabilities(score)
-    assert label is not None
-    return _StoredClasses(truth, label)
+        return _Stored(known.score)
+    if task == "multiclass_classification":
+        assert known.label is not None
+        return _StoredClasses(known.truth, known.label)
+    stand_in = _StoredProbabilities if probabilities else _StoredDecisions
+    return stand_in(known.score, known.decided)
 
 
 class _Stored(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -36,7 +44,7 @@ class _Stored(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _StoredClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Classes already told; only the told class's probability was kept, so there is no more."""
+    """Classes already told; only the told class's score was kept, so there is no more."""
 
     def __init__(self, truth: Array, label: Array) -> None:
         self.label = label
@@ -49,18 +57,26 @@ class _StoredClasses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.label[rows])
 
 
-class _StoredProbabilities(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Probabilities of 1 already told; the class is 1 from one half on."""
+class _StoredDecisions(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """What ``decision_function`` gave for 1, and the class that was told."""
 
-    def __init__(self, score: Array) -> None:
+    def __init__(self, score: Array, label: Array) -> None:
         self.score = score
+        self.label = label
         self.classes_ = np.array([0.0, 1.0])
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
     def predict(self, rows: Array) -> Array:
-        return np.asarray(self.score[rows] >= 0.5, dtype=np.float64)
+        return np.asarray(self.label[rows])
+
+    def decision_function(self, rows: Array) -> Array:
+        return np.asarray(self.score[rows])
+
+
+class _StoredProbabilities(_StoredDecisions):
+    """Probabilities of 1 already told, and the class that was."""
 
     def predict_proba(self, rows: Array) -> Array:
         positive = self.score[rows]

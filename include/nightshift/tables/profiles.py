@@ -20,6 +20,12 @@ OUT_OF_RANGE = 2
 BINS = 10
 """How finely numbers are binned for their distribution: by the deciles of training."""
 
+FREQUENT = 0.05
+"""A value that is this share of training's rows is a bin of its own: half a decile."""
+
+LEAST_FREQUENT = 5
+"""A value that occurs less often than this is frequent by chance."""
+
 MOST_CATEGORIES = 50
 """How many categories a distribution tells apart; the rarer ones count together."""
 
@@ -33,8 +39,8 @@ def profile(table: pa.Table, features: Features) -> dict[str, Any]:
     -------
     dict
         ``categories`` (column to values), ``ranges`` (column to [low, high]), ``missing`` (column
-        to the share of nulls), ``rows``, and ``distributions``: for a number its inner decile
-        ``edges`` and the ``counts`` between them, for a category its ``counts``.
+        to the share of nulls), ``rows``, and ``distributions``: for a number its
+        :func:`histogram`, for a category its ``counts``.
     """
     ranges: dict[str, Any] = {}
     distributions: dict[str, Any] = {}
@@ -57,13 +63,35 @@ def profile(table: pa.Table, features: Features) -> dict[str, Any]:
     }
 
 
-def histogram(values: np.ndarray) -> dict[str, list[float]]:
-    """Finite numbers by their own deciles: inner ``edges`` and the ``counts`` between them."""
+def histogram(values: np.ndarray) -> dict[str, list[Any]]:
+    """Finite numbers by their own deciles: inner ``edges`` and the ``counts`` between them.
+
+    Where single values are frequent, as in a flag, a count, or a number that is mostly 0, deciles
+    coincide and tell nothing: ``frequent`` then holds [value, count] of each, which are in
+    ``counts`` too.
+    """
     if not len(values):
         return {"edges": [], "counts": [0]}
     inner = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
     edges = np.unique(inner)
-    return {"edges": edges.tolist(), "counts": _binned(values, edges).tolist()}
+    binned: dict[str, list[Any]] = {
+        "edges": edges.tolist(),
+        "counts": _binned(values, edges).tolist(),
+    }
+    frequent = _frequent(values)
+    return {**binned, "frequent": frequent} if frequent else binned
+
+
+def _frequent(values: np.ndarray) -> list[list[float]]:
+    """[value, count] of the values that are bins of their own; all, where there are only a few."""
+    distinct, counts = np.unique(values, return_counts=True)
+    few = len(distinct) <= BINS and len(values) >= BINS * len(distinct)
+    least = 1 if few else max(FREQUENT * len(values), LEAST_FREQUENT)
+    return [
+        [value, count]
+        for value, count in zip(distinct.tolist(), counts.tolist(), strict=True)
+        if count >= least
+    ]
 
 
 def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -90,10 +118,25 @@ def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, st
         yield "drift", name, histogram_distance(values, distribution)
 
 
-def histogram_distance(values: np.ndarray, seen: dict[str, list[float]]) -> float:
+def histogram_distance(values: np.ndarray, seen: dict[str, list[Any]]) -> float:
     """The :func:`distance` of numbers from a :func:`histogram`."""
-    binned = _binned(values, np.array(seen["edges"]))
-    return distance(dict(enumerate(seen["counts"])), dict(enumerate(binned)))
+    edges = np.array(seen["edges"], dtype=np.float64)
+    # Versions that were trained before frequent values were told apart have none.
+    frequent = seen.get("frequent", [])
+    now = [[value, int((values == value).sum())] for value, _ in frequent]
+    before = _apart(np.array(seen["counts"]), edges, frequent)
+    return distance(before, _apart(_binned(values, edges), edges, now))
+
+
+def _apart(
+    counts: np.ndarray, edges: np.ndarray, frequent: list[list[float]]
+) -> dict[tuple[str, float], float]:
+    """Counts of bins without the frequent values in them, and of those by themselves."""
+    rest = counts.copy()
+    for value, count in frequent:
+        rest[int(np.searchsorted(edges, value, side="right"))] -= count
+    bins = {("bin", float(place)): float(count) for place, count in enumerate(rest)}
+    return bins | {("value", value): float(count) for value, count in frequent}
 
 
 def distance(before: Mapping[Any, float], after: Mapping[Any, float]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,48 @@ def build(family: ModelFamily, params: Mapping[str, Any] | None = None) -> Pipel
             f"{where} returned {type(pipeline).__name__}, not a sklearn.pipeline.Pipeline"
         )
     return pipeline
+
+
+def scoring_problems(family: ModelFamily, pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """What the family's metrics need and its classifier does not have: (key, message)."""
+    from nightshift import stats
+
+    if family.task == "regression":
+        return
+    probabilities, decisions = _responses(pipeline)
+    name = type(pipeline[-1]).__name__
+    advice = f"{name} has none: wrap it in sklearn.calibration.CalibratedClassifierCV"
+    if not (probabilities or decisions):
+        needs = "a score is published beside the label, by predict_proba or decision_function"
+        yield "estimator.build", f"{needs}; {advice}"
+        return
+    for metric in family.performance.metrics:
+        problem = stats.metric_problem(metric, family.task, probabilities=probabilities)
+        if problem is not None and stats.metric_problem(metric, family.task) is None:
+            key = "metric" if metric == family.performance.metric else "also"
+            yield f"performance.{key}", f"{problem}; {advice}"
+
+
+def _responses(pipeline: Pipeline) -> tuple[bool, bool]:
+    """Whether a pipeline has ``predict_proba``, and whether it has ``decision_function``.
+
+    Some estimators of scikit-learn know only once they are fitted: the last step is then tried on
+    a few made-up rows, and where it takes none of those, it is believed to have both.
+    """
+    from sklearn.base import clone
+
+    answers = hasattr(pipeline, "predict_proba"), hasattr(pipeline, "decision_function")
+    if answers[0]:
+        return answers
+    random = np.random.default_rng(0)
+    rows, truth = random.normal(size=(60, 3)), np.arange(60) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            last = clone(pipeline[-1]).fit(rows, truth)
+        except FIT_ERRORS:
+            return True, True
+    return hasattr(last, "predict_proba"), hasattr(last, "decision_function")
 
 
 def parameters(family: ModelFamily) -> list[str] | None:

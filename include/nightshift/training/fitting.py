@@ -81,6 +81,9 @@ def make(
     """A pipeline fitted on these rows, or one that has gone on from ``base``."""
     # What a loaded version holds is shared by everybody who loads it.
     pipeline = copy.deepcopy(base.pipeline) if base else estimators.build(family, params)
+    problem = next(estimators.scoring_problems(family, pipeline), None)
+    if problem is not None:
+        raise TrainingError(f"{model.name}: {': '.join(problem)}")
     try:
         if base is None:
             estimators.fit(pipeline, frame, truth, threads)
@@ -108,6 +111,7 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
     except NightshiftError as error:
         wrong = list(_told_where_it_is(family, error))
     else:
+        wrong += estimators.scoring_problems(family, pipeline)
         if family.retrain.training.policy == "incremental" and not _goes_on(pipeline):
             wrong.append(("retrain.training.policy", _cannot_go_on(family, pipeline)))
     yield from (Problem(file, key, told) for key, told in wrong)

@@ -64,6 +64,11 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
             f"{loaded}: its holdout has no labelled rows without nulls to compare on;"
             " nothing was written"
         )
+    if _kind(loaded) == "classification" and not hasattr(loaded.pipeline, "predict_proba"):
+        raise TrainingError(
+            f"{loaded}: {type(loaded.pipeline[-1]).__name__} has no predict_proba, and an ONNX file"
+            " of a classifier gives probabilities; nothing was written"
+        )
     converted = _converted(loaded, declared)
     before = registry.predict(loaded.pipeline, frame, manifest["task"])
     after = registry.predict(_Session(converted, loaded, declared), frame, manifest["task"])

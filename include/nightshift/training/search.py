@@ -183,6 +183,9 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
             pipeline = estimators.build(
                 self.family, {**self.family.estimator.params, **self.chosen}
             )
+            problem = next(estimators.scoring_problems(self.family, pipeline), None)
+            if problem is not None:
+                raise TrainingError(problem[1])
             self.pipeline = pipeline.fit(frame, truth)
         except estimators.FIT_ERRORS as error:
             self._failed(error)

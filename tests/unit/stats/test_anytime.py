@@ -108,5 +108,11 @@ def test_a_night_on_which_the_metric_is_undefined_is_left_out() -> None:
     truth = np.array([0.0, 1, 0, 1, 1, 1, 1, 1])
     older, newer = (Outcomes(truth, np.abs(truth - shift)) for shift in (0.4, 0.1))
     nights = np.repeat([0, 1], 4)
-    found = stats.nightly_differences("neg_log_loss", "binary_classification", older, newer, nights)
-    assert found == pytest.approx([math.log(0.9 / 0.6)])
+
+    def differences(metric: str) -> np.ndarray:
+        return stats.nightly_differences(metric, "binary_classification", older, newer, nights)
+
+    assert differences("matthews_corrcoef") == pytest.approx([0.0])
+    assert differences("roc_auc") == pytest.approx([0.0])
+    # A log loss is a mean of rows: one class is enough for it.
+    assert differences("neg_log_loss") == pytest.approx([math.log(0.9 / 0.6)] * 2)

@@ -9,7 +9,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from nightshift import stats
 from nightshift.errors import ConfigError
-from nightshift.stats import Outcomes, metrics
+from nightshift.stats import Outcomes, Undefined, intervals
 
 RANDOM = np.random.default_rng(5)
 
@@ -88,7 +88,7 @@ def test_formulas_agree_with_the_bootstrap(
         truth = RANDOM.normal(size=2_000)
         known, kind = Outcomes(truth, truth + RANDOM.normal(size=2_000)), "regression"
     formula = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
-    monkeypatch.setattr(metrics, "_influence", lambda *_: None)
+    monkeypatch.setattr(intervals, "influence", lambda *_: None)
     drawn = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
     assert formula is not None
     assert drawn is not None
@@ -148,7 +148,8 @@ def test_a_better_model_is_proven_better_on_the_same_rows() -> None:
 
 def test_one_class_is_undefined_and_no_number() -> None:
     one = Outcomes(np.ones(50), RANDOM.random(50))
-    assert stats.estimate("roc_auc", "binary_classification", one) is None
+    found = stats.estimate("roc_auc", "binary_classification", one)
+    assert found == Undefined("all 50 truths are of one class")
 
 
 @pytest.mark.parametrize(
