@@ -24,8 +24,6 @@ def test_postgres_has_nothing_to_warn_of(postgres: Postgres, database_url: str) 
         bulk.append("more", ROWS)
         assert bulk.read("select count(*) as rows from incoming, more").to_pylist() == [{"rows": 6}]
         bulk.run("drop table incoming")
-    with database.bulk() as bulk:
-        bulk.append("incoming", ROWS)
     with pytest.raises(DatabaseError, match="division by zero"):
         append_and(database, "select 1 / 0")
     with database.bulk() as bulk:
