@@ -10,7 +10,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check format soak mutants audit bench bench-memory bench-policy bench-gate bench-parse \
+.PHONY: help demo up down test check format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
 	bench-scale bench-history bench-factory bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
@@ -45,6 +45,9 @@ soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twent
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants
+
+reference: $(INSTALLED)  ## Renew the tables of docs/models.md and the JSON schema from the keys' own descriptions
+	$(PY) -m docs.reference
 
 audit: $(INSTALLED)  ## Known vulnerabilities of pinned packages (needs the internet), and their licences
 	$(PY) -m audit
@@ -82,10 +85,10 @@ bench-web: $(INSTALLED)  ## Measure how fast the page of 5,000 models opens (nee
 screenshots: $(INSTALLED)  ## Take the pictures of docs/images from the running demo (needs Chromium)
 	$(PY) -m bench.screenshots
 
-compile:  ## Pin the packages anew from pyproject.toml (needs uv)
+compile:  ## Pin the packages anew from pyproject.toml: the image's, and all (needs uv)
 	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))
-	$(UV) $(COMPILE) --extra s3 pyproject.toml -o requirements.txt
-	$(UV) $(COMPILE) --extra dev --extra onnx --extra s3 -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
+	$(UV) $(COMPILE) --extra celery --extra s3 pyproject.toml -o requirements.txt
+	$(UV) $(COMPILE) --all-extras -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove .venv and caches; .nightshift, with the data, stays
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nightshift import data, demo, simulation
 from nightshift.local import Postgres, session
+from nightshift.reports import Run
 from nightshift.site import Site
 from nightshift.steps import monitor as monitor_steps
 from nightshift.steps import retrain
@@ -86,7 +87,7 @@ def _night(site: Site, night: datetime) -> dict[str, float]:
 def _decide(site: Site, monitor: datetime, now: datetime) -> None:
     monitor_steps.judge_trials(site, "family", monitor, now=now)
     assert monitor_steps.decide(site, "family", monitor, now=now) == []
-    monitor_steps.alerts(site, "family", monitor, "monitor", now=now, since=monitor)
+    monitor_steps.alerts(site, "family", Run("monitor", monitor, monitor), now=now)
 
 
 def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[Figure]:

@@ -1,13 +1,3 @@
-"""Shows every family folder that does not load as one import error in Airflow; it defines no DAG.
+from nightshift_airflow.dags import check
 
-The other DAG files leave such folders out, so a broken family never takes others with it.
-"""
-
-from __future__ import annotations
-
-from nightshift import family, site
-from nightshift.errors import ConfigError
-
-_, problems = family.load_families(site.models_folder(site.default_home()))
-if problems:
-    raise ConfigError("\n".join(map(str, problems)))
+check.define()

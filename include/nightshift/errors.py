@@ -16,6 +16,7 @@ The exception tree::
         NoChampion          nothing has been promoted for this model at that moment
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
+      InternalError         nobody foresaw this: the full trace says where
       RowsRetired           predictions that a figure needs were dropped by keep_predictions
       StorageError          the store refused: a full disk, a bucket or a right that is missing
         StorageUnavailable  object storage cannot be reached: try again
@@ -58,6 +59,14 @@ class SetupError(NightshiftError):
     code = "setup"
 
 
+def extra_missing(purpose: str, package: str | None, extra: str, instead: str = "") -> SetupError:
+    """What ``purpose`` needs, how to install it, and what would do instead."""
+    return SetupError(
+        f"{purpose} needs the package {package}, which is not installed:"
+        f" pip install 'nightshift[{extra}]'{instead}"
+    )
+
+
 class SourceError(NightshiftError):
     """A query on a source failed or returned the wrong shape. Fix the query or the source."""
 
@@ -80,6 +89,15 @@ class ScoringError(NightshiftError):
     """A champion could not score a snapshot. Nothing of this batch was published."""
 
     code = "scoring"
+
+
+class InternalError(NightshiftError):
+    """Something happened that no refusal foresees: a fault of ours, or of code that we call.
+
+    The exception itself is its ``__cause__``.
+    """
+
+    code = "internal"
 
 
 class RowsRetired(NightshiftError):

@@ -38,7 +38,10 @@ WITHHELD_VALUES = "withheld (features.sensitive)"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Rows frozen at ``as_of``: a Parquet file named by its content."""
+    """Rows frozen at ``as_of``: a Parquet file named by its content.
+
+    ``left_out`` has the rows that could not be scored: reason to their number and some examples.
+    """
 
     snapshot_id: int
     family: str
@@ -49,6 +52,12 @@ class Snapshot:
     query_hash: str
     revision: int
     taken_at: datetime
+    left_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+    @property
+    def left_out_rows(self) -> int:
+        """How many rows were left out, whatever was wrong with them."""
+        return sum(fault["rows"] for fault in self.left_out.values())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from nightshift import monitoring, registry, stats, training
 from nightshift.data import connect
 from nightshift.errors import ConfigError, SnapshotRejected, TrainingError
 from nightshift.family import ModelFamily, next_tick
+from nightshift.night import missing_nights
 from nightshift.site import Site
 from nightshift.steps import monitor, people
 from nightshift.steps import night as night_steps
@@ -304,13 +305,13 @@ def _nights_needed(
     """The nights to freeze, for training as for scoring."""
     first = training.plan(family, start, now=start)
     spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
-    return sorted(
-        {
-            night
+    with connect(base.database_url).transaction() as tx:
+        missing = {
+            as_of
             for since, until in (*spans, (first.border, end))
-            for night in night_steps.missing_nights(base, family, since, until)
+            for as_of in missing_nights(tx, family, since, until)
         }
-    )
+    return sorted(missing)
 
 
 def _prepare(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -27,6 +27,9 @@ from nightshift.family import (
 )
 from nightshift.wording import nearest
 
+CHUNK_ROWS = 262_144
+"""About how many rows of a night are held in memory at once, where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -35,7 +38,7 @@ class Site:
     Parameters
     ----------
     home
-        The checkout: ``include/models``, ``sql`` and ``dags`` are below it.
+        The project: ``include/models``, ``include/nightshift.yaml`` and ``dags`` are below it.
     state
         What this installation writes: the store, the keys, the logs.
     models
@@ -73,34 +76,44 @@ class Site:
 
     def family(self, name: str) -> ModelFamily:
         """The family of this name, or a ConfigError that says which there are."""
+        self.require(name)
+        return load_family(self.models / name)
+
+    def require(self, name: str) -> None:
+        """Raise a ConfigError, which says which there are, where no family has this name."""
         if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
             known = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
                 f"there is no family {name!r} in {self.models}{nearest(name, known)};"
                 f" families: {', '.join(known) or 'none'}"
             )
-        return load_family(self.models / name)
 
 
 class Settings(Section):
-    """``include/nightshift.yaml``: what holds for all families together.
+    """``include/nightshift.yaml``: what holds for all families together."""
 
-    ``retrains_per_night``: at most so many retrains are called for in 24 hours by measurements and
-    calendars of all families; the worst models first, the others are deferred to the next night.
-
-    ``keep_predictions``: months of predictions that ended so long ago are dropped, of all families
-    at once, as far as no family still needs them; by default they are kept for ever.
-
-    ``chunk_rows``: about so many rows of a night are held in memory at once, however many it has.
-    """
-
-    retrains_per_night: Annotated[int, Field(ge=0)] = 50
-    keep_predictions: Duration | None = None
-    chunk_rows: Annotated[int, Field(ge=1_000)] = 262_144
+    retrains_per_night: int = Field(
+        default=50,
+        ge=0,
+        description="how many retrains measurements, calendars and first models of all families"
+        " may bring in 24 hours; the worst go first, the others are deferred. `0` brings none. Who"
+        " asks by name is not counted",
+    )
+    keep_predictions: Duration | None = Field(
+        default=None,
+        description="months of predictions that ended so long ago are dropped, of all families at"
+        " once, as far as no family still needs them; null keeps them for ever",
+    )
+    chunk_rows: int = Field(
+        default=CHUNK_ROWS,
+        ge=1_000,
+        description="about how many rows of a night a task holds in memory at once. Neither a"
+        " snapshot nor a verdict depends on it",
+    )
 
 
 def load_settings(home: Path) -> Settings:
-    """The settings of a checkout; without the file, the defaults.
+    """The settings of a project; without the file, the defaults.
 
     Raises
     ------
@@ -120,7 +133,7 @@ def load_settings(home: Path) -> Settings:
 
 
 def models_folder(home: Path) -> Path:
-    """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the checkout."""
+    """Where families live: ``NIGHTSHIFT_MODELS``, or ``include/models`` in the project."""
     return Path(os.environ.get("NIGHTSHIFT_MODELS") or home / "include" / "models")
 
 
@@ -143,6 +156,26 @@ def _whole_path(variable: str) -> str | None:
     return given or None
 
 
-def default_home() -> Path:
-    """The checkout: ``NIGHTSHIFT_HOME``, or the folder this package was installed from."""
-    return Path(os.environ.get("NIGHTSHIFT_HOME") or Path(__file__).resolve().parents[2])
+def default_home(*nearby: Path) -> Path:
+    """The project: ``NIGHTSHIFT_HOME``, or the nearest folder upward that has ``include/models``.
+
+    Parameters
+    ----------
+    nearby
+        Where to begin looking; last from the current folder.
+
+    Raises
+    ------
+    SetupError
+        There is none.
+    """
+    if given := os.environ.get("NIGHTSHIFT_HOME"):
+        return Path(given)
+    for start in (*nearby, Path.cwd()):
+        for folder in (start, *start.parents):
+            if (folder / "include" / "models").is_dir():
+                return folder
+    raise SetupError(
+        f"no project is here: neither {Path.cwd()} nor a folder above it has include/models."
+        " Go to one, name it (NIGHTSHIFT_HOME), or begin one: nightshift init shop"
+    )

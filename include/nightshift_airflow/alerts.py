@@ -37,6 +37,7 @@ def tell(family: ModelFamily, kind: runtime.Kind, decision_ids: Sequence[int] = 
     AirflowException
         A notifier could not deliver; all others were told, and another try sends what is left.
     """
+    from nightshift.reports import Run
     from nightshift.steps import monitor
 
     context = get_current_context()
@@ -45,12 +46,14 @@ def tell(family: ModelFamily, kind: runtime.Kind, decision_ids: Sequence[int] = 
         raised = monitor.alerts(
             site,
             family.family,
-            runtime.as_of(family, kind, context),
-            kind,
+            Run(
+                kind,
+                runtime.as_of(family, kind, context),
+                since=run.run_after,
+                failed=_failed_tasks(context),
+                decision_ids=decision_ids,
+            ),
             now=runtime.now(),
-            since=run.run_after,
-            failed=_failed_tasks(context),
-            decision_ids=decision_ids,
         )
     except DatabaseUnavailable as lost:
         if context["ti"].try_number <= context["ti"].max_tries:

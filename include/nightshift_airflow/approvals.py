@@ -30,7 +30,7 @@ def ask_after(family: ModelFamily, decision_ids: Any) -> Any:
     def ask(decision_ids: list[int]) -> list[dict[str, Any]]:
         from nightshift.steps import people
 
-        return people.held(site(family), decision_ids, link=link())
+        return people.open_approvals(site(family), decision_ids, link=link())
 
     return ask(decision_ids)
 

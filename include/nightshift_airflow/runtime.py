@@ -14,7 +14,7 @@ from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from sqlalchemy import URL
 
-from nightshift.errors import NightshiftError, SetupError
+from nightshift.errors import InternalError, NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site, default_home, models_folder, shared_places
 
@@ -34,12 +34,22 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def home() -> Path:
+    """The project, which Airflow's DAGs are in, unless ``NIGHTSHIFT_HOME`` names it."""
+    return default_home(Path(conf.get("core", "dags_folder")))
+
+
+def models() -> Path:
+    """The folder of families."""
+    return models_folder(home())
+
+
 def site(*families: ModelFamily) -> Site:
     """This installation, as Airflow knows it, with the sources that ``families`` read.
 
     Databases come from the Airflow connections ``nightshift`` and ``source.connection`` of each
     family; folders from ``NIGHTSHIFT_HOME``, ``NIGHTSHIFT_STATE`` and ``NIGHTSHIFT_MODELS``, which
-    default to this checkout, its ``.nightshift`` and its ``include/models``; what several machines
+    default to the project, its ``.nightshift`` and its ``include/models``; what several machines
     share from ``NIGHTSHIFT_STORE`` and ``NIGHTSHIFT_KEYS``.
 
     Raises
@@ -47,11 +57,10 @@ def site(*families: ModelFamily) -> Site:
     SetupError
         When a connection is missing, or is not one to Postgres.
     """
-    home = default_home()
     return Site(
-        home=home,
-        state=Path(os.environ.get("NIGHTSHIFT_STATE") or home / ".nightshift"),
-        models=models_folder(home),
+        home=home(),
+        state=Path(os.environ.get("NIGHTSHIFT_STATE") or home() / ".nightshift"),
+        models=models(),
         database_url=_database_url(DATABASE, "where predictions and decisions are kept"),
         sources={
             family.source.connection: _database_url(
@@ -134,21 +143,25 @@ def asked_why(context: Context | None = None) -> dict[str, Any]:
     run, params = context["dag_run"], context["params"]
     return {
         "reason": params["reason"] or f"run {run.run_id} of {run.dag_id}",
-        "by": run.triggering_user_name or ("schedule" if run.partition_key else "airflow"),
+        "by": run.triggering_user_name or ("schedule" if by_calendar(context) else "airflow"),
         "members": params["members"],
-        "kind": "calendar" if run.partition_key else "on_demand",
     }
+
+
+def by_calendar(context: Context | None = None) -> bool:
+    """Whether a schedule has started the run, and no person."""
+    return bool((context or get_current_context())["dag_run"].partition_key)
 
 
 def asked_rollback(context: Context | None = None) -> dict[str, Any]:
     """What a run by hand asks to roll back, and who asks when; clearing it asks the same."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]
+    from nightshift.steps.rollback import Undo
+
     return {
-        "model": params["model"],
-        "to": params["version"],
+        "undo": Undo(params["model"], params["version"], rescore=params["rescore"]),
         "reason": params["reason"],
-        "rescore": params["rescore"],
         "by": run.triggering_user_name or "airflow",
         "as_of": run.run_after,
     }
@@ -171,7 +184,7 @@ def failing_once(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except NightshiftError as error:
-            if error.transient:
+            if error.transient or isinstance(error, InternalError):
                 raise
             raise AirflowFailException(f"{error} [{error.code}]") from error
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache, partial
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -20,12 +20,11 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context
 
-from nightshift import site
 from nightshift.family import ModelFamily, load_families
-from nightshift_airflow import alerts
+from nightshift_airflow import alerts, runtime
 from nightshift_airflow.runtime import Kind, failing_once
 
-RUNBOOKS = Path(__file__).parent / "runbooks"
+RUNBOOKS = files("nightshift_airflow") / "runbooks"
 
 
 class Pool(StrEnum):
@@ -68,7 +67,7 @@ MAX_ACTIVE_RUNS: Mapping[Kind, int] = {
 
 def families() -> list[ModelFamily]:
     """The families whose folders load. ``dags/check.py`` shows the others as one import error."""
-    loaded, _ = load_families(site.models_folder(site.default_home()))
+    loaded, _ = load_families(runtime.models())
     return loaded
 
 

@@ -1,7 +1,7 @@
 -- name: latest
 -- The newest snapshot of a night, with the verdict on it (null before validation).
 select s.snapshot_id, s.family, s.as_of, s.revision, s.content_hash, s.row_count, s.dropped_rows,
-       s.query_hash, s.taken_at,
+       s.query_hash, s.taken_at, s.left_out,
        (select v.verdict from nightshift.validations v
         where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1) as verdict
 from nightshift.snapshots s
@@ -12,14 +12,15 @@ limit 1;
 -- name: register
 -- Register a snapshot; a racer that froze the same night first keeps it.
 insert into nightshift.snapshots
-    (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at)
+    (family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at, left_out)
 values
-    (:family, :as_of, :revision, :content_hash, :row_count, :dropped_rows, :query_hash, :taken_at)
+    (:family, :as_of, :revision, :content_hash, :row_count, :dropped_rows, :query_hash, :taken_at,
+     cast(:left_out as jsonb))
 on conflict (family, as_of, revision) do nothing;
 
 -- name: get
 -- One snapshot by its id.
-select snapshot_id, family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at
+select snapshot_id, family, as_of, revision, content_hash, row_count, dropped_rows, query_hash, taken_at, left_out
 from nightshift.snapshots
 where snapshot_id = :snapshot_id;
 

@@ -102,6 +102,8 @@ def survives(mutant: Mutant | None, test: str) -> bool:
                 HOME / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", ".*")
             )
         shutil.copy(HOME / "pyproject.toml", copy)
+        # As installed: without it the SQL of this checkout would be read, mutated or not.
+        (copy / "include" / "nightshift_sql").symlink_to(copy / "sql")
         for file, there, instead in mutant.changes if mutant else ():
             _change(copy / file, there, instead)
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", FAULTS + test]

@@ -23,6 +23,7 @@ from nightshift.errors import (
 )
 from nightshift.family import load_families
 from nightshift.local import session
+from nightshift.reports import Run
 from nightshift.steps import monitor, night, retrain
 
 NIGHT = "from items where night = cast(:as_of as timestamptz)"
@@ -309,9 +310,8 @@ def test_case_34_metacharacters_in_values_are_only_characters(world: World) -> N
     world.monitor(15)
     rows = world.rows("select model, count(*) as rows from predictions group by 1")
     assert {row.model: row.rows for row in rows} == dict.fromkeys(NASTY, 10)
-    told = monitor.alerts(
-        world.site, FAMILY, world.night(13), "monitor", now=world.night(16), since=world.night(13)
-    )
+    run = Run("monitor", world.night(13), world.night(13))
+    told = monitor.alerts(world.site, FAMILY, run, now=world.night(16))
     assert all(isinstance(one.message, str) for one in told)
 
 

@@ -32,8 +32,8 @@ from nightshift.local import session
 from nightshift.site import Site
 from nightshift.steps import frame, monitor, people, retrain, upkeep
 from nightshift.steps import night as night_steps
+from nightshift.steps.rollback import Undo, rollback
 from nightshift.steps.rollback import rescore as rollback_rescore
-from nightshift.steps.rollback import rollback
 
 NIGHTS = range(30, 34)
 """The numbers of the nights; three versions have been trained by the first of them."""
@@ -219,7 +219,8 @@ class Nights(RuleBasedStateMachine):
             rescore = False
 
         def act() -> int:
-            return rollback(self.site, FAMILY, to=to, rescore=rescore, **said)  # type: ignore[arg-type]
+            undo = Undo(to=to, rescore=rescore)
+            return rollback(self.site, FAMILY, undo=undo, **said)  # type: ignore[arg-type]
 
         if to == bad or to not in {version for _, version in self.model.promotions}:
             with pytest.raises(RegistryError):

@@ -31,7 +31,7 @@ from nightshift.records import About, Decision
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import Site
 from nightshift.steps import monitor, night, people, retrain, upkeep
-from nightshift.steps.frame import _registry
+from nightshift.steps.frame import Frame, registry_of
 from nightshift.steps.retrain import _training_rows
 from nightshift.steps.rollback import rollback
 
@@ -77,7 +77,7 @@ def refused(world: World, error: type[NightshiftError], number: int, said: str) 
 def test_case_13_a_training_that_was_killed_is_done_again(world: World, place: str) -> None:
     now = world.night(9)
     asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)  # snapshots
+    _training_rows(Frame(world.site, FAMILY, now, now), None)  # snapshots
     fit = partial(retrain.fit, world.site, asked, now=now)
     Process(fit, place).reached(place).kill()
     assert world.rows("select * from nightshift.versions") == []
@@ -115,7 +115,7 @@ def _promote(site: Site, version_id: int, instead_of: int, now: datetime) -> int
     """The room's own promotion, without a step's decision around it."""
     with connect(site.database_url).transaction() as tx:
         version = registry.version(tx, version_id)
-        _registry(site).promote(
+        registry_of(site).promote(
             tx, version, instead_of=instead_of, decision_id=version.decision_id,
             effective_from=now, now=now,
         )  # fmt: skip
@@ -163,7 +163,7 @@ def test_case_14_a_rollback_that_a_promotion_overtakes_is_lost(
 def test_case_14_two_retrains_of_one_decision_make_one_version(world: World) -> None:
     now = world.night(9)
     asked = retrain.request_retrain(world.site, FAMILY, now, reason="r", by="test", now=now)
-    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
+    _training_rows(Frame(world.site, FAMILY, now, now), None)
     [[one], [other]] = together(
         [partial(retrain.fit, world.site, asked, now=now)] * 2, "registry.stored"
     )
@@ -180,7 +180,7 @@ def test_case_14_two_retrains_of_one_model_get_numbers_of_their_own(world: World
         retrain.request_retrain(world.site, FAMILY, now, reason=reason, by="test", now=now)
         for reason in ("one", "other")
     ]
-    _training_rows(world.site, world.site.family(FAMILY), now, None, now=now)
+    _training_rows(Frame(world.site, FAMILY, now, now), None)
     ends = together([partial(retrain.fit, world.site, ids, now=now) for ids in asked],
                     "registry.stored")  # fmt: skip
     assert len({version_id for [version_id] in ends}) == 2
@@ -399,7 +399,7 @@ def test_case_38_people_are_told_which_model_failed(factory: World) -> None:
     assert factory.score(10)
     as_of = factory.night(10)
     told: list[reports.Alert] = monitor.alerts(
-        factory.site, FAMILY, as_of, "score", now=as_of + timedelta(hours=1), since=as_of
+        factory.site, FAMILY, reports.Run("score", as_of, as_of), now=as_of + timedelta(hours=1)
     )
     [alert] = [one for one in told if one.cause == "failed"]
     assert alert.message.startswith(f"{FAMILY}: a model could not score: k1; ScoringError:")

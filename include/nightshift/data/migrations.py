@@ -24,7 +24,7 @@ def migrate(admin_url: str, *, to: str = "head") -> None:
         with _nouns(database), database.administration() as connection:
             connection.exec_driver_sql((SQL / "migrations" / "roles.sql").read_text())
             config = Config()
-            config.set_main_option("script_location", str(SQL / "migrations"))
+            config.set_main_option("script_location", "nightshift_sql:migrations")
             config.attributes["connection"] = connection
             command.upgrade(config, to)
     finally:

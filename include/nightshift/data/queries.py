@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 
 from sqlalchemy import TextClause, text
 
-SQL = Path(__file__).resolve().parents[3] / "sql"
+SQL = files("nightshift_sql")
+"""The folder ``sql`` of the project, wherever it is installed."""
 
 
 @cache
@@ -17,12 +18,14 @@ def queries() -> dict[str, str]:
 
     A query starts at a line ``-- name: <query>`` and ends where the next one starts.
     """
-    found = {}
-    for file in sorted((SQL / "queries").glob("*.sql")):
+    named = {}
+    files_of_rooms = [file for file in (SQL / "queries").iterdir() if file.name.endswith(".sql")]
+    for file in sorted(files_of_rooms, key=lambda file: file.name):
+        room = file.name.removesuffix(".sql")
         for block in re.split(r"^-- name: ", file.read_text(), flags=re.MULTILINE)[1:]:
             name, _, body = block.partition("\n")
-            found[f"{file.stem}.{name.strip()}"] = body.strip().removesuffix(";")
-    return found
+            named[f"{room}.{name.strip()}"] = body.strip().removesuffix(";")
+    return named
 
 
 def query_text(name: str) -> str:

@@ -32,8 +32,10 @@ from nightshift.errors import (
     SnapshotError,
     StorageError,
     StorageUnavailable,
+    extra_missing,
 )
 from nightshift.failpoints import reach
+from nightshift.site import CHUNK_ROWS
 from nightshift.tables import chunked
 
 Kind = Literal["parquet", "joblib"]
@@ -55,6 +57,8 @@ class Store:
     ----------
     root
         A folder, or ``s3://bucket/prefix``.
+    chunk_rows
+        About how many rows whoever streams a file holds in memory at once; no result depends on it.
 
     Raises
     ------
@@ -65,6 +69,7 @@ class Store:
     """
 
     root: Path | str
+    chunk_rows: int = CHUNK_ROWS
 
     def address(self, content_hash: str, kind: Kind) -> str:
         """Where the file of this hash is, or would be: a path or a URL."""
@@ -343,10 +348,7 @@ class _Bucket:
             # What other machines write must show at once.
             return fsspec.filesystem("s3", use_listings_cache=False)
         except ImportError as error:
-            raise SetupError(
-                f"the store {self._url} needs a package that is not installed ({error.name}):"
-                " pip install 'nightshift[s3]'"
-            ) from error
+            raise extra_missing(f"the store {self._url}", error.name, "s3") from error
 
     @contextmanager
     def _nouns(self) -> Iterator[None]:

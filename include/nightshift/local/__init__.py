@@ -1,6 +1,6 @@
 """One machine: the embedded Postgres, Airflow, and the processes that they run in."""
 
-from nightshift.local.embedded import BINARIES, Postgres, session
+from nightshift.local.embedded import Postgres, binaries, session
 from nightshift.local.installation import (
     admin_url,
     airflow_environment,

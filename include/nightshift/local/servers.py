@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +318,8 @@ def _prepare_airflow(site: Site, tell: Progress) -> None:
     passwords.parent.mkdir(parents=True, exist_ok=True)
     if not passwords.exists():
         write_once(passwords, json.dumps(logins(site)))
-    pools = site.home / "include" / "nightshift_airflow" / "pools.json"
+    # Named, not imported: nothing here knows the package that knows Airflow.
+    pools = Path(str(files("nightshift_airflow") / "pools.json"))
     stamp = site.state / "airflow" / "prepared.json"
     wanted = {"airflow": version("apache-airflow"), "pools": _sha256(pools)}
     before = json.loads(stamp.read_text()) if stamp.exists() else {}

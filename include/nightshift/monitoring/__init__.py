@@ -2,5 +2,13 @@
 
 from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, plot
 from nightshift.monitoring.labels import Collected, collect, complete, silence
-from nightshift.monitoring.measuring import fresh_labels, measure, outcomes, recent, shift
+from nightshift.monitoring.levels import level_problems
+from nightshift.monitoring.measuring import (
+    fresh_labels,
+    measure,
+    measured_at,
+    outcomes,
+    recent,
+    shift,
+)
 from nightshift.monitoring.watching import signals, watch

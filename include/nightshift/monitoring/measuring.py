@@ -122,6 +122,11 @@ def shift(family: ModelFamily, champion: Champion, latest: Measurement) -> Shift
     )
 
 
+def measured_at(tx: Transaction, as_of: datetime) -> list[str]:
+    """The families that were measured at a moment."""
+    return [row.family for row in tx.rows("monitoring.measured_at", as_of=as_of)]
+
+
 def fresh_labels(latest: Measurement, since: datetime) -> int:
     """Labels of the nights that had not matured at an earlier measuring of the same model."""
     matured_then = latest.window_end - (latest.as_of - since)

@@ -2,9 +2,19 @@
 
 from nightshift.night.on_demand import Answer, answer
 from nightshift.night.packing import MODEL_COST, Share, cut
+from nightshift.night.parts import PartBook
 from nightshift.night.posted_rows import Record, table
-from nightshift.night.publishing import contract, publish, purge, retire
+from nightshift.night.publishing import (
+    batch_night,
+    contract,
+    nights_scored_by,
+    publish,
+    purge,
+    retire,
+    version_numbers,
+)
+from nightshift.night.scoring import split
 from nightshift.night.serving import Seen, Serving, seen
-from nightshift.night.snapshots import freeze, get
+from nightshift.night.snapshots import freeze, missing_nights, snapshot
 from nightshift.night.validation import expectation_problems, validate
-from nightshift.night.writing import begin, score, split, write_part
+from nightshift.night.writing import Roster, begin, score, write_part

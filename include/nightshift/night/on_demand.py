@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from nightshift import tables
 from nightshift.family import ModelFamily
+from nightshift.night.scoring import split
 from nightshift.night.serving import Serving
-from nightshift.night.writing import split
 from nightshift.records import Model, Version
 from nightshift.registry import LoadedVersion
 

@@ -13,7 +13,7 @@ from nightshift.records import READERS, SHADOW
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What becomes of a member's rows, by ids.
 
     ``model_id`` is None where it is no model of the family, ``version_id`` where nobody scores it.
@@ -31,21 +31,21 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What a part scores, and by whom; kept as it was when the batch began."""
 
-    work: tuple[_Work, ...]
+    work: tuple[Work, ...]
     piece: int
     pieces: int
 
     @staticmethod
-    def of(share: Share, found: Mapping[str | None, Seen], serving: Serving) -> _Plan:
+    def of(share: Share, found: Mapping[str | None, Seen], serving: Serving) -> Plan:
         """The plan of a share."""
 
-        def about(member: str | None) -> _Work:
+        def about(member: str | None) -> Work:
             model, _ = serving.members.get(member, (None, None))
             scorer, beside = serving.of(member), serving.beside(member)
-            return _Work(
+            return Work(
                 member,
                 found[member].rows,
                 model.model_id if model else None,
@@ -53,24 +53,24 @@ class _Plan:
                 beside.version_id if beside else None,
             )
 
-        return _Plan(tuple(map(about, share.members)), share.piece, share.pieces)
+        return Plan(tuple(map(about, share.members)), share.piece, share.pieces)
 
     @staticmethod
-    def kept(plan: Mapping[str, Any]) -> _Plan:
+    def kept(plan: Mapping[str, Any]) -> Plan:
         """A plan that was kept."""
-        return _Plan(tuple(_Work(*about) for about in plan["work"]), plan["piece"], plan["pieces"])
+        return Plan(tuple(Work(*about) for about in plan["work"]), plan["piece"], plan["pieces"])
 
     def as_json(self) -> str:
         """The plan as it is kept; there may be ten thousand members in it."""
-        work = [astuple(one) for one in self.work]
+        work = [astuple(member) for member in self.work]
         return as_json({"work": work, "piece": self.piece, "pieces": self.pieces})
 
-    def scored(self, role: int) -> dict[str | None, _Work]:
+    def scored(self, role: int) -> dict[str | None, Work]:
         """The members that somebody scores in a role."""
-        return {one.member: one for one in self.work if one.scorer(role) is not None}
+        return {work.member: work for work in self.work if work.scorer(role) is not None}
 
     @property
     def version_ids(self) -> set[int]:
         """Of everybody who scores here."""
-        ids = {one.scorer(role) for role in (READERS, SHADOW) for one in self.work}
+        ids = {work.scorer(role) for role in (READERS, SHADOW) for work in self.work}
         return {version_id for version_id in ids if version_id is not None}

@@ -105,9 +105,31 @@ def _retire_month(database: Database, before: datetime, now: datetime) -> str:
         return month
 
 
+def batch_night(tx: Transaction, batch_id: int) -> tuple[str, datetime]:
+    """The family and the night that a batch is about."""
+    row = tx.one("scoring.get", batch_id=batch_id)
+    return row.family, row.as_of
+
+
+def version_numbers(tx: Transaction, batch_id: int) -> list[int]:
+    """The numbers of the versions that have scored a batch."""
+    return [row.number for row in tx.rows("scoring.versions", batch_id=batch_id)]
+
+
+def nights_scored_by(
+    tx: Transaction, family: str, version_id: int, since: datetime
+) -> dict[datetime, int]:
+    """The published nights that a version has scored from ``since`` on, oldest first.
+
+    Each with the id of the snapshot behind it; nights whose rows were retired are left out.
+    """
+    rows = tx.rows("scoring.scored_by", family=family, version_id=version_id, since=since)
+    return {row.as_of: row.snapshot_id for row in rows}
+
+
 def _notice(tx: Transaction, batch: Any) -> dict[str, Any]:
     """What listeners are told of a published batch; Postgres allows 8000 bytes."""
-    versions = [row.number for row in tx.rows("scoring.versions", batch_id=batch.batch_id)]
+    versions = version_numbers(tx, batch.batch_id)
     return {
         "family": batch.family,
         "as_of": batch.as_of,

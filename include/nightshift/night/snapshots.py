@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift import tables
-from nightshift.data import Database, Store, Transaction
+from nightshift.data import Database, Store, Transaction, as_json
 from nightshift.errors import SnapshotError, SourceError
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
+from nightshift.night.leaving_out import LeftOut
 from nightshift.records import Snapshot
 from nightshift.sources import Names
 
@@ -29,7 +30,6 @@ def freeze(
     *,
     names: Names,
     now: datetime,
-    chunk_rows: int,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
@@ -40,8 +40,6 @@ def freeze(
     ----------
     names
         How entities are told, see :mod:`nightshift.sources`.
-    chunk_rows
-        About how many rows are held in memory at once. The snapshot does not depend on it.
 
     Raises
     ------
@@ -56,17 +54,22 @@ def freeze(
     if before is not None and before.verdict != "rejected":
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
-    rows = _Rows(as_of)
+    rows, left_out = _Rows(as_of), LeftOut(family)
+    as_text = {"entity_id", *family.keys, *family.features.categorical}
     with _query(source, family, as_of) as (schema, batches), store.scratch() as folder:
         known = (
-            names.in_column(rows.known(batch).select(family.columns))
+            names.in_column(tables.with_keys(rows.known(batch).select(family.columns), as_text))
             for batch in tables.ahead(batches)
         )
-        ordered = tables.ordered(known, "entity_id", rows=chunk_rows, folder=folder)
-        kept = pa.schema([schema.field(name) for name in family.columns])
-        content_hash = store.write_tables(tables.ahead(ordered), kept)
+        ordered = tables.ordered(known, "entity_id", rows=store.chunk_rows, folder=folder)
+        kept = pa.schema([_kept(schema.field(name), family) for name in family.columns])
+        content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), kept)
     reach("snapshots.stored")
-    if before is not None and before.content_hash == content_hash:
+    if (
+        before is not None
+        and before.content_hash == content_hash
+        and before.left_out == left_out.told()
+    ):
         return _snapshot(before)
     with database.transaction() as tx:
         tx.run(
@@ -75,17 +78,27 @@ def freeze(
             as_of=as_of,
             revision=before.revision + 1 if before else 1,
             content_hash=content_hash,
-            row_count=rows.kept,
+            row_count=rows.kept - left_out.rows.total(),
             dropped_rows=rows.dropped,
             query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
             taken_at=now,
+            left_out=as_json(left_out.told()),
         )
         return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
 
 
-def get(tx: Transaction, snapshot_id: int) -> Snapshot:
+def snapshot(tx: Transaction, snapshot_id: int) -> Snapshot:
     """The snapshot of this id."""
     return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
+
+
+def missing_nights(
+    tx: Transaction, family: ModelFamily, start: datetime, end: datetime
+) -> list[datetime]:
+    """The ticks of ``schedule.score`` in (start, end] at which no snapshot was taken."""
+    rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
+    frozen = {row.as_of for row in rows}
+    return [night for night in family.ticks(start, end) if night not in frozen]
 
 
 @contextmanager
@@ -99,7 +112,10 @@ def _query(
     )
     with asked as (schema, batches):
         declared = pa.schema([field for field in schema if field.name != "known_at"])
-        problems = tables.shape_problems(declared, family.features, family.keys)
+        text_numbers = "not_a_number" in family.rows.excusable
+        problems = tables.shape_problems(
+            declared, family.features, family.keys, text_numbers=text_numbers
+        )
         problems += _known_at_problems(schema)
         if problems:
             raise SourceError(
@@ -107,6 +123,14 @@ def _query(
                 + "; ".join(problems)
             )
         yield schema, batches
+
+
+def _kept(field: pa.Field, family: ModelFamily) -> pa.Field:
+    """A column as it is stored: keys and categories are text, and numbers are numbers."""
+    wanted = pa.string()
+    if field.name in family.features.numeric:
+        wanted = pa.float64() if pa.types.is_string(field.type) else field.type
+    return field if field.type == wanted else pa.field(field.name, wanted)
 
 
 def _known_at_problems(schema: pa.Schema) -> list[str]:

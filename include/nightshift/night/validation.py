@@ -1,4 +1,4 @@
-"""The verdict on a snapshot. The only room that imports Great Expectations.
+"""The verdict on a snapshot.
 
 Great Expectations passes some things that must not pass: no rows, a column of nulls, an infinity
 under a one-sided bound. So a guard battery always runs before the expectations of the family.
@@ -7,13 +7,11 @@ under a one-sided bound. So a guard battery always runs before the expectations 
 from __future__ import annotations
 
 import hashlib
-import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import cache
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -26,46 +24,8 @@ from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
 from nightshift.records import WITHHELD_VALUES, Check, Snapshot, Verdict
 
-ROW_BY_ROW = frozenset(
-    f"expect_{name}"
-    for name in (
-        "column_pair_values_a_to_be_greater_than_b",
-        "column_pair_values_to_be_equal",
-        "column_pair_values_to_be_in_set",
-        "column_value_lengths_to_be_between",
-        "column_value_lengths_to_equal",
-        "column_values_to_be_between",
-        "column_values_to_be_dateutil_parseable",
-        "column_values_to_be_in_set",
-        "column_values_to_be_json_parseable",
-        "column_values_to_be_null",
-        "column_values_to_match_json_schema",
-        "column_values_to_match_like_pattern",
-        "column_values_to_match_like_pattern_list",
-        "column_values_to_match_regex",
-        "column_values_to_match_regex_list",
-        "column_values_to_match_strftime_format",
-        "column_values_to_not_be_in_set",
-        "column_values_to_not_be_null",
-        "column_values_to_not_match_like_pattern",
-        "column_values_to_not_match_like_pattern_list",
-        "column_values_to_not_match_regex",
-        "column_values_to_not_match_regex_list",
-        "multicolumn_sum_to_equal",
-        "multicolumn_values_to_be_equal",
-        "multicolumn_values_to_be_unique",
-        "select_column_values_to_be_unique_within_record",
-    )
-)
-"""Expectations about each row by itself: what they count in some rows and in others adds up."""
-
 ROW_COUNT = frozenset(f"expect_table_row_count_to_{how}" for how in ("be_between", "equal"))
 """Expectations for which the number of rows is enough."""
-
-_POSITION = "position"
-
-EXAMPLES = 10
-"""How many unexpected values a check keeps."""
 
 
 def validate(
@@ -75,17 +35,12 @@ def validate(
     snapshot: Snapshot,
     *,
     now: datetime,
-    chunk_rows: int,
 ) -> int:
     """Judge a snapshot and store the verdict, check by check; the validation's id.
 
     A snapshot that was accepted by the same rules is not judged again: its bytes cannot change.
 
-    Parameters
-    ----------
-    chunk_rows
-        About how many rows are held in memory at once. The verdict does not depend on it. What is
-        asked about a column as a whole needs that column at once, and no other.
+    What is asked about a column as a whole needs that column in memory at once, and no other.
 
     Raises
     ------
@@ -98,9 +53,9 @@ def validate(
     if before is not None and before.rules_hash == rules and before.verdict != "rejected":
         accepted: int = before.validation_id
         return accepted
-    checks = _checks(store, family, snapshot, chunk_rows)
+    checks = _checks(store, family, snapshot, store.chunk_rows)
     verdict = _verdict(checks)
-    failed = [check.sentence() for check in checks if not check.success]
+    failed = [_sentence(family, check) for check in checks if not check.success]
     with database.transaction() as tx:
         validation_id: int = tx.one(
             "validation.store",
@@ -110,36 +65,62 @@ def validate(
             checks=as_json([asdict(check) for check in checks]),
             validated_at=now,
         ).validation_id
+        record = partial(tx.record, now=now, family=family.family, as_of=snapshot.as_of)
         if verdict == "warned":
-            tx.record(
-                "snapshot_warned", now=now, family=family.family, as_of=snapshot.as_of,
-                failed=failed,
-            )  # fmt: skip
+            record("snapshot_warned", failed=failed)
+        if verdict != "rejected" and snapshot.left_out:
+            reasons = {fault: left["rows"] for fault, left in snapshot.left_out.items()}
+            record("rows_left_out", rows=reasons)
     if verdict == "rejected":
-        raise SnapshotRejected(
-            f"{family.family}: the snapshot of {snapshot.as_of.isoformat()}"
-            f" ({snapshot.row_count} rows) was rejected: {'; '.join(failed)}."
-            " The previous batch is still served. Mend the source and run this night again"
-        )
+        raise SnapshotRejected(_rejection(family, snapshot, checks))
     return validation_id
 
 
 def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
-    """Expectations that Great Expectations does not know, or whose arguments it refuses."""
-    if not family.expectations:
-        return
-    gx = _great_expectations()
-    for position, expectation in enumerate(family.expectations):
-        try:
-            _configuration(expectation).to_domain_obj()
-        except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
-            message = " ".join(str(error).split())
-            key = f"expectations.{position}"
-            yield Problem(family.folder / "model.yaml", key, f"{expectation.type}: {message}")
+    """Expectations that can never run: of unknown names, arguments or columns."""
+    lists: tuple[tuple[str, Sequence[Expectation], Sequence[str]], ...] = (
+        ("expectations", family.expectations, family.columns),
+        ("labels.expectations", family.labels.expectations, ["value"]),
+    )
+    for key, expectations, columns in lists:
+        if expectations:  # Great Expectations takes seconds to import
+            for position, message in tables.refusals(expectations, columns):
+                yield Problem(family.folder / "model.yaml", f"{key}.{position}", message)
+
+
+def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check]) -> str:
+    """Why a night was rejected, and what to mend: the source, model.yaml, or both."""
+    failed = [c for c in checks if not c.success and c.severity == "critical"]
+    faults = [c for c in failed if c.detail.get("fault")]
+    of_rows = [_sentence(family, c) for c in failed if not c.detail.get("fault")]
+    rejected = (
+        f"{family.family}: the snapshot of {snapshot.as_of.isoformat()}"
+        f" ({snapshot.row_count} rows) was rejected"
+    )
+    mend = "run this night again"
+    if not faults:
+        return (
+            f"{rejected}: {'; '.join(of_rows)}. The previous batch is still served."
+            f" Mend the source and {mend}"
+        )
+    wrong = "; ".join(_sentence(family, c) for c in faults)
+    also = f". Of its rows: {'; '.join(of_rows)}. Mend the source as well" if of_rows else ""
+    return (
+        f"{rejected}, for an expectation of model.yaml cannot run: {wrong}{also}."
+        f" The previous batch is still served. Mend model.yaml and {mend}"
+    )
+
+
+def _sentence(family: ModelFamily, check: Check) -> str:
+    """A check that failed, with its place in model.yaml where that is what must be mended."""
+    if not check.detail.get("fault"):
+        return check.sentence()
+    return f"{family.folder / 'model.yaml'}: {check.detail['key']}: {check.sentence()}"
 
 
 def _rules_hash(family: ModelFamily) -> str:
-    rules = family.model_dump(include={"features", "expectations", "allow_empty"}, mode="json")
+    judged_by = {"features", "expectations", "allow_empty", "rows"}
+    rules = family.model_dump(include=judged_by, mode="json")
     if family.keys:
         rules["keys"] = family.keys
     return hashlib.sha256(as_json(rules).encode()).hexdigest()
@@ -160,10 +141,27 @@ def _checks(store: Store, family: ModelFamily, snapshot: Snapshot, chunk_rows: i
     for chunk in tables.chunked(tables.ahead(groups), chunk_rows):
         guards.add(chunk)
         expected.add(chunk)
-    checks = [columns, *guards.checks()]
+    checks = [columns, *guards.checks(), *_left_out(family, snapshot)]
     if guards.rows and all(check.success for check in checks):
-        checks += expected.checks(store, snapshot)
+        checks += expected.checks(store, snapshot, guards.empty)
     return checks
+
+
+def _left_out(family: ModelFamily, snapshot: Snapshot) -> Iterator[Check]:
+    """Whether no more rows were left out than model.yaml allows; nothing where none was."""
+    count = snapshot.left_out_rows
+    if not count:
+        return
+    rows = snapshot.row_count + count
+    reasons = ", ".join(
+        f"{left['rows']} {fault.replace('_', ' ')} ({', '.join(left['examples'])})"
+        for fault, left in snapshot.left_out.items()
+    )
+    allowed = not family.rows.too_many(count, rows)
+    observed = f"{count} of {rows} rows left out: {reasons}"
+    if not allowed:
+        observed += f"; rows.leave_out allows {family.rows.leave_out:g}"
+    yield _guard("left_out", None, allowed, observed)
 
 
 @dataclass
@@ -199,6 +197,11 @@ class _Guards:
         self.doubled += pc.sum(pc.equal(before, after)).as_py() or 0
         self.disordered += pc.sum(pc.greater(before, after)).as_py() or 0
 
+    @property
+    def empty(self) -> frozenset[str]:
+        """Optional columns without any value."""
+        return frozenset(n for n in self.family.features.optional if self.nulls[n] == self.rows)
+
     def checks(self) -> Iterator[Check]:
         """What was found, once all rows have passed."""
         family, rows = self.family, self.rows
@@ -211,8 +214,8 @@ class _Guards:
         yield _guard("unique", "entity_id", not self.doubled and not self.disordered, told)
         for name in family.features.names:
             missing = self.nulls[name]
-            told = f"{missing} of {rows} null"
-            yield _guard("some_values", name, missing < rows or not rows, told)
+            some = missing < rows or not rows or name in family.features.optional
+            yield _guard("some_values", name, some, f"{missing} of {rows} null")
         for name in family.features.numeric:
             infinite = self.infinite[name]
             yield _guard("finite", name, not infinite, f"{infinite} values are NaN or infinite")
@@ -237,32 +240,45 @@ class _Expected:
     def add(self, chunk: pa.Table) -> None:
         """Hold the next rows against what each row must fulfil by itself."""
         self.rows += chunk.num_rows
-        now = [n for n, one in enumerate(self.family.expectations) if self._passes(one)]
-        if not now:
+        passing = {n: e for n, e in enumerate(self.family.expectations) if self._passes(e)}
+        if not passing:
             return
-        asked = [self.family.expectations[n] for n in now]
-        columns = None if self.whole else _named(asked)
-        for number, result in zip(
-            now, _held(_frame(chunk, self.family, columns), asked), strict=True
-        ):
-            self.sums.setdefault(number, _Sum()).add(result)
+        expectations = list(passing.values())
+        columns = None if self.whole else _named(expectations)
+        findings = tables.expect(_frame(chunk, self.family, columns), expectations)
+        for number, finding in zip(passing, findings, strict=True):
+            self.sums.setdefault(number, _Sum(passing[number])).add(finding)
 
-    def checks(self, store: Store, snapshot: Snapshot) -> list[Check]:
-        """What was found once all rows have passed, in the order of model.yaml."""
-        found = (
-            self.sums[number].check()
-            if number in self.sums
-            else self._at_once(one, store, snapshot)
-            for number, one in enumerate(self.family.expectations)
-        )
-        return [_discreet(check, self.family.features.sensitive) for check in found]
+    def checks(self, store: Store, snapshot: Snapshot, empty: frozenset[str]) -> Iterator[Check]:
+        """What was found once all rows have passed, in the order of model.yaml.
+
+        ``empty`` are columns without a value, which may be so: only nulls can be expected of them.
+        """
+        for number, expectation in enumerate(self.family.expectations):
+            unknown = tables.unknown_column(expectation, self.family.columns)
+            of_empty = empty.intersection(tables.columns_of(expectation))
+            if unknown is not None:
+                finding = tables.Finding(False, fault=unknown)
+            elif of_empty and not expectation.type.endswith("_null"):
+                finding = tables.Finding(True, observed=f"no value of {', '.join(of_empty)}")
+            elif number in self.sums:
+                finding = self.sums[number].finding()
+            else:
+                finding = self._at_once(expectation, store, snapshot)
+            yield self._check(number, expectation, finding, ours=unknown is not None)
 
     def _passes(self, expectation: Expectation) -> bool:
+        if tables.unknown_column(expectation, self.family.columns) is not None:
+            return False
         # A condition may compare a row with its column's mean.
-        alone = expectation.type in ROW_BY_ROW and "row_condition" not in expectation.arguments
+        alone = (
+            expectation.type in tables.ROW_BY_ROW and "row_condition" not in expectation.arguments
+        )
         return self.whole or alone
 
-    def _at_once(self, expectation: Expectation, store: Store, snapshot: Snapshot) -> Check:
+    def _at_once(
+        self, expectation: Expectation, store: Store, snapshot: Snapshot
+    ) -> tables.Finding:
         if expectation.type in ROW_COUNT:
             frame = pd.DataFrame(index=pd.RangeIndex(self.rows))
         else:
@@ -271,164 +287,105 @@ class _Expected:
                 snapshot.content_hash, columns=columns, encoded=self.family.features.categorical
             )
             frame = _frame(pa.concat_tables(groups), self.family, columns)
-        [result] = _held(frame, [expectation])
-        return _check(result)
+        [finding] = tables.expect(frame, [expectation])
+        return finding
+
+    def _check(
+        self, number: int, expectation: Expectation, finding: tables.Finding, *, ours: bool
+    ) -> Check:
+        """A finding as it is kept, without values of sensitive columns.
+
+        What it was told of columns is in its arguments; of some it is in the text of a condition.
+        """
+        detail: dict[str, Any] = {
+            "arguments": expectation.arguments,
+            "unexpected": [str(value) for value in finding.examples],
+        }
+        if finding.fault is not None:
+            detail |= {"fault": True, "key": f"expectations.{number}"}
+        check = Check(
+            expectation=expectation.type,
+            column=expectation.arguments.get("column"),
+            success=finding.success,
+            severity=expectation.severity,
+            observed=finding.sentence(),
+            detail=detail,
+        )
+        arguments = as_json(expectation.arguments)
+        if not any(name in arguments for name in self.family.features.sensitive):
+            return check
+        withheld = [WITHHELD_VALUES] * bool(finding.examples)
+        shown = finding.counted or ours
+        observed = check.observed if shown else WITHHELD_VALUES
+        if finding.fault is not None and not ours:
+            observed = f"cannot run: {WITHHELD_VALUES}"
+        return replace(check, observed=observed, detail=detail | {"unexpected": withheld})
 
 
 @dataclass
 class _Sum:
     """What an expectation found in some rows after others, as if it had seen them at once."""
 
-    results: int = 0
-    elements: int = 0
-    missing: int = 0
-    unexpected: int = 0
-    examples: list[Any] = field(default_factory=list)
-    last: Any = None
+    expectation: Expectation
+    findings: int = 0
+    total: tables.Finding = field(default_factory=lambda: tables.Finding(True))
 
-    def add(self, result: Any) -> None:
-        """Add what was found in the next rows; what raised stays."""
-        if self.last is not None and _raised(self.last.exception_info):
-            return
-        found = result.result or {}
-        self.last = result
-        self.results += 1
-        self.elements += found.get("element_count", 0)
-        self.missing += found.get("missing_count", 0)
-        self.unexpected += found.get("unexpected_count", 0)
-        self.examples += found.get("partial_unexpected_list", [])[: EXAMPLES - len(self.examples)]
+    def add(self, finding: tables.Finding) -> None:
+        """Add what was found in the next rows; a fault stays."""
+        before = self.total
+        self.findings += 1
+        if self.findings == 1 or finding.fault is not None:
+            self.total = finding
+        elif before.fault is None:
+            self.total = tables.Finding(
+                success=True,
+                elements=before.elements + finding.elements,
+                missing=before.missing + finding.missing,
+                unexpected=before.unexpected + finding.unexpected,
+                counted=True,
+                examples=[*before.examples, *finding.examples][: tables.EXAMPLES],
+            )
 
-    def check(self) -> Check:
-        """The check over all rows."""
-        if self.results > 1 and not _raised(self.last.exception_info):
-            self.last.success = self._success()
-            self.last.result = {
-                "element_count": self.elements,
-                "unexpected_count": self.unexpected,
-                "partial_unexpected_list": self.examples,
-            }
-        return _check(self.last)
+    def finding(self) -> tables.Finding:
+        """The finding over all rows."""
+        if self.findings > 1 and self.total.fault is None:
+            self.total.success = self._success()
+        return self.total
 
     def _success(self) -> bool:
         """As Great Expectations decides: ``mostly`` is a share of the rows that are not null."""
-        considered = self.elements - self.missing
-        mostly = self.last.expectation_config.kwargs.get("mostly", 1)
-        return not considered or (considered - self.unexpected) / considered >= mostly
-
-
-def _held(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Any]:
-    """What Great Expectations finds in a frame, expectation by expectation."""
-    batch = _frames().get_batch({"dataframe": frame})
-    suite = _great_expectations().ExpectationSuite(
-        name="snapshot",
-        expectations=[_configuration(e, position) for position, e in enumerate(expectations)],
-    )
-    results = batch.validate(suite, result_format="BASIC").results  # in an order of its own
-    found = {result.expectation_config.meta[_POSITION]: result for result in results}
-    return [found[position] for position in range(len(expectations))]
+        considered = self.total.elements - self.total.missing
+        mostly: float = self.expectation.arguments.get("mostly", 1)
+        return not considered or (considered - self.total.unexpected) / considered >= mostly
 
 
 def _named(expectations: Sequence[Expectation]) -> list[str] | None:
     """The columns that expectations are about; None where one does not say it plainly."""
     names: list[str] = []
-    for arguments in (expectation.arguments for expectation in expectations):
-        told = [arguments[key] for key in ("column", "column_A", "column_B") if key in arguments]
-        told += arguments.get("column_list", [])
-        if not told or "row_condition" in arguments:
+    for expectation in expectations:
+        columns = tables.columns_of(expectation)
+        if not columns or "row_condition" in expectation.arguments:
             return None
-        names += told
+        names += columns
     return list(dict.fromkeys(names))
 
 
 def _frame(table: pa.Table, family: ModelFamily, columns: Sequence[str] | None) -> pd.DataFrame:
     """What expectations are held against: the features as an estimator sees them, and the keys."""
-    wanted = set(columns or family.columns)
-    keys = {name: table[name].to_pandas() for name in family.keys if name in wanted}
+    wanted = columns or family.columns
+    keys = {name: table[name].to_pandas() for name in ["entity_id", *family.keys] if name in wanted}
     own = family.features.model_copy(
         update={
             "numeric": [name for name in family.features.numeric if name in wanted],
             "categorical": [name for name in family.features.categorical if name in wanted],
         }
     )
-    return tables.frame(table, own).assign(**keys)
-
-
-def _check(result: Any) -> Check:
-    """Great Expectations' result as ours; one that raised is critical, whatever it says."""
-    configuration = result.expectation_config
-    raised = _raised(result.exception_info)
-    found = result.result or {}
-    return Check(
-        expectation=configuration.type,
-        column=configuration.kwargs.get("column"),
-        success=bool(result.success) and raised is None,
-        severity="critical" if raised else configuration.severity.value,
-        observed=raised or _observed(found),
-        detail={
-            "arguments": {k: v for k, v in configuration.kwargs.items() if k != "batch_id"},
-            "unexpected": [
-                str(value) for value in found.get("partial_unexpected_list", [])[:EXAMPLES]
-            ],
-        },
-    )
-
-
-def _discreet(check: Check, sensitive: list[str]) -> Check:
-    """A check without the values that it met, where it may have met those of a sensitive column.
-
-    What it was told of columns is in its arguments; of some it is in the text of a condition.
-    """
-    arguments = as_json(check.detail["arguments"])
-    counted = re.fullmatch(r"\d+ of \d+ rows unexpected", check.observed)
-    shown = check.detail | {"unexpected": [WITHHELD_VALUES] * bool(check.detail["unexpected"])}
-    if not any(name in arguments for name in sensitive):
-        return check
-    return replace(check, observed=check.observed if counted else WITHHELD_VALUES, detail=shown)
-
-
-def _observed(found: dict[str, Any]) -> str:
-    if "unexpected_count" in found and "element_count" in found:
-        return f"{found['unexpected_count']} of {found['element_count']} rows unexpected"
-    return f"observed {found.get('observed_value')}"
-
-
-def _raised(info: dict[str, Any] | None) -> str | None:
-    """The message of an exception inside an expectation; one, or one for each metric."""
-    entries = [info or {}, *(value for value in (info or {}).values() if isinstance(value, dict))]
-    return next((e["exception_message"] for e in entries if e.get("raised_exception")), None)
+    frame = tables.frame(table, own).assign(**keys)
+    return frame[[name for name in family.columns if name in wanted]]
 
 
 def _verdict(checks: list[Check]) -> Verdict:
     failed = {check.severity for check in checks if not check.success}
     if "critical" in failed:
         return "rejected"
-    return "warned" if "warning" in failed else "passed"
-
-
-def _configuration(expectation: Expectation, position: int = 0) -> Any:
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-    from great_expectations.expectations.metadata_types import FailureSeverity
-
-    return ExpectationConfiguration(
-        type=expectation.type,
-        kwargs=expectation.arguments,
-        severity=FailureSeverity(expectation.severity),
-        meta={_POSITION: position},
-    )
-
-
-@cache
-def _frames() -> Any:
-    """Where Great Expectations takes frames from: made once, since it is a quarter of a verdict."""
-    context = _great_expectations().get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    asset = context.data_sources.add_pandas("snapshots").add_dataframe_asset("snapshot")
-    return asset.add_batch_definition_whole_dataframe("rows")
-
-
-def _great_expectations() -> Any:
-    """Great Expectations, imported only where a family has expectations: it costs seconds."""
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    import great_expectations
-
-    return great_expectations
+    return "warned" if failed else "passed"

@@ -6,7 +6,7 @@ from nightshift.promotion.approvals import (
     Approval,
     approval,
     ask,
-    held,
+    open_approvals,
     pending,
     supersede,
 )
@@ -14,9 +14,9 @@ from nightshift.promotion.comparison import (
     EARLIER,
     border_problems,
     compare,
-    get,
     register,
     registered,
+    stored_comparison,
 )
 from nightshift.promotion.outcome import answer, by_hand, carry_out, end_probation, roll_back
 from nightshift.promotion.tracking import log, wanted

@@ -106,7 +106,7 @@ def pending(tx: Transaction) -> list[Approval]:
     return _approvals(tx, pending=True)
 
 
-def held(tx: Transaction, decision_ids: Sequence[int]) -> list[Approval]:
+def open_approvals(tx: Transaction, decision_ids: Sequence[int]) -> list[Approval]:
     """What nobody has answered yet about the comparisons, or shadows, that decisions are about."""
     return _approvals(tx, decision_ids=list(decision_ids), pending=True)
 

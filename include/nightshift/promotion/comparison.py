@@ -135,7 +135,7 @@ def registered(tx: Transaction, decision_id: int) -> int | None:
     return row.comparison_id if row else None
 
 
-def get(tx: Transaction, comparison_id: int) -> Comparison:
+def stored_comparison(tx: Transaction, comparison_id: int) -> Comparison:
     """The comparison of this id."""
     row = tx.one("comparison.get", comparison_id=comparison_id)
     told = {name: getattr(row, name) for name in Comparison.__dataclass_fields__}

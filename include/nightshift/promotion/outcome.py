@@ -48,7 +48,7 @@ def carry_out(
         The champion is no longer the one that the challenger was compared with.
     """
     decision_id = registry.decide(tx, verdict, about=about, now=now)
-    compared = comparison.get(tx, comparison_id)
+    compared = comparison.stored_comparison(tx, comparison_id)
     if verdict.kind == "promote":
         change = _Change(
             compared.challenger_version,

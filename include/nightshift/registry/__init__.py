@@ -12,8 +12,9 @@ from nightshift.registry.decisions import (
     last_retrains,
     models_decided,
     retrains_of,
+    retrains_spent,
 )
-from nightshift.registry.holds import current, hold, of, release
+from nightshift.registry.holds import hold, hold_on, holds_now, release
 from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
 from nightshift.registry.pipelines import LoadedVersion, family_module, predict
 from nightshift.registry.promotions import (
@@ -26,4 +27,10 @@ from nightshift.registry.promotions import (
     way_back,
     worth,
 )
-from nightshift.registry.versions import Registry, version, version_of_decision, versions
+from nightshift.registry.versions import (
+    Registry,
+    numbered_version,
+    version,
+    version_of_decision,
+    versions,
+)

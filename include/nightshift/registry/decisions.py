@@ -58,6 +58,16 @@ def decided(tx: Transaction, model_id: int, about: About) -> int | None:
     return row.decision_id if row else None
 
 
+def retrains_spent(tx: Transaction, since: datetime, as_of: datetime) -> int:
+    """How many retrains rules have called for in (since, as_of], over all families.
+
+    Whoever asks next waits until this transaction has ended: a budget is spent by one at a time.
+    """
+    tx.rows("registry.lock_budget")
+    spent: int = tx.one("registry.spent", since=since, as_of=as_of).retrains
+    return spent
+
+
 def retrains_of(tx: Transaction, family: str, about: About) -> list[int]:
     """The decisions about a thing that tell models of a family to retrain, in order."""
     rows = tx.rows("registry.retrains_of", family=family, subject=about.subject)

@@ -8,13 +8,13 @@ from nightshift.data import Transaction
 from nightshift.records import Hold
 
 
-def current(tx: Transaction, at: datetime) -> dict[str, Hold]:
+def holds_now(tx: Transaction, at: datetime) -> dict[str, Hold]:
     """The families that are held at a moment, by name."""
     rows = tx.rows("holds.current", at=at, family=None)
     return {row.family: Hold(**row._mapping) for row in rows}
 
 
-def of(tx: Transaction, family: str, at: datetime) -> Hold | None:
+def hold_on(tx: Transaction, family: str, at: datetime) -> Hold | None:
     """Who holds a family at a moment, since when and why; None where nobody does."""
     row = tx.maybe("holds.current", at=at, family=family)
     return Hold(**row._mapping) if row else None
@@ -23,7 +23,7 @@ def of(tx: Transaction, family: str, at: datetime) -> Hold | None:
 def hold(tx: Transaction, family: str, *, reason: str, by: str, now: datetime) -> Hold:
     """Hold a family from now on; the hold, which is the older one where it is held already."""
     tx.rows("holds.lock", family=family)
-    held = of(tx, family, now)
+    held = hold_on(tx, family, now)
     if held is None:
         held = Hold(family, reason, by, now)
         _append(tx, "hold", held, now)
@@ -33,7 +33,7 @@ def hold(tx: Transaction, family: str, *, reason: str, by: str, now: datetime) -
 def release(tx: Transaction, family: str, *, reason: str, by: str, now: datetime) -> Hold | None:
     """Release a family; the hold that ends, or None where nobody held it."""
     tx.rows("holds.lock", family=family)
-    held = of(tx, family, now)
+    held = hold_on(tx, family, now)
     if held is not None:
         _append(tx, "release", Hold(family, reason, by, now), now)
     return held

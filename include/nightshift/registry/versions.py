@@ -27,6 +27,7 @@ from nightshift.errors import (
 from nightshift.failpoints import reach
 from nightshift.records import Model, Version
 from nightshift.registry import canonical
+from nightshift.registry.members import model_of
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -196,6 +197,16 @@ def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version
     """The versions of these ids, by id."""
     rows = tx.rows("registry.get_versions", version_ids=list(version_ids))
     return {row.version_id: _version(row) for row in rows}
+
+
+def numbered_version(tx: Transaction, model_id: int, number: int | None) -> Version:
+    """The version of a model with this number, or its latest; a RegistryError without one."""
+    row = tx.maybe("training.numbered", model_id=model_id, number=number)
+    if row is None:
+        model = model_of(tx, model_id)
+        which = "version" if number is None else f"version {number}"
+        raise RegistryError(f"{model.family}: there is no {which} of {model.name}")
+    return version(tx, row.version_id)
 
 
 def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:

@@ -102,7 +102,7 @@ def status_in(tx: Transaction, family: str | None = None) -> Status:
         for row in tx.rows("reports.last_nights")
         if family in (None, row.family)
     )
-    held = registry.current(tx, datetime.now(UTC))
+    held = registry.holds_now(tx, datetime.now(UTC))
     lines = sorted((_line(row) for row in rows), key=urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")

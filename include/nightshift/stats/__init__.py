@@ -21,4 +21,5 @@ from nightshift.stats.metrics import (
     spread_of,
     value,
 )
+from nightshift.stats.ranges import drop_problem, level_problem, range_of, task_problem
 from nightshift.stats.sequential import shift

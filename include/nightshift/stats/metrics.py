@@ -30,7 +30,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,9 @@ from scipy.special import gammaincinv, ndtri, stdtrit
 
 from nightshift.errors import ConfigError
 from nightshift.records import Night, Reference
+from nightshift.stats import ranges
+from nightshift.stats.ranges import Task
 
-Task = Literal["regression", "binary_classification", "multiclass_classification"]
 Array = np.ndarray
 
 RESAMPLES = 200
@@ -332,6 +333,9 @@ def metric_problem(metric: str, task: Task) -> str | None:
         close = difflib.get_close_matches(metric, get_scorer_names(), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         return f"{metric!r} is not the name of a scikit-learn scorer{hint}"
+    problem = ranges.task_problem(metric, task)
+    if problem:
+        return problem
     try:
         value(metric, task, _specimen(task))
     except ConfigError as error:

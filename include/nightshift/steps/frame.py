@@ -1,47 +1,102 @@
-"""What every step stands on: an audited database, the store, the registry, a source."""
+"""What every step stands on: a family at a moment, and the places where its things are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
+from nightshift import sources
 from nightshift.data import Database, Store, connect
-from nightshift.errors import ConfigError, DatabaseError, NightshiftError
+from nightshift.errors import ConfigError, DatabaseError, InternalError, NightshiftError, words_of
 from nightshift.family import ModelFamily
 from nightshift.records import Version
 from nightshift.registry import Registry
-from nightshift.site import Site
+from nightshift.site import Settings, Site
 
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A family at the moment ``as_of`` that a step is about, done at the present moment ``now``.
+
+    Whatever a step needs besides is reached from here, and made when it is first asked for.
+    """
+
+    site: Site
+    family_name: str
+    as_of: datetime
+    now: datetime
+
+    @cached_property
+    def family(self) -> ModelFamily:
+        """The family as its folder says now; a ConfigError where that is wrong."""
+        return self.site.family(self.family_name)
+
+    @property
+    def database(self) -> Database:
+        """The ``nightshift`` database, as its writer."""
+        return connect(self.site.database_url)
+
+    @cached_property
+    def store(self) -> Store:
+        """Snapshots and artifacts."""
+        return store_of(self.site)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions, with the key that signs them."""
+        return Registry(self.store, self.site.keys, self.site.models)
+
+    @property
+    def source(self) -> Database:
+        """The family's source, read-only."""
+        return source_of(self.site, self.family)
+
+    @cached_property
+    def names(self) -> sources.Names:
+        """How the family's entities are told."""
+        return sources.names_of(self.database, self.family, self.site.keys, now=self.now)
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for all families."""
+        return self.site.settings
+
+
 @contextmanager
-def _audited(site: Site, family: str, as_of: datetime, now: datetime) -> Iterator[Database]:
-    """The database of a step whose refusals go into the audit trail."""
-    database = connect(site.database_url)
+def audited(site: Site, family_name: str, as_of: datetime, now: datetime) -> Iterator[Frame]:
+    """The frame of a step whose refusals go into the audit trail.
+
+    What is none of our refusals is recorded as well, and leaves as an InternalError.
+    """
+    site.require(family_name)
+    frame = Frame(site, family_name, as_of, now)
     try:
-        yield database
+        yield frame
     except NightshiftError as error:
-        try:
-            with database.transaction() as tx:
-                tx.record(error.code, now=now, family=family, as_of=as_of, reason=str(error))
-        except DatabaseError as lost:
-            error.add_note(f"and it could not be written into the audit trail: {lost}")
+        _record(frame, error)
         raise
+    except Exception as error:
+        unforeseen = InternalError(words_of(error, discreet=_discreet(frame)))
+        _record(frame, unforeseen)
+        raise unforeseen from error
 
 
-def _each(work: Iterable[tuple[AbstractContextManager[Database], Callable[[], int]]]) -> list[int]:
+def each(work: Iterable[tuple[AbstractContextManager[Frame], Callable[[Frame], int]]]) -> list[int]:
     """What each piece of work returns, without those that were refused; all refused is an error.
 
     An outage ends the work: it is nobody's fault in particular, and all of it is tried again.
     """
     done, refused = [], []
-    for audited, piece in work:
+    for audited_frame, piece in work:
         try:
-            with audited:
-                done.append(piece())
+            with audited_frame as frame:
+                done.append(piece(frame))
         except NightshiftError as error:
             if error.transient:
                 raise
@@ -51,7 +106,7 @@ def _each(work: Iterable[tuple[AbstractContextManager[Database], Callable[[], in
     return done
 
 
-def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
+def loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
     """The families of these names whose folders load; the others' own runs tell what is wrong."""
     for name in names:
         try:
@@ -60,11 +115,13 @@ def _loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
             continue
 
 
-def _cutoff(version: Version) -> datetime:
+def cutoff_of(version: Version) -> datetime:
+    """The moment as of which a version was trained."""
     return datetime.fromisoformat(version.manifest["cutoff"])
 
 
-def _source(site: Site, family: ModelFamily) -> Database:
+def source_of(site: Site, family: ModelFamily) -> Database:
+    """The source that a family reads, read-only; a ConfigError without such a connection."""
     name = family.source.connection
     if name not in site.sources:
         raise ConfigError(
@@ -75,9 +132,34 @@ def _source(site: Site, family: ModelFamily) -> Database:
     return connect(site.sources[name], role=None, read_only=True)
 
 
-def _store(site: Site) -> Store:
-    return Store(site.store)
+def store_of(site: Site) -> Store:
+    """The store of a site."""
+    return Store(site.store, site.settings.chunk_rows)
 
 
-def _registry(site: Site) -> Registry:
-    return Registry(_store(site), site.keys, site.models)
+def registry_of(site: Site) -> Registry:
+    """The registry of a site."""
+    return Registry(store_of(site), site.keys, site.models)
+
+
+def _record(frame: Frame, error: NightshiftError) -> None:
+    """Write a refusal into the audit trail; where even that is refused, the refusal says so."""
+    try:
+        with frame.database.transaction() as tx:
+            tx.record(
+                error.code,
+                now=frame.now,
+                family=frame.family_name,
+                as_of=frame.as_of,
+                reason=str(error),
+            )
+    except DatabaseError as lost:
+        error.add_note(f"and it could not be written into the audit trail: {lost}")
+
+
+def _discreet(frame: Frame) -> bool:
+    """Whether an error's words may repeat what must not be repeated; unknown counts as yes."""
+    try:
+        return frame.family.discreet
+    except NightshiftError:
+        return True

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from nightshift import fleet, monitoring, policy, promotion, registry, reports, sources
+from nightshift import fleet, monitoring, policy, promotion, registry, reports
 from nightshift.data import Transaction, connect
-from nightshift.errors import (
-    NightshiftError,
-)
-from nightshift.family import ModelFamily
+from nightshift.errors import NightshiftError
 from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
-from nightshift.steps.budget import _within_budget
-from nightshift.steps.frame import _audited, _each, _loadable, _registry, _source, _store
+from nightshift.steps.budget import within_budget
+from nightshift.steps.frame import Frame, audited, each, loadable
+
+Trial = promotion.Shadow | promotion.Probation
 
 
 def collect_labels(
     site: Site, family_name: str, as_of: datetime, *, now: datetime
 ) -> monitoring.Collected:
     """Append the labels known by ``as_of``; what the source gave."""
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        names = sources.names_of(database, family, site.keys, now=now)
+    with audited(site, family_name, as_of, now) as frame:
         return monitoring.collect(
-            database, _source(site, family), family, as_of, names=names, now=now
+            frame.database, frame.source, frame.family, as_of, names=frame.names, now=now
         )
 
 
@@ -35,15 +32,17 @@ def measure(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> 
 
     Members that have had no rows for long are retired first.
     """
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        with database.transaction() as tx:
+    with audited(site, family_name, as_of, now) as frame:
+        family = frame.family
+        with frame.database.transaction() as tx:
             retired = registry.retire(tx, family, as_of)
             if retired:
                 tx.record("retired", now=now, family=family_name, as_of=as_of, models=retired)
             models = fleet.models(tx, family, as_of, now=now)
             champions = registry.champions(tx, family_name, as_of)
-        return monitoring.measure(database, _store(site), family, models, champions, as_of, now=now)
+        return monitoring.measure(
+            frame.database, frame.store, family, models, champions, as_of, now=now
+        )
 
 
 def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
@@ -52,30 +51,23 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
     The budget of a night is shared by all families. So whatever other family was measured at the
     same moment is decided along, and the worst models of all come first.
     """
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        with database.transaction() as tx:
-            measured = [row.family for row in tx.rows("monitoring.measured_at", as_of=as_of)]
+    with audited(site, family_name, as_of, now) as frame:
+        with frame.database.transaction() as tx:
+            measured = monitoring.measured_at(tx, as_of)
+            holds = registry.holds_now(tx, now)
         if family_name not in measured:
             raise NightshiftError(
                 f"{family_name} was not measured at {as_of.isoformat()}; nothing can be decided."
                 " Run the measure step of this night first"
             )
-        others = [other for other in _loadable(site, measured) if other.family != family_name]
-        families = [family, *others]
-        store = _store(site)
-        standings = {
-            of.family: fleet.standings(database, store, of, as_of, now=now) for of in families
-        }
-        with database.transaction() as tx:
-            held = registry.current(tx, now)
-        asked = [
-            policy.while_held(decision, held.get(of.family))
-            for of in families
-            for decision in policy.decide(fleet.rule(of), standings[of.family], of.models)
-        ]
-        about = About.monitoring(as_of)
-        return _within_budget(site, database, family_name, as_of, about, asked, now)
+        others = [name for name in measured if name != family_name]
+        wanted = []
+        for family in [frame.family, *loadable(site, others)]:
+            standings = fleet.standings(frame.database, frame.store, family, as_of, now=now)
+            decisions = policy.decide(fleet.rule(family), standings, family.models)
+            hold = holds.get(family.family)
+            wanted += [policy.while_held(decision, hold) for decision in decisions]
+        return within_budget(frame, About.monitoring(as_of), wanted)
 
 
 def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
@@ -85,85 +77,52 @@ def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime
     rejected when its time is over. A champion on probation makes way for its predecessor as soon as
     that one has proved better; in a family that is held, as soon as it is released.
     """
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        ended = promotion.judge(
-            database, _store(site), family, _registry(site).load, as_of, now=now
+    with audited(site, family_name, as_of, now) as frame:
+        database = frame.database
+        trials = promotion.judge(
+            database, frame.store, frame.family, frame.registry.load, as_of, now=now
         )
         with database.transaction() as tx:
-            held = registry.of(tx, family_name, now)
+            hold = registry.hold_on(tx, family_name, now)
             ended = [
-                (one, policy.while_held(verdict, held))
-                for one, verdict in ended
-                if held is None or not _stays(tx, one, verdict, held, now)
+                (trial, policy.while_held(verdict, hold))
+                for trial, verdict in trials
+                if hold is None or not _stays(tx, trial, verdict, hold, now)
             ]
-    _each(
-        (
-            _audited(site, family_name, as_of, now),
-            partial(_end_trial, site, family, one, verdict, now),
-        )
-        for one, verdict in ended
+    each(
+        (audited(site, family_name, as_of, now), partial(_end_trial, trial=trial, verdict=verdict))
+        for trial, verdict in ended
     )
     with database.transaction() as tx:
         return promotion.decided(tx, family_name, as_of)
 
 
-def _stays(
-    tx: Transaction,
-    one: promotion.Shadow | promotion.Probation,
-    verdict: Decision,
-    held: Hold,
-    now: datetime,
-) -> bool:
+def _stays(tx: Transaction, trial: Trial, verdict: Decision, hold: Hold, now: datetime) -> bool:
     """Whether a probation goes on although it has ended, since the family is held."""
-    if not isinstance(one, promotion.Probation):
+    if not isinstance(trial, promotion.Probation):
         return False
-    told = f"{verdict.reason}, but the family is {held}"
-    tx.record("held", now=now, family=held.family, as_of=verdict.as_of, model=one.model,
-              reason=told)  # fmt: skip
+    reason = f"{verdict.reason}, but the family is {hold}"
+    tx.record(
+        "held", now=now, family=hold.family, as_of=verdict.as_of, model=trial.model, reason=reason
+    )
     return True
 
 
-def _end_trial(
-    site: Site,
-    family: ModelFamily,
-    one: promotion.Shadow | promotion.Probation,
-    verdict: Decision,
-    now: datetime,
-) -> int:
-    versions = _registry(site)
-    with connect(site.database_url).transaction() as tx:
-        if isinstance(one, promotion.Probation):
-            return promotion.end_probation(tx, versions, one, verdict, now=now)
-        return promotion.carry_out(tx, versions, family, verdict, one.about, one.comparison_id, now)
+def _end_trial(frame: Frame, *, trial: Trial, verdict: Decision) -> int:
+    with frame.database.transaction() as tx:
+        if isinstance(trial, promotion.Probation):
+            return promotion.end_probation(tx, frame.registry, trial, verdict, now=frame.now)
+        return promotion.carry_out(
+            tx, frame.registry, frame.family, verdict, trial.about, trial.comparison_id, frame.now
+        )
 
 
-def alerts(
-    site: Site,
-    family_name: str,
-    as_of: datetime,
-    kind: reports.RunKind,
-    *,
-    now: datetime,
-    since: datetime,
-    failed: Sequence[str] = (),
-    decision_ids: Sequence[int] = (),
-) -> list[reports.Alert]:
-    """What people should know at the end of a run, each alert stored once.
-
-    Parameters
-    ----------
-    since
-        When the run was due; what was refused earlier is none of its business.
-    failed
-        The steps of the run that failed, however they did.
-    decision_ids
-        In a retrain: the decisions that it carries out.
-    """
+def alerts(site: Site, family_name: str, run: reports.Run, *, now: datetime) -> list[reports.Alert]:
+    """What people should know at the end of a run, each alert stored once."""
     family = site.family(family_name)
     database = connect(site.database_url)
-    silence = monitoring.silence(database, family, as_of) if kind == "monitor" else None
-    run = reports.Run(kind, as_of, since, failed, decision_ids, silence)
+    if run.kind == "monitor":
+        run = replace(run, silence=monitoring.silence(database, family, run.as_of))
     return reports.raise_alerts(database, family, run, now=now)
 
 

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from nightshift import fleet, monitoring, registry, sources
-from nightshift.data import ROW_GROUP, connect
-from nightshift.errors import (
-    SnapshotRejected,
-)
-from nightshift.family import ModelFamily
-from nightshift.night import Answer, Record, answer, begin, get, split, table, write_part
-from nightshift.night import contract as night_contract
-from nightshift.night import cut as night_cut
-from nightshift.night import freeze as night_freeze
-from nightshift.night import publish as night_publish
-from nightshift.night import score as night_score
-from nightshift.night import seen as night_seen
-from nightshift.night import validate as night_validate
+from nightshift import fleet, monitoring, night, registry
+from nightshift.data import ROW_GROUP, Transaction, connect
+from nightshift.errors import SnapshotRejected
+from nightshift.records import Snapshot
 from nightshift.site import Site
-from nightshift.steps.frame import UNSEEN_GRACE, _audited, _registry, _source, _store
+from nightshift.steps.frame import UNSEEN_GRACE, Frame, audited
 
 
 def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> int:
     """Freeze the rows of a night; the snapshot's id."""
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        source = _source(site, family)
-        snapshot = night_freeze(
-            database, _store(site), source, family, as_of,
-            names=sources.names_of(database, family, site.keys, now=now),
-            now=now, chunk_rows=site.settings.chunk_rows,
+    with audited(site, family_name, as_of, now) as frame:
+        snapshot = night.freeze(
+            frame.database, frame.store, frame.source, frame.family, as_of,
+            names=frame.names, now=now,
         )  # fmt: skip
         return snapshot.snapshot_id
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
     """Judge a snapshot; the validation's id. Raises SnapshotRejected."""
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        snapshot = get(tx, snapshot_id)
-    with _audited(site, snapshot.family, snapshot.as_of, now):
-        family = site.family(snapshot.family)
-        return night_validate(
-            database, _store(site), family, snapshot,
-            now=now, chunk_rows=site.settings.chunk_rows,
-        )  # fmt: skip
+    with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
+        return night.validate(frame.database, frame.store, frame.family, snapshot, now=now)
 
 
 def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -56,20 +37,15 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
 
     Members that are seen for the first time become models of the family.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        snapshot = get(tx, snapshot_id)
-    with _audited(site, snapshot.family, snapshot.as_of, now):
-        family = site.family(snapshot.family)
-        found = night_seen(_store(site), family, snapshot)
-        with database.transaction() as tx:
-            serving = fleet.serving(tx, family, snapshot.as_of, found, now=now)
-            if found and not any(serving.of(member) for member in found):
-                raise registry.no_champion(tx, family, snapshot.as_of)
-        return night_score(
-            database, _store(site), family, snapshot, found, serving, _registry(site).load,
-            now=now, chunk_rows=site.settings.chunk_rows,
-        )  # fmt: skip
+    with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
+        members = night.seen(frame.store, frame.family, snapshot)
+        with frame.database.transaction() as tx:
+            roster = _roster(tx, frame, snapshot, members)
+            if members and not roster.served:
+                raise registry.no_champion(tx, frame.family, snapshot.as_of)
+        return night.score(
+            frame.database, frame.store, frame.family, roster, frame.registry.load, now=now
+        )
 
 
 def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, int]]:
@@ -78,28 +54,23 @@ def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, 
     A night that one task can score is left to it whole. Of others the batch begins here; where one
     was begun before and not ended, it is gone on with.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        snapshot = get(tx, snapshot_id)
     whole = [{"snapshot_id": snapshot_id}]
-    with _audited(site, snapshot.family, snapshot.as_of, now):
-        family = site.family(snapshot.family)
-        found = night_seen(_store(site), family, snapshot)
-        cut = night_cut(
-            {member: seen.rows for member, seen in found.items()},
+    with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
+        family, members = frame.family, night.seen(frame.store, frame.family, snapshot)
+        cut = night.cut(
+            {member: seen.rows for member, seen in members.items()},
             row_groups=-(-snapshot.row_count // ROW_GROUP),
             max_tasks=family.scoring.max_tasks,
             rows_per_task=family.scoring.rows_per_task,
         )
         if len(cut) == 1:
             return whole
-        with database.transaction() as tx:
-            serving = fleet.serving(tx, family, snapshot.as_of, found, now=now)
-        if not any(serving.of(member) for member in found):
+        with frame.database.transaction() as tx:
+            roster = _roster(tx, frame, snapshot, members)
+        if not roster.served:
             return whole
-        begun = begin(
-            database, family, snapshot, found, serving, cut, since=now - UNSEEN_GRACE / 2, now=now
-        )
+        since = now - UNSEEN_GRACE / 2
+        begun = night.begin(frame.database, family, roster, cut, since=since, now=now)
     if begun is None:
         return whole
     batch_id, parts = begun
@@ -117,24 +88,18 @@ def score_share(
     """Score what :func:`share_out` gave to one task; the id of the batch that it belongs to."""
     if batch_id is None or part is None:
         return score(site, snapshot_id, now=now)
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        snapshot = get(tx, snapshot_id)
-    with _audited(site, snapshot.family, snapshot.as_of, now):
-        family, load = site.family(snapshot.family), _registry(site).load
-        write_part(
-            database, _store(site), family, snapshot, batch_id, part, load,
-            now=now, chunk_rows=site.settings.chunk_rows,
-        )  # fmt: skip
+    with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
+        book = night.PartBook(frame.database, frame.family, snapshot, batch_id, part)
+        night.write_part(book, frame.store, frame.registry.load, now=now)
     return batch_id
 
 
 def score_rows(
-    site: Site, family_name: str, records: Sequence[Record], *, by: str, now: datetime
-) -> list[Answer]:
+    site: Site, family_name: str, records: Sequence[night.Record], *, by: str, now: datetime
+) -> list[night.Answer]:
     """Score rows that somebody posts with the champions of ``now``, in the order of the rows.
 
-    Who asked, for how many rows, and which versions answered is in the audit trail before the
+    Who asks, for how many rows, and which versions answered is in the audit trail before the
     answer leaves; the rows themselves are not.
 
     Raises
@@ -144,26 +109,30 @@ def score_rows(
     NoChampion
         Nobody serves any of the rows.
     """
-    family = site.family(family_name)
-    given = table(records, family)
-    with _audited(site, family_name, now, now) as database:
+    posted = night.table(records, site.family(family_name))
+    with audited(site, family_name, now, now) as frame:
+        family = frame.family
         # Named as in a snapshot, they come in its order, by which some estimators' last bits go.
-        rows = sources.names_of(database, family, site.keys, now=now).in_column(given)
-        with database.transaction() as tx:
-            found = split(rows, family)
-            serving = fleet.asked(tx, family, found, now)
-            if not any(serving.of(member) for member in found):
+        rows = frame.names.in_column(posted)
+        with frame.database.transaction() as tx:
+            members = night.split(rows, family)
+            serving = fleet.asked(tx, family, members, now)
+            if not any(serving.of(member) for member in members):
                 raise registry.no_champion(tx, family, now)
-        answers = answer(rows, family, serving, _registry(site).load)
-        versions = {one.scorer.model.name: one.scorer.number for one in answers if one.scorer}
-        entities = given["entity_id"].to_pylist()
+        answers = night.answer(rows, family, serving, frame.registry.load)
+        scorers = [answer.scorer for answer in answers if answer.scorer is not None]
+        entities = posted["entity_id"].to_pylist()
         answers = [replace(a, entity_id=e) for a, e in zip(answers, entities, strict=True)]
-        with database.transaction() as tx:
+        with frame.database.transaction() as tx:
             tx.record(
-                "scored_on_demand", now=now, family=family_name, by=by, rows=len(answers),
-                skipped_rows=sum(one.scorer is None for one in answers),
-                versions=versions,
-            )  # fmt: skip
+                "scored_on_demand",
+                now=now,
+                family=family_name,
+                by=by,
+                rows=len(answers),
+                skipped_rows=len(answers) - len(scorers),
+                versions={scorer.model.name: scorer.number for scorer in scorers},
+            )
     return answers
 
 
@@ -176,54 +145,64 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
         ``batch_id`` (of the batch that readers see now), ``family``, ``as_of`` (ISO 8601),
         ``rows``, ``versions`` (numbers), ``contract`` (the version of what readers rely on).
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        night = tx.one("scoring.get", batch_id=batch_id)
-    with _audited(site, night.family, night.as_of, now):
-        shown = night_publish(database, batch_id, now=now)
-        with database.transaction() as tx:
-            numbers = [row.number for row in tx.rows("scoring.versions", batch_id=shown.batch_id)]
-            contract = night_contract(tx)
-    return {
-        "batch_id": shown.batch_id,
-        "family": shown.family,
-        "as_of": shown.as_of.isoformat(),
-        "rows": shown.row_count,
-        "versions": numbers,
-        "contract": contract,
-    }
+    with _about_batch(site, batch_id, now) as frame:
+        shown = night.publish(frame.database, batch_id, now=now)
+        with frame.database.transaction() as tx:
+            return {
+                "batch_id": shown.batch_id,
+                "family": shown.family,
+                "as_of": shown.as_of.isoformat(),
+                "rows": shown.row_count,
+                "versions": night.version_numbers(tx, shown.batch_id),
+                "contract": night.contract(tx),
+            }
 
 
 def watch(site: Site, batch_id: int, *, now: datetime) -> int:
     """Hold a published night against what training saw; how many signals were stored."""
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        night = tx.one("scoring.get", batch_id=batch_id)
-    with _audited(site, night.family, night.as_of, now):
-        family = site.family(night.family)
-        with database.transaction() as tx:
-            models = fleet.models(tx, family, night.as_of, now=now)
-            champions = registry.champions(tx, family.family, night.as_of)
+    with _about_batch(site, batch_id, now) as frame:
+        family, as_of = frame.family, frame.as_of
+        with frame.database.transaction() as tx:
+            models = fleet.models(tx, family, as_of, now=now)
+            champions = registry.champions(tx, family.family, as_of)
         return monitoring.watch(
-            database, _store(site), family, models, champions, batch_id, night.as_of, now=now
+            frame.database, frame.store, family, models, champions, batch_id, as_of, now=now
         )
 
 
-def missing_nights(
-    site: Site, family: ModelFamily, start: datetime, end: datetime
-) -> list[datetime]:
-    """The ticks of ``schedule.score`` in (start, end] at which no snapshot was taken."""
-    with connect(site.database_url).transaction() as tx:
-        rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
-    frozen = {row.as_of for row in rows}
-    return [night for night in family.ticks(start, end) if night not in frozen]
-
-
-def prepare_night(site: Site, family_name: str, night: datetime, *, now: datetime) -> bool:
+def prepare_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
     """Freeze and validate one night; False where validation rejected it."""
-    snapshot_id = freeze(site, family_name, night, now=now)
+    snapshot_id = freeze(site, family_name, as_of, now=now)
     try:
         validate(site, snapshot_id, now=now)
     except SnapshotRejected:
         return False
     return True
+
+
+@contextmanager
+def _about_snapshot(
+    site: Site, snapshot_id: int, now: datetime
+) -> Iterator[tuple[Frame, Snapshot]]:
+    """The frame of a step about a snapshot."""
+    with connect(site.database_url).transaction() as tx:
+        snapshot = night.snapshot(tx, snapshot_id)
+    with audited(site, snapshot.family, snapshot.as_of, now) as frame:
+        yield frame, snapshot
+
+
+@contextmanager
+def _about_batch(site: Site, batch_id: int, now: datetime) -> Iterator[Frame]:
+    """The frame of a step about a batch."""
+    with connect(site.database_url).transaction() as tx:
+        family_name, as_of = night.batch_night(tx, batch_id)
+    with audited(site, family_name, as_of, now) as frame:
+        yield frame
+
+
+def _roster(
+    tx: Transaction, frame: Frame, snapshot: Snapshot, members: Mapping[str | None, night.Seen]
+) -> night.Roster:
+    """The members of a snapshot and who scores whom; new ones become models of the family."""
+    serving = fleet.serving(tx, frame.family, snapshot.as_of, members, now=frame.now)
+    return night.Roster(snapshot, members, serving)

@@ -15,16 +15,16 @@ from nightshift.errors import (
 )
 from nightshift.records import Hold
 from nightshift.site import Site
-from nightshift.steps.frame import _audited, _registry
+from nightshift.steps.frame import audited, registry_of
 
 
 def promote(site: Site, version_id: int, *, reason: str, by: str, now: datetime) -> int:
     """Make a version the champion on somebody's word, without proof; the decision's id."""
     with connect(site.database_url).transaction() as tx:
-        return promotion.by_hand(tx, _registry(site), version_id, reason, by, now=now)
+        return promotion.by_hand(tx, registry_of(site), version_id, reason, by, now=now)
 
 
-def held(
+def open_approvals(
     site: Site, decision_ids: Sequence[int], *, link: str | None = None
 ) -> list[dict[str, Any]]:
     """What people are asked about challengers, as long as nobody has answered.
@@ -43,15 +43,19 @@ def held(
     """
     with connect(site.database_url).transaction() as tx:
         return [
-            {"approval_id": one.approval_id, "subject": one.subject, "body": one.body(link)}
-            for one in promotion.held(tx, decision_ids)
+            {
+                "approval_id": approval.approval_id,
+                "subject": approval.subject,
+                "body": approval.body(link),
+            }
+            for approval in promotion.open_approvals(tx, decision_ids)
         ]
 
 
 def questions(site: Site, decision_ids: Sequence[int]) -> list[int]:
-    """The decisions to retrain whose challengers :func:`held` asks about: their runs can ask."""
+    """The decisions to retrain whose challengers people are asked about: their runs can ask."""
     with connect(site.database_url).transaction() as tx:
-        return [one.decision_id for one in promotion.held(tx, decision_ids)]
+        return [a.decision_id for a in promotion.open_approvals(tx, decision_ids)]
 
 
 def answer(
@@ -68,18 +72,17 @@ def answer(
     Everything else rejects: a refusal, silence, and a champion that has been replaced since.
     Answering twice is answering once; the id of the one decision.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        asked = promotion.approval(tx, approval_id)
-    answered = partial(promotion.answer, versions=_registry(site), approval_id=approval_id, by=by)
-    with _audited(site, asked.model.family, asked.as_of, now):
+    with connect(site.database_url).transaction() as tx:
+        approval = promotion.approval(tx, approval_id)
+    with audited(site, approval.model.family, approval.as_of, now) as frame:
+        given = partial(promotion.answer, versions=frame.registry, approval_id=approval_id, by=by)
         try:
-            with database.transaction() as tx:
-                return answered(tx, said=said, now=now, reason=reason)
+            with frame.database.transaction() as tx:
+                return given(tx, said=said, now=now, reason=reason)
         except PromotionLost:
             why = f"{by} {said} it after another version was promoted"
-            with database.transaction() as tx:
-                return answered(tx, said="superseded", now=now, reason=why)
+            with frame.database.transaction() as tx:
+                return given(tx, said="superseded", now=now, reason=why)
 
 
 def hold(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold:
@@ -88,14 +91,13 @@ def hold(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -
     Nights are scored, labels collected and models measured as before. Holding a family that is held
     changes nothing; the hold that counts.
     """
-    family = site.family(family_name)
-    with _audited(site, family.family, now, now) as database, database.transaction() as tx:
-        return registry.hold(tx, family.family, reason=reason, by=by, now=now)
+    with audited(site, family_name, now, now) as frame, frame.database.transaction() as tx:
+        return registry.hold(tx, frame.family.family, reason=reason, by=by, now=now)
 
 
 def release(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold | None:
     """Let a family's rules count again; the hold that ends, None where there was none."""
-    with _audited(site, family_name, now, now) as database, database.transaction() as tx:
+    with audited(site, family_name, now, now) as frame, frame.database.transaction() as tx:
         return registry.release(tx, family_name, reason=reason, by=by, now=now)
 
 
@@ -110,11 +112,10 @@ def exclude(
     now: datetime,
 ) -> int:
     """Say that nothing may learn from an entity, or that it may again; how many labels it has."""
-    family = site.family(family_name)
-    with _audited(site, family.family, now, now) as database:
-        told = sources.names_of(database, family, site.keys, now=now).of(entity_id)
-        with database.transaction() as tx:
-            return training.exclude(tx, family.family, told, state, reason=reason, by=by, now=now)
+    with audited(site, family_name, now, now) as frame:
+        entity = frame.names.of(entity_id)
+        with frame.database.transaction() as tx:
+            return training.exclude(tx, family_name, entity, state, reason=reason, by=by, now=now)
 
 
 def pseudonym(site: Site, family_name: str, entity_id: str) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from nightshift import fleet, monitoring, policy, promotion, registry, sources, training
+from nightshift import fleet, monitoring, night, policy, promotion, registry, training
 from nightshift.data import connect
-from nightshift.errors import (
-    RegistryError,
-)
-from nightshift.family import ModelFamily
-from nightshift.records import About, Comparison, Decision, Model, Version
+from nightshift.errors import RegistryError
+from nightshift.records import About, Model, Version
 from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
-from nightshift.steps.budget import _within_budget
-from nightshift.steps.frame import _audited, _cutoff, _each, _registry, _source, _store
-from nightshift.steps.night import missing_nights, prepare_night
+from nightshift.steps.budget import within_budget
+from nightshift.steps.frame import Frame, audited, cutoff_of, each
+from nightshift.steps.night import prepare_night
+
+Holdout = tuple[datetime, datetime, datetime]
+"""The nights after a start up to an end, with the labels known by a cutoff."""
 
 
 def request_retrain(
@@ -30,9 +31,8 @@ def request_retrain(
     by: str,
     now: datetime,
     members: Sequence[str] | None = None,
-    kind: Literal["on_demand", "calendar"] = "on_demand",
 ) -> list[int]:
-    """Record that somebody, or a calendar, asks for retrains; the ids of the decisions to retrain.
+    """Record that somebody asks for retrains; the ids of the decisions to retrain.
 
     Nights whose snapshot is missing are frozen first, where the source keeps its history, so that
     the members of a factory are known.
@@ -40,24 +40,45 @@ def request_retrain(
     Parameters
     ----------
     by
-        Who asks: a name, or the id of a scheduled run. Asking twice for the same reason at the
-        same moment is asking once.
+        Who asks: a name. Asking twice for the same reason at the same moment is asking once.
     members
         Which models; by default every model with enough labels, the fallback included.
-    kind
-        A ``calendar`` minds the cooldown, the labels learnt from already, and the budget.
     """
-    family = site.family(family_name)
-    with _audited(site, family_name, as_of, now) as database:
-        rows, _ = _training_rows(site, family, as_of, None, now=now)
-        standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
-        wanted = fleet.wanted(family, standings, members)
-        about = About.request(as_of, by, reason)
-        with database.transaction() as tx:
-            held = registry.of(tx, family_name, now)
-        requests = (policy.request(fleet.rule(family), one, kind, reason, by) for one in wanted)
-        asked = [policy.while_held(one, held) for one in requests]
-        return _within_budget(site, database, family_name, as_of, about, asked, now)
+    with audited(site, family_name, as_of, now) as frame:
+        return _request(frame, "on_demand", reason, by, members)
+
+
+def calendar_retrain(
+    site: Site, family_name: str, as_of: datetime, *, reason: str, by: str, now: datetime
+) -> list[int]:
+    """:func:`request_retrain` of every model, asked for by the scheduled run whose id is ``by``.
+
+    A calendar minds the cooldown, the labels learnt from already, and the budget.
+    """
+    with audited(site, family_name, as_of, now) as frame:
+        return _request(frame, "calendar", reason, by, None)
+
+
+def _request(
+    frame: Frame,
+    kind: Literal["on_demand", "calendar"],
+    reason: str,
+    by: str,
+    members: Sequence[str] | None,
+) -> list[int]:
+    family, as_of = frame.family, frame.as_of
+    rows, _ = _training_rows(frame, None)
+    standings = fleet.standings(
+        frame.database, frame.store, family, as_of, now=frame.now, rows=rows
+    )
+    wanted = fleet.wanted(family, standings, members)
+    with frame.database.transaction() as tx:
+        hold = registry.hold_on(tx, family.family, frame.now)
+    requests = (
+        policy.request(fleet.rule(family), standing, kind, reason, by) for standing in wanted
+    )
+    decisions = [policy.while_held(request, hold) for request in requests]
+    return within_budget(frame, About.request(as_of, by, reason), decisions)
 
 
 def fit(
@@ -72,35 +93,30 @@ def fit(
     Nights whose snapshot is missing are frozen first, where the source keeps its history. A model
     that cannot be trained is recorded and left out; where none can, the first error is raised.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        wanted = [(decision_id, registry.decision(tx, decision_id)) for decision_id in decision_ids]
-        models = {d.model_id: registry.model_of(tx, d.model_id) for _, d in wanted}
-        trained = {i: registry.version_of_decision(tx, i) for i, _ in wanted}
-    prepared: dict[datetime, tuple[ModelFamily, training.Rows, training.Plan]] = {}
+    with connect(site.database_url).transaction() as tx:
+        orders = {i: registry.decision(tx, i) for i in decision_ids}
+        models = {i: registry.model_of(tx, order.model_id) for i, order in orders.items()}
+        trained = {i: registry.version_of_decision(tx, i) for i in decision_ids}
+    prepared: dict[datetime, tuple[training.Rows, training.Plan]] = {}
 
-    def train(decision_id: int, decision: Decision) -> int:
+    def train(frame: Frame, decision_id: int) -> int:
         done = trained[decision_id]
         if done is not None:
             return done.version_id
-        model, cutoff = models[decision.model_id], decision.as_of
-        if cutoff not in prepared:
-            family = site.family(model.family)
-            prepared[cutoff] = (family, *_training_rows(site, family, cutoff, holdout, now=now))
-        family, rows, plan = prepared[cutoff]
-        base = _base(site, family, model, now)
-        pipeline, manifest = training.fit(family, model, rows, plan, base=base)
-        with database.transaction() as tx:
-            return _registry(site).save(
+        model = models[decision_id]
+        if frame.as_of not in prepared:
+            prepared[frame.as_of] = _training_rows(frame, holdout)
+        rows, plan = prepared[frame.as_of]
+        base = _base(frame, model)
+        pipeline, manifest = training.fit(frame.family, model, rows, plan, base=base)
+        with frame.database.transaction() as tx:
+            return frame.registry.save(
                 tx, model, pipeline, manifest, decision_id=decision_id, now=now
             )
 
-    return _each(
-        (
-            _audited(site, models[decision.model_id].family, decision.as_of, now),
-            partial(train, decision_id, decision),
-        )
-        for decision_id, decision in wanted
+    return each(
+        (audited(site, models[i].family, orders[i].as_of, now), partial(train, decision_id=i))
+        for i in decision_ids
     )
 
 
@@ -110,48 +126,68 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
     What was compared for the same decision to retrain is not compared again. What cannot be
     compared is recorded and left out; where nothing can, the first error is raised.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
+    with connect(site.database_url).transaction() as tx:
         challengers = [registry.version(tx, version_id) for version_id in version_ids]
-    rows: dict[tuple[str, ...], training.Rows] = {}
-    met: dict[str, Any] = {}
-
-    def against_champion(version: Version) -> int:
-        with database.transaction() as tx:
-            done = promotion.registered(tx, version.decision_id)
-        if done is not None:
-            _track(site, version, done, now)
-            return done
-        family = site.family(version.model.family)
-        span = (*version.manifest["holdout"], version.manifest["cutoff"])
-        if span not in rows:
-            start, end, cutoff = map(datetime.fromisoformat, span)
-            rows[span] = training.labelled_rows(
-                database, _store(site), family, [training.Span(start, end)], cutoff, now=now
-            )
-        with database.transaction() as tx:
-            serving = registry.champion(tx, version.model.model_id, now)
-            once = registry.worth(tx, version.model.model_id, family.performance.metric)
-            earlier = registry.earlier_champions(tx, version.model.model_id, promotion.EARLIER)
-        versions = _registry(site)
-        taking_part = [one for one in (version, serving, *earlier) if one is not None]
-        compared = promotion.compare(
-            family,
-            training.without_learnt(_store(site), family, rows[span], taking_part, met),
-            versions.load(version),
-            versions.load(serving) if serving else None,
-            list(_loaded(versions, (one for one in earlier if one != serving))),
-            worth=once.value if once else None,
+    bench = _Bench()
+    return each(
+        (
+            audited(site, challenger.model.family, cutoff_of(challenger), now),
+            partial(_compare, challenger=challenger, bench=bench),
         )
-        with database.transaction() as tx:
-            comparison_id = promotion.register(tx, compared, now=now)
-        _track(site, version, comparison_id, now)
-        return comparison_id
-
-    return _each(
-        (_audited(site, v.model.family, _cutoff(v), now), partial(against_champion, v))
-        for v in challengers
+        for challenger in challengers
     )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What comparisons of one family share: the rows of a holdout, and who has learnt which."""
+
+    rows: dict[Holdout, training.Rows] = field(default_factory=dict)
+    learnt: dict[str, Any] = field(default_factory=dict)
+
+    def holdout(self, frame: Frame, challenger: Version) -> training.Rows:
+        """The labelled rows on which a challenger is compared."""
+        start, end = map(datetime.fromisoformat, challenger.manifest["holdout"])
+        key = (start, end, cutoff_of(challenger))
+        if key not in self.rows:
+            self.rows[key] = training.labelled_rows(
+                frame.database,
+                frame.store,
+                frame.family,
+                [training.Span(start, end)],
+                key[-1],
+                now=frame.now,
+            )
+        return self.rows[key]
+
+
+def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
+    """Compare one challenger with its champion, and with those before it; the comparison's id."""
+    with frame.database.transaction() as tx:
+        done = promotion.registered(tx, challenger.decision_id)
+    if done is not None:
+        _track(frame, challenger, done)
+        return done
+    family, model_id = frame.family, challenger.model.model_id
+    rows = bench.holdout(frame, challenger)
+    with frame.database.transaction() as tx:
+        serving = registry.champion(tx, model_id, frame.now)
+        best = registry.worth(tx, model_id, family.performance.metric)
+        earlier = registry.earlier_champions(tx, model_id, promotion.EARLIER)
+    versions = frame.registry
+    taking_part = [version for version in (challenger, serving, *earlier) if version is not None]
+    compared = promotion.compare(
+        family,
+        training.without_learnt(frame.store, family, rows, taking_part, bench.learnt),
+        versions.load(challenger),
+        versions.load(serving) if serving else None,
+        list(_loaded(versions, (version for version in earlier if version != serving))),
+        worth=best.value if best else None,
+    )
+    with frame.database.transaction() as tx:
+        comparison_id = promotion.register(tx, compared, now=frame.now)
+    _track(frame, challenger, comparison_id)
+    return comparison_id
 
 
 def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -160,74 +196,62 @@ def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> lis
     Returns the decisions' ids. What cannot be concluded is recorded and left out; where nothing
     can, the first error is raised.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        compared = [(i, promotion.get(tx, i)) for i in comparison_ids]
-        asked = {i: registry.decision(tx, c.decision_id) for i, c in compared}
-        families = {i: registry.model_of(tx, asked[i].model_id).family for i, _ in compared}
-    return _each(
+    with connect(site.database_url).transaction() as tx:
+        compared = {i: promotion.stored_comparison(tx, i) for i in comparison_ids}
+        orders = {i: registry.decision(tx, c.decision_id) for i, c in compared.items()}
+        families = {i: registry.model_of(tx, order.model_id).family for i, order in orders.items()}
+    return each(
         (
-            _audited(site, families[i], asked[i].as_of, now),
-            partial(_conclude, site, families[i], i, found, asked[i].as_of, now),
+            audited(site, families[i], orders[i].as_of, now),
+            partial(_conclude, comparison_id=i, model_id=orders[i].model_id),
         )
-        for i, found in compared
+        for i in comparison_ids
     )
 
 
-def _conclude(
-    site: Site,
-    family_name: str,
-    comparison_id: int,
-    compared: Comparison,
-    cutoff: datetime,
-    now: datetime,
-) -> int:
-    family = site.family(family_name)
-    with connect(site.database_url).transaction() as tx:
-        challenger = registry.version(tx, compared.challenger_version)
-        model_id = challenger.model.model_id
-        about = About.comparison(comparison_id)
+def _conclude(frame: Frame, *, comparison_id: int, model_id: int) -> int:
+    family, about = frame.family, About.comparison(comparison_id)
+    with frame.database.transaction() as tx:
         done = registry.decided(tx, model_id, about)
         if done is not None:
             return done
+        compared = promotion.stored_comparison(tx, comparison_id)
         verdict = policy.while_held(
-            policy.judge(compared, family.promotion, cutoff, model_id),
-            registry.of(tx, family_name, now),
+            policy.judge(compared, family.promotion, frame.as_of, model_id),
+            registry.hold_on(tx, family.family, frame.now),
         )
-        return promotion.carry_out(tx, _registry(site), family, verdict, about, comparison_id, now)
+        return promotion.carry_out(
+            tx, frame.registry, family, verdict, about, comparison_id, frame.now
+        )
 
 
-def _training_rows(
-    site: Site,
-    family: ModelFamily,
-    cutoff: datetime,
-    holdout: timedelta | None,
-    *,
-    now: datetime,
-) -> tuple[training.Rows, training.Plan]:
+def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Rows, training.Plan]:
     """What a family can learn from at a cutoff, and the nights to learn from and compare on."""
-    database = connect(site.database_url)
+    family, database, cutoff, now = frame.family, frame.database, frame.as_of, frame.now
     with database.transaction() as tx:
         champions = registry.champions(tx, family.family, now).values()
     learnt = [training.learnt_until(champion.version) for champion in champions]
     plan = training.plan(family, cutoff, now=now, holdout=holdout, learnt=learnt)
     if family.source.history == "append_only":
         for span in (*plan.learn, plan.later):
-            for night in missing_nights(site, family, span.start, span.end):
-                prepare_night(site, family.family, night, now=now)
-    source, since = _source(site, family), plan.learn[0].start
-    names = sources.names_of(database, family, site.keys, now=now)
-    monitoring.complete(database, source, family, cutoff, names=names, since=since, now=now)
-    rows = training.labelled_rows(database, _store(site), family, plan.learn, cutoff, now=now)
+            with database.transaction() as tx:
+                missing = night.missing_nights(tx, family, span.start, span.end)
+            for as_of in missing:
+                prepare_night(frame.site, family.family, as_of, now=now)
+    since = plan.learn[0].start
+    monitoring.complete(
+        database, frame.source, family, cutoff, names=frame.names, since=since, now=now
+    )
+    rows = training.labelled_rows(database, frame.store, family, plan.learn, cutoff, now=now)
     return rows, plan
 
 
-def _base(site: Site, family: ModelFamily, model: Model, now: datetime) -> LoadedVersion | None:
+def _base(frame: Frame, model: Model) -> LoadedVersion | None:
     """The champion that an incremental training goes on from."""
-    with connect(site.database_url).transaction() as tx:
-        serving = registry.champion(tx, model.model_id, now)
-        base = training.goes_on_from(tx, family, serving, now=now)
-    return _registry(site).load(base) if base else None
+    with frame.database.transaction() as tx:
+        serving = registry.champion(tx, model.model_id, frame.now)
+        base = training.goes_on_from(tx, frame.family, serving, now=frame.now)
+    return frame.registry.load(base) if base else None
 
 
 def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:
@@ -239,12 +263,17 @@ def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVer
             continue
 
 
-def _track(site: Site, version: Version, comparison_id: int, now: datetime) -> None:
+def _track(frame: Frame, version: Version, comparison_id: int) -> None:
     """Tell MLflow of a version, where there is one; it is in the audit trail if that fails."""
     if not promotion.wanted():
         return
-    with connect(site.database_url).transaction() as tx:
-        problem = promotion.log(version, promotion.get(tx, comparison_id))
+    with frame.database.transaction() as tx:
+        problem = promotion.log(version, promotion.stored_comparison(tx, comparison_id))
         if problem is not None:
-            of, as_of = version.model.family, _cutoff(version)
-            tx.record("tracking", now=now, family=of, as_of=as_of, reason=problem)
+            tx.record(
+                "tracking",
+                now=frame.now,
+                family=frame.family_name,
+                as_of=frame.as_of,
+                reason=problem,
+            )

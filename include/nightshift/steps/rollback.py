@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from nightshift import promotion, registry
+from nightshift import night, promotion, registry
 from nightshift.data import connect
 from nightshift.records import About, Decision
 from nightshift.site import Site
-from nightshift.steps.frame import _audited, _registry
+from nightshift.steps.frame import audited
 from nightshift.steps.night import publish, score, watch
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Which promotion is undone.
+
+    Parameters
+    ----------
+    model
+        A member of a factory; by default the model that is named as the family.
+    to
+        The number of a version that was champion once; by default the champion before this one.
+    rescore
+        It serves from when the bad version began, not from the present: :func:`rescore` then scores
+        those nights again.
+    """
+
+    model: str | None = None
+    to: int | None = None
+    rescore: bool = False
 
 
 def rollback(
@@ -20,9 +41,7 @@ def rollback(
     by: str,
     as_of: datetime,
     now: datetime,
-    model: str | None = None,
-    to: int | None = None,
-    rescore: bool = False,
+    undo: Undo = Undo(),
 ) -> int:
     """Let an earlier champion serve again, without training; the decision's id.
 
@@ -32,13 +51,6 @@ def rollback(
         Who says so: a name.
     as_of
         When it was said. Saying the same of a model twice at the same moment is saying it once.
-    model
-        A member of a factory; by default the model that is named as the family.
-    to
-        The number of a version that was champion once; by default the champion before this one.
-    rescore
-        It serves from when the bad version began, not from ``now``: :func:`rescore` then scores
-        those nights again.
 
     Raises
     ------
@@ -47,26 +59,28 @@ def rollback(
         promotion came first.
     """
     with (
-        _audited(site, family_name, as_of, now) as database,
-        database.transaction() as tx,
+        audited(site, family_name, as_of, now) as frame,
+        frame.database.transaction() as tx,
     ):
-        found = registry.known_model(tx, family_name, model or family_name)
+        model = registry.known_model(tx, family_name, undo.model or family_name)
         about = About.rollback(as_of, by, reason)
-        done = registry.decided(tx, found.model_id, about)
+        done = registry.decided(tx, model.model_id, about)
         if done is not None:
             return done
-        served = registry.promotions(tx, found.model_id)
-        way = registry.way_back(found, served, to, again=rescore)
-        bad, good = way
-        told = f"{by}: from version {bad.number} back to version {good.number}: {reason}"
+        served = registry.promotions(tx, model.model_id)
+        way = bad, good = registry.way_back(model, served, undo.to, again=undo.rescore)
+        sentence = f"{by}: from version {bad.number} back to version {good.number}: {reason}"
         inputs = {
-            "by": by, "older": good.version_id, "newer": bad.version_id,
-            "since": bad.effective_from, "rescore": rescore,
-        }  # fmt: skip
-        order = Decision(found.model_id, "rollback", "by_hand", told, as_of, inputs)
+            "by": by,
+            "older": good.version_id,
+            "newer": bad.version_id,
+            "since": bad.effective_from,
+            "rescore": undo.rescore,
+        }
+        order = Decision(model.model_id, "rollback", "by_hand", sentence, as_of, inputs)
         serving = served[-1].version_id
         return promotion.roll_back(
-            tx, _registry(site), order, about, way, instead_of=serving, now=now
+            tx, frame.registry, order, about, way, instead_of=serving, now=now
         )
 
 
@@ -76,18 +90,17 @@ def rescore(site: Site, decision_id: int, *, now: datetime) -> list[datetime]:
     Without ``rescore`` in the rollback there are none. The old batches stay; readers see the new
     ones night by night, oldest first. In a factory a night is scored anew for all its models.
     """
-    database = connect(site.database_url)
-    with database.transaction() as tx:
-        said = registry.decision(tx, decision_id)
-        if not said.inputs["rescore"]:
+    with connect(site.database_url).transaction() as tx:
+        order = registry.decision(tx, decision_id)
+        if not order.inputs["rescore"]:
             return []
-        nights = tx.rows(
-            "scoring.scored_by",
-            family=registry.model_of(tx, said.model_id).family,
-            version_id=said.inputs["newer"],
-            since=datetime.fromisoformat(said.inputs["since"]),
+        nights = night.nights_scored_by(
+            tx,
+            registry.model_of(tx, order.model_id).family,
+            order.inputs["newer"],
+            datetime.fromisoformat(order.inputs["since"]),
         )
-    for night in nights:
-        shown = publish(site, score(site, night.snapshot_id, now=now), now=now)
+    for snapshot_id in nights.values():
+        shown = publish(site, score(site, snapshot_id, now=now), now=now)
         watch(site, shown["batch_id"], now=now)
-    return [night.as_of for night in nights]
+    return list(nights)

@@ -9,7 +9,7 @@ from nightshift import monitoring, night, promotion, training
 from nightshift.data import Database, connect
 from nightshift.family import ModelFamily, Problem, load_families
 from nightshift.site import Site
-from nightshift.steps.frame import UNSEEN_GRACE, _loadable, _registry, _store
+from nightshift.steps.frame import UNSEEN_GRACE, loadable, registry_of, store_of
 from nightshift.steps.people import answer
 
 ARTIFACT_GRACE = timedelta(days=7)
@@ -30,6 +30,7 @@ def check(site: Site) -> list[Problem]:
     families, problems = load_families(site.models)
     for family in families:
         problems += training.estimator_problems(family)
+        problems += monitoring.level_problems(family)
         problems += promotion.border_problems(family)
         problems += night.expectation_problems(family)
     return problems
@@ -45,13 +46,13 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     database = connect(site.database_url)
     families, problems = load_families(site.models)
     # The champion before the one that serves stays in any case: a probation may need it.
-    keep = {one.family: max(one.promotion.keep_versions, 2) for one in families}
+    keep = {family.family: max(family.promotion.keep_versions, 2) for family in families}
     return {
         "purged_rows": night.purge(database, before=now - UNSEEN_GRACE, now=now),
-        "collected_artifacts": _registry(site).collect(
+        "collected_artifacts": registry_of(site).collect(
             database, keep, before=now - ARTIFACT_GRACE, now=now
         ),
-        "swept_drafts": _store(site).sweep(before=now - DRAFT_GRACE),
+        "swept_drafts": store_of(site).sweep(before=now - DRAFT_GRACE),
         "timed_out_approvals": len(_time_out(site, database, now)),
         "retired_months": 0
         if problems  # nobody knows what a family needs that does not load
@@ -66,7 +67,7 @@ def _retire(
     keep = site.settings.keep_predictions
     if keep is None:
         return []
-    longest = max([keep, monitoring.ARRIVALS, *(one.looks_back for one in families)])
+    longest = max([keep, monitoring.ARRIVALS, *(family.looks_back for family in families)])
     return night.retire(database, before=now - longest - RETIRE_GRACE, now=now)
 
 
@@ -74,10 +75,14 @@ def _time_out(site: Site, database: Database, now: datetime) -> list[int]:
     """The decisions on approvals that wait in no run, as where no Airflow asks for them."""
     with database.transaction() as tx:
         waiting = promotion.pending(tx)
-    known = {one.family: one for one in _loadable(site, {one.model.family for one in waiting})}
+    names = {approval.model.family for approval in waiting}
+    patience = {
+        family.family: family.promotion.response_timeout + ANSWER_GRACE
+        for family in loadable(site, names)
+    }
     return [
-        answer(site, one.approval_id, "timed_out", promotion.NOBODY, now=now)
-        for one in waiting
-        if one.model.family in known
-        and one.asked_at + known[one.model.family].promotion.response_timeout + ANSWER_GRACE < now
+        answer(site, approval.approval_id, "timed_out", promotion.NOBODY, now=now)
+        for approval in waiting
+        if approval.model.family in patience
+        and approval.asked_at + patience[approval.model.family] < now
     ]

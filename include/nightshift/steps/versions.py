@@ -6,13 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from nightshift import registry, training
-from nightshift.data import Transaction, connect
-from nightshift.errors import (
-    RegistryError,
-)
-from nightshift.records import Version
+from nightshift.data import connect
 from nightshift.site import Site
-from nightshift.steps.frame import _cutoff, _registry, _store
+from nightshift.steps.frame import cutoff_of, registry_of, store_of
 
 
 def reproduce(site: Site, model_id: int, number: int | None = None) -> training.Reproduction:
@@ -28,16 +24,16 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> training.
     RegistryError
         There is no such version.
     """
-    database = connect(site.database_url)
+    database, store = connect(site.database_url), store_of(site)
     with database.transaction() as tx:
-        version = _numbered(tx, model_id, number)
+        version = registry.numbered_version(tx, model_id, number)
         went_on = version.manifest.get("base")
         base = registry.version(tx, went_on["version_id"]) if went_on else None
-    versions, family = _registry(site), site.family(version.model.family)
+    versions, family = registry_of(site), site.family(version.model.family)
     before = versions.load(base) if base else None
-    kept = _store(site).has(version.artifact_hash, "joblib")
+    kept = store.has(version.artifact_hash, "joblib")
     loaded = versions.load(version) if kept else None
-    return training.reproduce(database, _store(site), family, version, loaded, before)
+    return training.reproduce(database, store, family, version, loaded, before)
 
 
 def export_onnx(
@@ -46,18 +42,10 @@ def export_onnx(
     """Write a version as ONNX, and compare it with the pipeline on its holdout."""
     database = connect(site.database_url)
     with database.transaction() as tx:
-        version = _numbered(tx, model_id, number)
-    family, loaded = site.family(version.model.family), _registry(site).load(version)
+        version = registry.numbered_version(tx, model_id, number)
+    family, loaded = site.family(version.model.family), registry_of(site).load(version)
     start, end = map(datetime.fromisoformat, version.manifest["holdout"])
-    later = [training.Span(start, end)]
-    rows = training.labelled_rows(database, _store(site), family, later, _cutoff(version), now=now)
+    rows = training.labelled_rows(
+        database, store_of(site), family, [training.Span(start, end)], cutoff_of(version), now=now
+    )
     return training.export(loaded, rows.of(family, version.model), file)
-
-
-def _numbered(tx: Transaction, model_id: int, number: int | None) -> Version:
-    found = tx.maybe("training.numbered", model_id=model_id, number=number)
-    if found is None:
-        model = registry.model_of(tx, model_id)
-        which = "version" if number is None else f"version {number}"
-        raise RegistryError(f"{model.family}: there is no {which} of {model.name}")
-    return registry.version(tx, found.version_id)

@@ -1,7 +1,17 @@
 """Arrow tables in memory: features as estimators see them, their profile, their streams."""
 
 from nightshift.tables.binary_copy import Encoded, enclosed, encode
+from nightshift.tables.expectations import (
+    EXAMPLES,
+    ROW_BY_ROW,
+    Finding,
+    columns_of,
+    expect,
+    refusals,
+    unknown_column,
+)
 from nightshift.tables.features import frame, numbers, shape_problems
+from nightshift.tables.keys import KEY_TYPES, as_key, is_key, with_keys
 from nightshift.tables.profiles import (
     OUT_OF_RANGE,
     UNSEEN_CATEGORY,

@@ -13,14 +13,21 @@ import pandas as pd
 import pyarrow as pa
 
 from nightshift.family import Features
+from nightshift.tables.keys import KEY_TYPES, is_key
 
 
 def shape_problems(
-    schema: pa.Schema, features: Features, keys: Sequence[str] = (), *, exact: bool = True
+    schema: pa.Schema,
+    features: Features,
+    keys: Sequence[str] = (),
+    *,
+    exact: bool = True,
+    text_numbers: bool = False,
 ) -> list[str]:
     """Every way in which a table's columns differ from what the family declares.
 
-    ``keys`` are columns of text that are frozen beside the features. With ``exact=False`` further
+    ``keys`` are columns that are frozen as text beside the features. With ``text_numbers``, numbers
+    may come as text, of which some may be none. With ``exact=False`` further
     columns are no problem: an old snapshot may hold a feature that the family has given up since.
     """
     expected = ["entity_id", *keys, *features.names]
@@ -39,16 +46,19 @@ def shape_problems(
         if schema.names.count(name) > 1:
             problems.append(f"column {name!r} is returned twice")
         elif name in schema.names:
-            problems += _type_problem(name, schema.field(name).type, features)
+            problems += _type_problem(name, schema.field(name).type, features, text_numbers)
     return problems
 
 
-def _type_problem(name: str, found: pa.DataType, features: Features) -> list[str]:
+def _type_problem(
+    name: str, found: pa.DataType, features: Features, text_numbers: bool
+) -> list[str]:
     if name in features.numeric:
         accepted = pa.types.is_integer(found) or pa.types.is_floating(found) or found == pa.bool_()
+        accepted = accepted or (text_numbers and pa.types.is_string(found))
         wanted = "integer, double precision or boolean"
     else:
-        accepted, wanted = pa.types.is_string(found) or pa.types.is_large_string(found), "text"
+        accepted, wanted = is_key(found), KEY_TYPES
     return (
         [] if accepted else [f"column {name!r} is {found}, not {wanted}; cast it in features.sql"]
     )

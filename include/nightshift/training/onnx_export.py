@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nightshift import registry, tables
-from nightshift.errors import SetupError, TrainingError, words_of
+from nightshift.errors import TrainingError, extra_missing, words_of
 from nightshift.family import Features
 from nightshift.registry import LoadedVersion
 from nightshift.training.rows import Rows
@@ -109,9 +109,7 @@ def _converted(loaded: LoadedVersion, declared: Features) -> bytes:
         from skl2onnx import convert_sklearn
         from skl2onnx.common import data_types
     except ImportError as error:
-        raise SetupError(
-            f"{error.name} is not installed; the extra has it: pip install 'nightshift[onnx]'"
-        ) from error
+        raise extra_missing("the export to ONNX", error.name, "onnx") from error
     column, classifies = [None, 1], _kind(loaded) == "classification"
     number = data_types.FloatTensorType if classifies else data_types.DoubleTensorType
     inputs = [(name, number(column)) for name in declared.numeric]

@@ -115,7 +115,7 @@ def offers(request: Request, host: Host, user: User, families: Iterable[str]) ->
     asked = list(families)
     act, approve = host.allowed(user, asked, "act"), host.allowed(user, asked, "approve")
     with connect(host.site().database_url).transaction() as tx:
-        held = registry.current(tx, datetime.now(UTC))
+        held = registry.holds_now(tx, datetime.now(UTC))
     return {
         name: Offer(root(request), name, name in act, name in approve, held.get(name))
         for name in asked
@@ -372,7 +372,7 @@ def _with_night(actor: Actor, as_of: datetime) -> ModelFamily:
 
 def _held(actor: Actor) -> str | None:
     with connect(actor.site.database_url).transaction() as tx:
-        held = registry.of(tx, actor.family, datetime.now(UTC))
+        held = registry.hold_on(tx, actor.family, datetime.now(UTC))
     return f"{actor.family} is {held}." if held else None
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 from tests.world import FAMILY, World
 
-from nightshift.local import BINARIES
+from nightshift.local import binaries
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -38,7 +38,7 @@ def _run(*command: str | Path) -> str:
 
 def test_psql_reads_an_entity_and_a_night(published: World) -> None:
     variables = ["-v", f"family={FAMILY}", "-v", "entity=20260111-7", "-v", "ON_ERROR_STOP=1"]
-    said = _run(BINARIES / "psql", *variables, "-f", EXAMPLES / "latest.sql", _url(published))
+    said = _run(binaries() / "psql", *variables, "-f", EXAMPLES / "latest.sql", _url(published))
     assert "2026-01-11 02:00:00+00" in said
     assert "\n          30 |" in said
 

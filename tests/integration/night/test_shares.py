@@ -17,7 +17,7 @@ from nightshift.errors import ArtifactRefused, NoChampion, ScoringError
 from nightshift.local import session
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.steps import night
-from nightshift.steps.frame import _store
+from nightshift.steps.frame import store_of
 
 ROWS = """
 select r.role, m.name, r.entity_id, r.score, r.flags, r.model_id <> versions.model_id as by_fallback
@@ -70,7 +70,7 @@ def alter(world: World, model: str, change: Callable[[bytes], bytes]) -> None:
         "select artifact_hash from nightshift.versions join nightshift.models using (model_id)"
         f" where name = '{model}'"
     )
-    store = _store(world.site)
+    store = store_of(world.site)
     file = Path(store.address(row.artifact_hash, "joblib"))
     file.write_bytes(change(file.read_bytes()))
     _verified_pipeline.cache_clear()

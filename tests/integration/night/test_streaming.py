@@ -23,7 +23,7 @@ from nightshift.records import Check, Snapshot
 from nightshift.site import Site
 from nightshift.sources import Names
 from nightshift.steps import night as night_steps
-from nightshift.steps.frame import _source
+from nightshift.steps.frame import source_of
 
 ROWS = 30
 
@@ -42,9 +42,9 @@ def frozen(world: World, chunk_rows: int) -> Snapshot:
         connection.exec_driver_sql("truncate nightshift.snapshots cascade")
     as_of = world.night(10)
     return freeze(
-        connect(world.site.database_url), Store(world.site.store),
-        _source(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
-        as_of, names=Names(FAMILY), now=as_of, chunk_rows=chunk_rows,
+        connect(world.site.database_url), Store(world.site.store, chunk_rows),
+        source_of(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
+        as_of, names=Names(FAMILY), now=as_of,
     )  # fmt: skip
 
 

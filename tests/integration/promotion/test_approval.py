@@ -15,10 +15,10 @@ from nightshift import cli, promotion, registry, reports
 from nightshift.data import connect
 from nightshift.errors import RegistryError
 from nightshift.records import About
-from nightshift.reports import Alert
+from nightshift.reports import Alert, Run
 from nightshift.steps import monitor, people, upkeep
 from nightshift.steps import retrain as retrain_steps
-from nightshift.steps.frame import _store
+from nightshift.steps.frame import store_of
 
 CHANGED = 28
 """A night after which a challenger knows the world that has changed, and the champion does not."""
@@ -75,7 +75,9 @@ def answer(
 
 def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> None:
     asks = asking.rows("select decision_id from nightshift.decisions where kind = 'ask'")
-    [page] = people.held(asking.site, [row.decision_id for row in asks], link="http://here/run")
+    [page] = people.open_approvals(
+        asking.site, [row.decision_id for row in asks], link="http://here/run"
+    )
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     told, _, more = page["body"].partition("\n\nMore: ")
     assert told.startswith("**approval**: on 60 later rows the challenger's neg_mean_absolute")
@@ -87,7 +89,7 @@ def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> 
 
 def test_the_hash_is_that_of_the_evidence_that_was_shown(asking: World) -> None:
     asks = asking.rows("select decision_id from nightshift.decisions where kind = 'ask'")
-    [page] = people.held(asking.site, [row.decision_id for row in asks])
+    [page] = people.open_approvals(asking.site, [row.decision_id for row in asks])
     answer(asking, page["approval_id"], "approved")
     sql = "select evidence, a.evidence_hash, w.evidence_hash from nightshift.approvals a"
     [row] = asking.rows(f"{sql} join nightshift.answers w using (approval_id)")
@@ -194,7 +196,7 @@ def test_an_approval_that_another_promotion_has_overtaken_is_a_rejection(asking:
     """As when somebody clicks while a promotion that knows nothing of approvals is under way."""
     [asked] = pending(asking)
     database, now = connect(asking.site.database_url), asking.night(CHANGED)
-    versions = registry.Registry(_store(asking.site), asking.site.keys, asking.site.models)
+    versions = registry.Registry(store_of(asking.site), asking.site.keys, asking.site.models)
     told: list[str] = []
     click = threading.Thread(
         target=lambda: told.append(answer(asking, asked.approval_id, "approved"))
@@ -239,8 +241,8 @@ def test_what_a_shadow_has_proved_is_asked_by_a_run_that_finds_its_work_done(wor
     concluded = retrain_steps.conclude(
         world.site, retrain_steps.compare(world.site, versions, now=now), now=now
     )
-    assert people.held(world.site, concluded) == people.held(world.site, judged)
-    [page] = people.held(world.site, concluded)
+    assert people.open_approvals(world.site, concluded) == people.open_approvals(world.site, judged)
+    [page] = people.open_approvals(world.site, concluded)
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     answer(world, page["approval_id"], "approved", on=37)
     assert serving(world) == 2
@@ -297,9 +299,11 @@ def test_people_are_told_when_they_are_asked_and_when_it_is_answered(asking: Wor
     def told(on: int) -> dict[str, Alert]:
         now = asking.night(on)
         raised = monitor.alerts(
-            asking.site, FAMILY, asking.night(CHANGED), "retrain", now=now, since=now,
-            decision_ids=[retrain.decision_id],
-        )  # fmt: skip
+            asking.site,
+            FAMILY,
+            Run("retrain", asking.night(CHANGED), now, decision_ids=[retrain.decision_id]),
+            now=now,
+        )
         return {alert.cause: alert for alert in raised}
 
     [asked] = pending(asking)

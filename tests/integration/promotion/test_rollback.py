@@ -22,8 +22,8 @@ from nightshift.local import session
 from nightshift.records import Model, Promotion
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.steps import people, retrain, upkeep
-from nightshift.steps.frame import _store
-from nightshift.steps.rollback import rescore, rollback
+from nightshift.steps.frame import store_of
+from nightshift.steps.rollback import Undo, rescore, rollback
 
 LIE_ABOUT_K1 = """
 update truths set value = size + 3 from items
@@ -52,8 +52,9 @@ def shown(world: World) -> dict[int, int]:
 
 
 def roll_back(world: World, at: datetime, **how: Any) -> int:
-    by = {"reason": "it is wrong", "by": "ada", "as_of": at, "now": at}
-    return rollback(world.site, FAMILY, **{**by, **how})
+    return rollback(
+        world.site, FAMILY, reason="it is wrong", by="ada", as_of=at, now=at, undo=Undo(**how)
+    )
 
 
 @pytest.fixture
@@ -333,7 +334,7 @@ class TestKept:
 
     def test_files_that_no_version_is_made_of_go_after_the_grace(self, world: World) -> None:
         world.train(9)
-        store = _store(world.site)
+        store = store_of(world.site)
         stray = store.write_bytes(b"left by a run that was killed", "joblib")
         now = datetime.now().astimezone() + timedelta(days=6)
         assert upkeep.maintain(world.site, now=now)["collected_artifacts"] == 0

@@ -62,7 +62,8 @@ def test_a_calendar_is_held_and_a_person_is_obeyed(breached: World) -> None:
     hold(breached, 11)
     night = breached.night(24)
     ask = partial(retrain.request_retrain, breached.site, FAMILY, night, reason="new", now=night)
-    assert ask(by="schedule", kind="calendar") == []
+    by_calendar = partial(retrain.calendar_retrain, breached.site, FAMILY, night)
+    assert by_calendar(reason="new", by="schedule", now=night) == []
     assert decided(breached)[-1][:2] == ("held", "held")
     assert len(ask(by="bob")) == 1
 

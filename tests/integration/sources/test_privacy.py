@@ -91,8 +91,7 @@ def test_a_verdict_tells_how_many_but_not_which_values(
             {"type": "expect_column_values_to_not_be_null", "column": "size",
              "row_condition": f'col("kind") == "{KIND}"', "condition_parser": "great_expectations",
              "severity": "warning"},
-            {"type": "expect_column_values_to_match_regex", "column": "size", "regex": "(",
-             "severity": "warning"},
+            {"type": "expect_column_values_to_match_regex", "column": "size", "regex": "("},
             {"type": "expect_table_row_count_to_equal", "value": 31, "severity": "warning"},
         ]
     )  # fmt: skip

@@ -21,7 +21,7 @@ from nightshift.registry import decision as decision_of
 from nightshift.registry import version as version_of
 from nightshift.steps import monitor
 from nightshift.steps import night as night_steps
-from nightshift.steps.frame import _registry
+from nightshift.steps.frame import registry_of
 
 NOISE = """
 update truths set value = case when truths.night < '2026-01-20 02:00+00' then size else 2 * size end
@@ -308,7 +308,7 @@ def test_what_the_pipeline_learns_of_its_inputs_it_learns_from_training_rows_onl
     rows, _ = learnt(noisy, 12)
     with connect(noisy.site.database_url).transaction() as tx:
         found = version_of(tx, tx.one("training.numbered", model_id=1, number=None).version_id)
-    pipeline = _registry(noisy.site).load(found).pipeline
+    pipeline = registry_of(noisy.site).load(found).pipeline
     seen = pipeline.named_steps["columns"].named_transformers_["n"].n_samples_seen_
     assert seen == rows == found.manifest["rows"]
     assert rows == 30 * len(found.manifest["nights"])

@@ -81,13 +81,13 @@ import json, sys
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from nightshift import steps
 from nightshift.site import Site
+from nightshift.steps import versions
 
 told = json.loads(sys.argv[1])
 site = Site(**{name: Path(told[name]) for name in ("home", "state", "models")},
             database_url=told["database_url"], sources=told["sources"])
-print(json.dumps([asdict(steps.reproduce(site, told["model"], n)) for n in told["numbers"]]))
+print(json.dumps([asdict(versions.reproduce(site, told["model"], n)) for n in told["numbers"]]))
 """
 
 

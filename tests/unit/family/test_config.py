@@ -81,7 +81,7 @@ def write(place: Path, name: str = "horns", **changes: Any) -> Path:
         ({"labels": {"maturity": 2}}, "labels.maturity: found 2: write an ISO 8601 duration"),
         (
             {"labels": {"maturity": "P2D", "min_coverage": 90}},
-            "labels.min_coverage: found 90: must be less than or equal to 1",
+            "labels.min_coverage: found 90: must be less than or equal to 1; write 0.9 for 90",
         ),
         (
             {"schedule": {"score": "2 o'clock", "monitor": "0 6 * * *"}},
@@ -151,7 +151,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "performance.max_drop: found -1: must be greater than 0;"
          " or write keys and values (accepted: fraction)"),
         (performance(max_drop={"fraction": 20}),
-         "performance.max_drop.fraction: found 20: must be less than or equal to 1"),
+         "performance.max_drop.fraction: found 20: must be less than or equal to 1;"
+             " write 0.2 for 20 percent"),
         (performance(max_drop={}), "performance.max_drop.fraction: is missing"),
         (performance(threshold="high"), "performance.threshold: found 'high': write a number"),
         (performance(threshold=float("nan")),
@@ -183,7 +184,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
         ({"watch": {"drift": {"warn": 0.3, "alert": 0.1}}},
          "watch.drift: alert (0.1) lies below warn (0.3)"),
         ({"watch": {"missing": {"warn": 0.05, "alert": 20}}},
-         "watch.missing.alert: found 20: must be less than or equal to 1"),
+         "watch.missing.alert: found 20: must be less than or equal to 1;"
+             " write 0.2 for 20 percent"),
         ({"watch": {"min_rows": 0}}, "watch.min_rows: found 0: must be greater than or equal to 1"),
         ({"watch": {"estimated": LEVELS}},
          "watch.estimated: only binary_classification can be estimated, not regression"),
@@ -200,7 +202,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "retrain.when.shift.false_alarm: unknown key (did you mean 'false_alarms'?);"
          " accepted: false_alarms"),
         (when(shift={"false_alarms": 5}),
-         "retrain.when.shift.false_alarms: found 5: must be less than 1"),
+         "retrain.when.shift.false_alarms: found 5: must be less than 1;"
+             " write 0.05 for 5 percent"),
         (when(breaches=2),
          "retrain.when: breaches and of_last belong together: give both, or neither"),
         (when(breaches=4, of_last=3), "retrain.when: breaches (4) cannot exceed of_last (3)"),
@@ -314,7 +317,7 @@ def test_all_problems_of_all_families_are_told_at_once(tmp_path: Path) -> None:
     (write(tmp_path, "list") / "model.yaml").write_text("- 1")
     (write(tmp_path, "blank") / "model.yaml").write_text("# later")
     (write(tmp_path, "latin") / "model.yaml").write_bytes(b"owner: Andr\xe9")
-    (write(tmp_path, "date") / "model.yaml").write_text("description: 2026-13-01")
+    (write(tmp_path, "date") / "model.yaml").write_text("description: 2026-10-29")
     write(tmp_path, "moved", family="elsewhere")
     (tmp_path / "empty").mkdir()
     families, problems = load_families(tmp_path)
@@ -328,7 +331,7 @@ def test_all_problems_of_all_families_are_told_at_once(tmp_path: Path) -> None:
         ("list", "model.yaml"),
         ("blank", "family"),
         ("latin", "model.yaml"),
-        ("date", "model.yaml"),
+        ("date", "task"),  # what looks like a date is text: it is the description
         ("moved", "family"),
         ("empty", "model.yaml"),
     } <= told
@@ -367,6 +370,126 @@ def test_a_key_that_is_written_twice_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"the key 'horn' is written twice at line \d+, column 38"
     ):
         load_family(folder)
+
+
+def loaded(tmp_path: Path, text: str) -> ModelFamily:
+    """The family of the folder that ``write`` makes, with these lines at the end of its file."""
+    folder = write(tmp_path)
+    with (folder / "model.yaml").open("a") as file:
+        file.write(text + "\n")
+    return load_family(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 100_000.0),
+        ("1e+2", 100.0),
+        ("-2.5E-1", -0.25),
+        ("1_000", 1000),
+        ("1_000.5", 1000.5),
+        (".5", 0.5),
+        ("+.5", 0.5),
+        ("5.", 5.0),
+        ("+3", 3),
+        ("-0", 0),
+        ("1e3", 1000.0),
+        ("0", 0),
+        ("00.5", 0.5),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
+    family = loaded(
+        tmp_path,
+        f"estimator: {{params: {{alpha: {text}}}, search: {{space: {{alpha: [{text}, 77]}}}}}}",
+    )
+    alpha = family.estimator.params["alpha"]
+    assert (alpha, type(alpha)) == (value, type(value))
+    assert family.estimator.search is not None
+    assert family.estimator.search.space["alpha"] == [value, 77]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12:30:00",
+        "1:30",
+        "0x1F",
+        "0o17",
+        "0b11",
+        "007",
+        "1__0",
+        "_1",
+        "1_",
+        "e3",
+        "1e",
+        "1.2.3",
+        "2026-10-29",
+        "2026-10-29 02:00:00",
+        "2026-13-01",
+        "=",
+        "1,000",
+        "85%",
+        "--3",
+    ],
+)
+def test_what_is_no_number_stays_text(tmp_path: Path, text: str) -> None:
+    family = loaded(tmp_path, f"estimator:\n  params:\n    alpha: {text}")
+    assert family.estimator.params["alpha"] == text
+
+
+def test_text_in_quotes_stays_text(tmp_path: Path) -> None:
+    family = loaded(tmp_path, "estimator: {params: {a: '1e-3', b: \"7\", c: '.5'}}")
+    assert family.estimator.params == {"a": "1e-3", "b": "7", "c": ".5"}
+
+
+def test_a_whole_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    family = loaded(tmp_path, "watch: {min_rows: 1e3, drift: {warn: 1e-1, alert: 1}}")
+    assert (family.watch.min_rows, type(family.watch.min_rows)) == (1000, int)
+    assert family.watch.drift is not None
+    assert (family.watch.drift.warn, family.watch.drift.alert) == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("watch: {unseen: {warn: 1, alert: 5}}", "found 5: must be less than or equal to 1; write"),
+        (
+            "watch: {unseen: {warn: 0.5, alert: 2.5}}",
+            "unseen.alert: found 2.5: must be less than or equal to 1; write 0.025 for 2.5 percent",
+        ),
+        ("watch: {min_rows: 0x1F}", "watch.min_rows: found '0x1F': write a whole number"),
+        ("watch: {min_rows: 010}", "watch.min_rows: found '010': write a whole number"),
+        ("watch: {min_rows: 1.5}", "watch.min_rows: found 1.5: write a whole number"),
+        ("watch: {min_rows: true}", "watch.min_rows: found true: write a whole number"),
+        ("watch: {min_rows: '500'}", "found '500': write a whole number, without quotes"),
+        ("watch: {drift: {warn: 0.1, alert: 0:30}}", "found '0:30': write a number"),
+        ("watch: {drift: {warn: .nan, alert: 1}}", "found nan: must be a finite number"),
+        ("watch: {estimated: {warn: 1, alert: .inf}}", "found inf: must be a finite number"),
+        ("watch: {estimated: {warn: 1, alert: 1e400}}", "found inf: must be a finite number"),
+        ("allow_empty: 0x1", "allow_empty: found '0x1': write true or false"),
+        ("estimator: {params: {a: .nan}}", "estimator.params.a: found nan: nan is not a finite"),
+        ("estimator: {params: {a: {1: b}}}", "estimator.params.a: the key 1 is no text"),
+        ("expectations: [{type: expect_a, max_value: -.inf}]", "-inf is not a finite number"),
+    ],
+)
+def test_where_a_number_is_asked_nothing_else_passes(
+    tmp_path: Path, line: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        loaded(tmp_path, line)
+
+
+def test_numbers_of_nightshift_yaml_are_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "include").mkdir()
+    file = tmp_path / "include" / "nightshift.yaml"
+    file.write_text("chunk_rows: 1_000\nretrains_per_night: 1e2\n")
+    settings = load_settings(tmp_path)
+    assert (settings.chunk_rows, settings.retrains_per_night) == (1000, 100)
+    file.write_text("chunk_rows: 0x1000\n")
+    with pytest.raises(ConfigError, match="chunk_rows: found '0x1000': write a whole number"):
+        load_settings(tmp_path)
 
 
 def test_on_and_no_are_words_where_words_are_meant(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The entry that Airflow loads: the pages, and their place in the navigation.
+"""What Airflow loads by the entry point ``airflow.plugins``: the pages, and their navigation.
 
 Every process of Airflow's loads plugins, each task as well. Only the api-server asks what the
 properties below hold, so only there the pages are imported.

@@ -1,0 +1,76 @@
+"""What every command is written with: the application, its arguments, and how answers are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from nightshift import local
+from nightshift.errors import NightshiftError
+
+if TYPE_CHECKING:
+    from nightshift.data import Database
+
+app = typer.Typer(
+    help="Scores every row, every night; measures when the truth arrives; replaces on proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Family = Annotated[str, typer.Argument(help="The family, as its folder is named.")]
+Model = Annotated[str, typer.Argument(help="A model, or family/model.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(help="A moment with its offset, 2026-11-03T02:00Z; the latest tick by default."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, for programs.")]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded with your name.")]
+By = Annotated[str | None, typer.Option(help="Who says so; you, as logged in, by default.")]
+
+
+def main() -> None:
+    """Run a command; our own errors end as one message and exit code 1."""
+    try:
+        app()
+    except NightshiftError as error:
+        told = Text.assemble(("error", "red"), f" [{error.code}] {error}")
+        Console(stderr=True).print(told, soft_wrap=True)
+        sys.exit(1)
+
+
+def reading() -> Database:
+    """The database of this installation, which reports read."""
+    from nightshift.data import connect
+
+    return connect(local.site().database_url)
+
+
+def print_json(data: object) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def moment_of(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no moment; write 2026-11-03T02:00Z") from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} could be any time zone's; write 2026-11-03T02:00Z")
+    return moment.astimezone(UTC)
+
+
+def day_of(text: str, option: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        raise typer.BadParameter(f"{option}: {text!r} is no date; write 2026-03-14") from None

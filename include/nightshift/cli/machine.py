@@ -1,0 +1,69 @@
+"""One installation: its databases, Airflow, and whether all is in order."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nightshift import local, project
+from nightshift.cli.base import app, console
+from nightshift.site import Site
+
+
+@app.command()
+def up(
+    airflow: Annotated[bool, typer.Option(help="Start Airflow as well as the databases.")] = True,
+) -> None:
+    """Start the embedded Postgres and Airflow; what runs already is left alone."""
+    local.up(local.site(), airflow=airflow, console=console)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started, and nothing else. The data stays."""
+    local.down(local.site(), console=console)
+
+
+@app.command()
+def prepare() -> None:
+    """Migrate both databases and import the pools, for a deployment that runs Airflow itself."""
+    local.prepare(local.site(), console=console)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def airflow(context: typer.Context) -> None:
+    """Airflow's own command line, in this installation: nightshift airflow dags list."""
+    sys.exit(local.airflow(local.site(), context.args))
+
+
+@app.command()
+def check() -> None:
+    """List every problem of every family, and what of the project to renew after an upgrade."""
+    from nightshift.family import family_folders
+    from nightshift.steps import upkeep
+
+    site = local.site()
+    problems = [str(problem) for problem in upkeep.check(site)]
+    stale = project.outdated(site.home)
+    if stale is not None:
+        problems += [_stale(site, stale)]
+    for problem in problems:
+        console.print(problem, highlight=False, soft_wrap=True, markup=False)
+    if problems:
+        raise typer.Exit(1)
+    count = len(family_folders(site.models))
+    order = "every family is in order" if count else f"there is no family in {site.models} yet"
+    console.print(order, highlight=False, soft_wrap=True)
+
+
+def _stale(site: Site, renewal: project.Renewal) -> str:
+    which = f" {', '.join(renewal.renewed)}" if renewal.renewed else " the note of its version"
+    return (
+        f"{site.home}: made by nightshift {renewal.made_by}, and {renewal.installed} is installed;"
+        f" to renew{which}: nightshift init --renew {site.home}"
+    )

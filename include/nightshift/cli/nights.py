@@ -1,0 +1,195 @@
+"""Nights by hand, as the DAGs live through them, and past ones under several policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nightshift import local
+from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of
+from nightshift.site import Site
+
+
+@app.command()
+def train(
+    family: Family,
+    as_of: AsOf = None,
+    reason: str = "trained by hand",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Which models of a factory; all by default.")
+    ] = None,
+) -> None:
+    """Train challengers and let them prove themselves; first versions are promoted unopposed."""
+    from nightshift.steps import retrain
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = moment_of(as_of) or site.family(family).previous_tick(now)
+    with console.status(f"{family}: freezing what is missing"):
+        asked = retrain.request_retrain(
+            site, family, moment, reason=reason, by="cli", now=now, members=model
+        )
+    with console.status(f"{family}: fitting {len(asked)} models"):
+        versions = retrain.fit(site, asked, now=now)
+    with console.status(f"{family}: comparing with the champions"):
+        concluded = retrain.conclude(site, retrain.compare(site, versions, now=now), now=now)
+    _tell_decisions(site, concluded, asked=len(asked))
+
+
+@app.command()
+def score(family: Family, as_of: AsOf = None) -> None:
+    """Freeze, validate, score and publish one night, as the score DAG does."""
+    from nightshift.steps import night as night_steps
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = moment_of(as_of) or site.family(family).previous_tick(now)
+    with console.status(f"{family}: scoring {moment:%Y-%m-%d %H:%M}Z"):
+        snapshot_id = night_steps.freeze(site, family, moment, now=now)
+        night_steps.validate(site, snapshot_id, now=now)
+        shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
+    console.print(
+        f"{family} {shown['as_of']}: {shown['rows']} rows published, batch {shown['batch_id']},"
+        f" version {', '.join(map(str, shown['versions']))}",
+        highlight=False,
+    )
+
+
+@app.command()
+def simulate(
+    family: Family,
+    start: Annotated[
+        str,
+        typer.Option("--from", help="The first night, 2026-03-14, or how long before --to: P290D."),
+    ],
+    end: Annotated[
+        str | None, typer.Option("--to", help="The last night; last night if left out.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="never, as-configured, weekly, always; weekly by default in a factory only."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the CSV and the plot go.")] = Path(
+        "build/simulate"
+    ),
+) -> None:
+    """Live through past nights under each policy, each in a database of its own, side by side."""
+    from nightshift import simulation
+
+    site = local.site()
+    policies = _policies(policy) or simulation.default_policies(site.family(family))
+    last = day_of(end, "--to") if end else site.family(family).previous_tick(datetime.now(UTC))
+    first = last - _duration(start) if start.startswith("P") else day_of(start, "--from")
+    nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
+    expected = len(list(site.family(family).ticks(nights[0] - timedelta(seconds=1), nights[1])))
+    with _progress() as bars:
+        tasks = {name: bars.add_task(name, total=None) for name in ("snapshots", *policies)}
+
+        def tell(name: str, night: datetime) -> None:
+            total = None if name == "snapshots" else expected
+            bars.update(tasks[name], advance=1, total=total, description=f"{name} {night:%Y-%m-%d}")
+
+        outcomes = simulation.simulate(
+            site,
+            family,
+            *nights,
+            policies,
+            folder=site.state / "simulations" / family,
+            make_database=lambda name, template: local.fresh_database(site, name, template),
+            progress=tell,
+        )
+    _tell_simulation(site, family, outcomes, out)
+
+
+def _policies(given: list[str] | None) -> list:  # type: ignore[type-arg]
+    from nightshift.simulation import POLICIES
+
+    unknown = sorted(set(given or []) - set(POLICIES))
+    if unknown:
+        raise typer.BadParameter(
+            f"--policy: {', '.join(unknown)} is not known; accepted: {', '.join(POLICIES)}"
+        )
+    return [policy for policy in POLICIES if policy in given] if given else []
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield bars
+
+
+def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
+    from nightshift import registry
+    from nightshift.data import connect
+
+    with connect(site.database_url).transaction() as tx:
+        decisions = [registry.decision(tx, decision_id) for decision_id in decision_ids]
+        names = {d.model_id: registry.model_of(tx, d.model_id).name for d in decisions}
+    for decision in decisions:
+        console.print(
+            f"{names[decision.model_id]}: {decision.kind}: {decision.reason}", highlight=False
+        )
+    if asked > len(decisions):
+        console.print(
+            f"{asked - len(decisions)} of {asked} models could not be trained; the audit trail"
+            " (nightshift.events) says why",
+            highlight=False,
+        )
+
+
+def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
+    import pandas as pd
+
+    from nightshift import simulation
+
+    family = site.family(name)
+    table = Table(title=f"{name}: {family.performance.metric} over every labelled prediction")
+    for heading in ("policy", "metric", "fits", "breaches", "promotions", "nights"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for o in outcomes:
+        table.add_row(
+            o.policy,
+            f"{o.value:.3f}",
+            str(o.fits),
+            str(o.breaches),
+            str(o.promotions),
+            str(len(o.nights)),
+        )
+    console.print(table)
+    won = simulation.won_back(outcomes)
+    if won is not None:
+        fits = {outcome.policy: outcome.fits for outcome in outcomes}
+        console.print(
+            f"as-configured wins back {won[0]:.0%} of what {won[1]} wins over never, with"
+            f" {fits['as-configured'] / fits[won[1]]:.0%} of its fits"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat([o.nights.assign(policy=o.policy) for o in outcomes])
+    frame.to_csv(out / f"{name}.csv", index=False)
+    simulation.plot(family, outcomes, out / f"{name}.png")
+    console.print(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}", highlight=False)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return TypeAdapter(timedelta).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter(f"--from: {text!r} is no ISO 8601 duration; write P290D") from None

@@ -1,0 +1,46 @@
+"""A project: begun in an empty folder, renewed after an upgrade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightshift import project
+from nightshift.cli.base import app, console
+
+_NEXT = """\
+{files} files. Next:{enter}
+  nightshift up --no-airflow
+  nightshift check
+  nightshift train late_delivery
+  nightshift score late_delivery"""
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; the current folder by default.")] = Path(),
+    renew: Annotated[
+        bool, typer.Option("--renew", help="After an upgrade: renew what you did not change.")
+    ] = False,
+) -> None:
+    """Begin a project in an empty folder, with one small family that runs as it is."""
+    if renew:
+        show_renewal(project.renew(folder))
+        return
+    paths = project.begin(folder)
+    enter = "" if folder.resolve() == Path.cwd() else f"\n  cd {folder}"
+    shown = f"{folder.resolve().name} is a project of {_NEXT.format(files=len(paths), enter=enter)}"
+    console.print(shown, highlight=False, soft_wrap=True, markup=False)
+
+
+def show_renewal(renewal: project.Renewal) -> None:
+    """Say what was renewed, and what was left to its owner."""
+    for path in renewal.renewed:
+        console.print(f"renewed     {path}", highlight=False, soft_wrap=True, markup=False)
+    for path in renewal.left_alone:
+        left = f"left alone  {path}: yours differs from what was written, and so does the new one"
+        console.print(left, highlight=False, soft_wrap=True, markup=False)
+    if not renewal.renewed:
+        console.print(f"nothing to renew; the project is of {renewal.installed}", highlight=False)

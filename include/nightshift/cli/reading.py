@@ -1,0 +1,186 @@
+"""What a night's worth of decisions looks like to whoever reads about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from nightshift import local
+from nightshift.cli.base import (
+    AsJson,
+    AsOf,
+    Family,
+    Model,
+    app,
+    console,
+    day_of,
+    moment_of,
+    print_json,
+    reading,
+)
+
+if TYPE_CHECKING:
+    from nightshift.reports import Line
+
+audit_app = typer.Typer(help="The audit trail of decisions.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
+
+@app.command()
+def status(
+    family: Annotated[str | None, typer.Argument(help="One family; all by default.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only models in this state.")] = None,
+    rows: Annotated[int, typer.Option(help="How many models to show, the worst first.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """The fleet at a glance: each model, its champion, its last metric, its last decision."""
+    from nightshift import reports
+
+    if state is not None and state not in reports.HEALTHS:
+        raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(reports.HEALTHS)}")
+    found = reports.status(reading(), family)
+    lines = [line for line in found.lines if state in (None, line.health)]
+    if as_json:
+        print_json(reports.as_data(replace(found, lines=tuple(lines))))
+        return
+    for sentence in found.sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "state", "version", "value", "threshold", "last decision"):
+        right = heading in ("version", "value", "threshold")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for line in lines[:rows]:
+        table.add_row(*map(escape, _cells(line)))
+    console.print(table)
+    if len(lines) > rows:
+        left = len(lines) - rows
+        console.print(f"and {left:,} more; --rows {len(lines)} shows all", highlight=False)
+
+
+@app.command()
+def why(
+    model: Model,
+    on: Annotated[
+        str | None, typer.Option(help="A day (2026-11-03) or a moment; now by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the last decision about a model came about, from labels to what followed."""
+    from nightshift import reports
+
+    found = reports.why(reading(), model, _until(on))
+    if as_json:
+        print_json(reports.as_data(found))
+        return
+    console.print(
+        f"{found.family}/{found.model} at {found.as_of:%Y-%m-%d %H:%M}Z: {found.decision}",
+        style="bold", highlight=False, markup=False,
+    )  # fmt: skip
+    for sentence in found.sentences:
+        console.print(f"- {sentence}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def history(model: Model, as_json: AsJson = False) -> None:
+    """Everything that was decided about a model since its beginning."""
+    from nightshift import reports
+
+    found = reports.history(reading(), model)
+    if as_json:
+        print_json(reports.as_data(found))
+        return
+    for event in found.events:
+        console.print(
+            f"{event.as_of:%Y-%m-%d %H:%M}Z  {event.kind:<8} {event.sentence}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+
+
+@app.command("labels")
+def label_arrivals(
+    family: Family,
+    as_of: AsOf = None,
+    out: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("build/labels"),
+    as_json: AsJson = False,
+) -> None:
+    """How fast labels arrive after a night, and the maturity that follows."""
+    from nightshift import monitoring, reports
+
+    told, moment = local.site().family(family), moment_of(as_of) or datetime.now(UTC)
+    found = monitoring.arrivals(reading(), told, moment)
+    file = out / f"{family}.png"
+    monitoring.plot(found, told, file)
+    if as_json:
+        print_json(reports.as_data(found))
+        return
+    console.print(f"{family}: the share of predictions whose label is known", highlight=False)
+    table = Table()
+    for heading in ("days after", "known", "nights", "predictions"):
+        table.add_column(heading, justify="right")
+    for row in found.rows:
+        share = "-" if row.share is None else f"{row.share:.1%}"
+        table.add_row(str(row.days), share, str(row.nights), f"{row.predictions:,}")
+    console.print(table)
+    console.print(found.sentence, highlight=False, soft_wrap=True)
+    console.print(f"plot: {file}", highlight=False)
+
+
+@audit_app.command()
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="A hash that this command printed before.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the chain of decisions: nothing was changed, left out or cut off."""
+    from nightshift import reports
+
+    found = reports.audit(reading(), head)
+    if as_json:
+        print_json(reports.as_data(found))
+    else:
+        for fault in found.faults:
+            console.print(fault, highlight=False, soft_wrap=True)
+        verdict = "the chain is broken" if found.faults else "the chain is whole"
+        console.print(
+            f"{found.decisions:,} decisions: {verdict}; its head is {found.head or 'empty'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if found.faults:
+        raise typer.Exit(1)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    name = line.family if line.model == line.family else f"{line.family}/{line.model}"
+    value = "-" if line.value is None else f"{line.value:.4g}"
+    if line.low is not None and line.high is not None:
+        value += f" ({line.low:.4g} to {line.high:.4g})"
+    decided = (
+        f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
+    )
+    return (
+        name, line.health, _versions(line), value,
+        "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
+    )  # fmt: skip
+
+
+def _versions(line: Line) -> str:
+    serving = "-" if line.version is None else str(line.version)
+    return f"{serving}, {line.shadow} in shadow" if line.shadow else serving
+
+
+def _until(on: str | None) -> datetime:
+    """The end of a day, or a moment; now where nothing is said."""
+    if on is None:
+        return datetime.now(UTC)
+    if len(on) == len("2026-11-03"):
+        return day_of(on, "--on") + timedelta(days=1) - timedelta(microseconds=1)
+    moment = moment_of(on)
+    assert moment is not None
+    return moment

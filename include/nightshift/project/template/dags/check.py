@@ -1,0 +1,3 @@
+from nightshift_airflow.dags import check
+
+check.define()

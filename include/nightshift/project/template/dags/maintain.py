@@ -1,0 +1,3 @@
+from nightshift_airflow.dags import maintain
+
+maintain.define()

@@ -1,0 +1,214 @@
+"""What Great Expectations finds in a frame, in our nouns. The only module that imports it.
+
+An expectation that cannot run is a fault of who wrote it, not of the rows: its :class:`Finding`
+has the reason, and whatever else was asked is answered all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from nightshift.family import Expectation
+from nightshift.wording import nearest
+
+ROW_BY_ROW = frozenset(
+    f"expect_{name}"
+    for name in (
+        "column_pair_values_a_to_be_greater_than_b",
+        "column_pair_values_to_be_equal",
+        "column_pair_values_to_be_in_set",
+        "column_value_lengths_to_be_between",
+        "column_value_lengths_to_equal",
+        "column_values_to_be_between",
+        "column_values_to_be_dateutil_parseable",
+        "column_values_to_be_in_set",
+        "column_values_to_be_json_parseable",
+        "column_values_to_be_null",
+        "column_values_to_match_json_schema",
+        "column_values_to_match_like_pattern",
+        "column_values_to_match_like_pattern_list",
+        "column_values_to_match_regex",
+        "column_values_to_match_regex_list",
+        "column_values_to_match_strftime_format",
+        "column_values_to_not_be_in_set",
+        "column_values_to_not_be_null",
+        "column_values_to_not_match_like_pattern",
+        "column_values_to_not_match_like_pattern_list",
+        "column_values_to_not_match_regex",
+        "column_values_to_not_match_regex_list",
+        "multicolumn_sum_to_equal",
+        "multicolumn_values_to_be_equal",
+        "multicolumn_values_to_be_unique",
+        "select_column_values_to_be_unique_within_record",
+    )
+)
+"""Expectations about each row by itself: what they count in some rows and in others adds up."""
+
+EXAMPLES = 10
+"""How many unexpected values are kept."""
+
+_POSITION = "position"
+_COLUMN_KEYS = ("column", "column_A", "column_B")
+
+
+@dataclass
+class Finding:
+    """What an expectation found in some rows; ``fault`` says why it could not look."""
+
+    success: bool
+    elements: int = 0
+    missing: int = 0
+    unexpected: int = 0
+    counted: bool = False
+    examples: list[Any] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    observed: Any = None
+    fault: str | None = None
+
+    def sentence(self) -> str:
+        """What was found, in a few words."""
+        if self.fault is not None:
+            return f"cannot run: {self.fault}"
+        if self.counted:
+            return f"{self.unexpected} of {self.elements} rows unexpected"
+        return f"observed {self.observed}"
+
+
+def expect(
+    frame: pd.DataFrame, expectations: Sequence[Expectation], *, places: bool = False
+) -> list[Finding]:
+    """What is found in a frame, expectation by expectation.
+
+    Parameters
+    ----------
+    places
+        Whether the positions of unexpected rows are asked for as well.
+    """
+    findings: dict[int, Finding] = {}
+    configured = {}
+    for position, expectation in enumerate(expectations):
+        try:
+            configured[position] = _configuration(expectation, position)
+            configured[position].to_domain_obj()
+        except Exception as error:  # whatever a third party's class says of its arguments
+            findings[position] = Finding(False, fault=_one_line(error))
+            configured.pop(position, None)
+    findings |= _found(frame, configured, places)
+    return [findings[position] for position in range(len(expectations))]
+
+
+def columns_of(expectation: Expectation) -> list[str]:
+    """The columns that an expectation names."""
+    arguments = expectation.arguments
+    named = [arguments[key] for key in _COLUMN_KEYS if isinstance(arguments.get(key), str)]
+    listed = arguments.get("column_list")
+    return named + [name for name in listed if isinstance(name, str)] if listed else named
+
+
+def unknown_column(expectation: Expectation, columns: Collection[str]) -> str | None:
+    """What is wrong with the columns that an expectation names; None where nothing is."""
+    for name in columns_of(expectation):
+        if name not in columns:
+            return (
+                f"there is no column {name!r}{nearest(name, columns)}; columns of this family are"
+                f" {', '.join(columns)}"
+            )
+    return None
+
+
+def refusals(
+    expectations: Sequence[Expectation], columns: Collection[str]
+) -> Iterator[tuple[int, str]]:
+    """What will never run: its place in the list, and why."""
+    for position, expectation in enumerate(expectations):
+        try:
+            _configuration(expectation).to_domain_obj()
+        except Exception as error:  # whatever a third party's class says of its arguments
+            yield position, f"{expectation.type}: {_one_line(error)}"
+            continue
+        unknown = unknown_column(expectation, columns)
+        if unknown is not None:
+            yield position, f"{expectation.type}: {unknown}"
+
+
+def _found(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dict[int, Finding]:
+    if not configured:
+        return {}
+    batch = _frames().get_batch({"dataframe": frame})
+    suite = _great_expectations().ExpectationSuite(
+        name="rows", expectations=list(configured.values())
+    )
+    how = "COMPLETE" if places else "BASIC"
+    try:
+        results = batch.validate(suite, result_format=how).results  # in an order of its own
+    except Exception as error:  # one of them took all others with it: each is asked alone
+        if len(configured) > 1:
+            return {
+                position: finding
+                for one in configured.items()
+                for position, finding in _found(frame, dict([one]), places).items()
+            }
+        return {position: Finding(False, fault=_one_line(error)) for position in configured}
+    return {r.expectation_config.meta[_POSITION]: _finding(r) for r in results}
+
+
+def _finding(result: Any) -> Finding:
+    fault = _raised(result.exception_info)
+    found = result.result or {}
+    if fault is not None:
+        return Finding(False, fault=" ".join(fault.split()))
+    return Finding(
+        success=bool(result.success),
+        elements=found.get("element_count", 0),
+        missing=found.get("missing_count", 0),
+        unexpected=found.get("unexpected_count", 0),
+        counted="unexpected_count" in found and "element_count" in found,
+        examples=list(found.get("partial_unexpected_list", []))[:EXAMPLES],
+        places=[int(place) for place in found.get("unexpected_index_list") or []],
+        observed=found.get("observed_value"),
+    )
+
+
+def _raised(info: dict[str, Any] | None) -> str | None:
+    """The message of an exception inside an expectation; one, or one for each metric."""
+    entries = [info or {}, *(value for value in (info or {}).values() if isinstance(value, dict))]
+    return next((e["exception_message"] for e in entries if e.get("raised_exception")), None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _configuration(expectation: Expectation, position: int = 0) -> Any:
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
+
+    return ExpectationConfiguration(
+        type=expectation.type,
+        kwargs=expectation.arguments,
+        severity=FailureSeverity(expectation.severity),
+        meta={_POSITION: position},
+    )
+
+
+@cache
+def _frames() -> Any:
+    """Where Great Expectations takes frames from: made once, since it is a quarter of a verdict."""
+    context = _great_expectations().get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("snapshots").add_dataframe_asset("snapshot")
+    return asset.add_batch_definition_whole_dataframe("rows")
+
+
+def _great_expectations() -> Any:
+    """Great Expectations, imported only where a family has expectations: it costs seconds."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations
+
+    return great_expectations

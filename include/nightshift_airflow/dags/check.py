@@ -1,0 +1,17 @@
+"""Shows every family folder that does not load as one import error in Airflow; it defines no DAG.
+
+The other DAG files leave such folders out, so a broken family never takes others with it.
+"""
+
+from __future__ import annotations
+
+from nightshift.errors import ConfigError
+from nightshift.family import load_families
+from nightshift_airflow import runtime
+
+
+def define() -> None:
+    """Raise what is wrong with any family's folder, all of it, as Airflow's import error."""
+    _, problems = load_families(runtime.models())
+    if problems:
+        raise ConfigError("\n".join(map(str, problems)))

@@ -1,0 +1,56 @@
+"""`<family>.score`: the Airflow DAGs that freeze, validate, score, publish and watch a night."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from nightshift.family import ModelFamily
+from nightshift_airflow import runtime, wiring
+from nightshift_airflow.runtime import now, site
+from nightshift_airflow.wiring import Pool, step
+
+
+def score_dag(family: ModelFamily) -> None:
+    with wiring.family_dag(family, "score", wiring.as_of_param()):
+
+        @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
+        def freeze() -> int:
+            from nightshift.steps import night
+
+            as_of = runtime.as_of(family, "score")
+            return night.freeze(site(family), family.family, as_of, now=now())
+
+        @step(pool=Pool.SCORING)
+        def validate(snapshot_id: int) -> list[dict[str, int]]:
+            from nightshift.steps import night
+
+            night.validate(site(family), snapshot_id, now=now())
+            return night.share_out(site(family), snapshot_id, now=now())
+
+        @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=2))
+        def score(snapshot_id: int, batch_id: int | None = None, part: int | None = None) -> int:
+            from nightshift.steps import night
+
+            return night.score_share(site(family), snapshot_id, batch_id, part, now=now())
+
+        @step(outlets=[wiring.predictions_asset(family)])
+        def publish(batch_ids: list[int]) -> int:
+            from nightshift.steps import night
+
+            [batch_id] = set(batch_ids)
+            return wiring.announce(family, night.publish(site(family), batch_id, now=now()))
+
+        @step(pool=Pool.SCORING)
+        def watch(batch_id: int) -> int:
+            from nightshift.steps import night
+
+            return night.watch(site(family), batch_id, now=now())
+
+        batch_ids = score.for_each(validate(freeze()))
+        wiring.alert_after(family, "score", watch(publish(batch_ids)))
+
+
+def define() -> None:
+    """Define the DAG ``score`` of each family whose folder loads."""
+    for family in wiring.families():
+        score_dag(family)

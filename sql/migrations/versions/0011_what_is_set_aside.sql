@@ -1,0 +1,35 @@
+-- Rows that are left out of a night, each for a reason, and labels of which an expectation does not hold.
+
+alter table nightshift.snapshots add column left_out jsonb not null default '{}';
+comment on column nightshift.snapshots.left_out is 'Rows that could not be scored and were left out, by reason: {"missing_key": {"rows": 2, "examples": [...]}}. No values of sensitive columns.';
+
+create or replace view public.nights as
+select p.family, p.as_of, b.row_count as rows, p.batch_id, s.content_hash as snapshot, p.published_at,
+       exists (select from nightshift.retirements t where t.ends > p.as_of) as retired,
+       (select jsonb_object_agg(reason, told -> 'rows') from jsonb_each(s.left_out) o (reason, told)) as left_out
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+join nightshift.snapshots s using (snapshot_id);
+comment on column public.nights.left_out is 'How many rows were left out for what was wrong with them, by reason, such as {"repeated_key": 2}; null where none was';
+
+create table nightshift.labels_set_aside (
+    family       text not null,
+    entity_id    text not null,
+    answers      timestamptz,
+    value        text not null,
+    event_at     timestamptz not null,
+    stated_at    timestamptz not null,
+    reason       text not null,
+    collected_at timestamptz not null,
+    unique nulls not distinct (family, entity_id, answers, stated_at, value)
+);
+create index on nightshift.labels_set_aside (family, collected_at);
+comment on table nightshift.labels_set_aside is 'Labels of which an expectation of model.yaml does not hold: neither measured nor learnt from. One that becomes known later, and is as expected, counts as ever.';
+comment on column nightshift.labels_set_aside.reason is 'The expectation that does not hold';
+grant select, insert on nightshift.labels_set_aside to nightshift_writer;
+
+alter table nightshift.label_collections add column set_aside bigint not null default 0;
+comment on column nightshift.label_collections.set_aside is 'New labels of which an expectation does not hold.';
+
+create or replace view public.contract as
+select '1.1' as version;
