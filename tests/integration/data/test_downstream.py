@@ -231,9 +231,8 @@ def test_a_month_that_somebody_reads_is_left_to_another_day(january: World) -> N
 BEFORE = [
     "insert into nightshift.models (family, name, created_at)"
     " values ('f', 'f', now()), ('f', 'new', now())",
-    "insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, about,"
-    " subject, decided_at)"
-    " values (1, 'retrain', 'first', 'first', now(), '{}', 'request', 'first', now())",
+    "insert into nightshift.decisions (model_id, kind, rule, reason, as_of, inputs, subject,"
+    " decided_at) values (1, 'retrain', 'first', 'first', now(), '{}', 'first', now())",
     "insert into nightshift.versions (model_id, number, artifact_hash, signature, manifest,"
     " decision_id, trained_at) values (1, 1, repeat('a', 64), '', '{}', 1, now())",
     "insert into nightshift.snapshots (family, as_of, revision, content_hash, row_count,"

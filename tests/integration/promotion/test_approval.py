@@ -321,7 +321,7 @@ def test_why_tells_of_the_question_and_of_the_answer(asking: World) -> None:
     database = connect(asking.site.database_url)
     [asked] = pending(asking)
     *_, compared, told = reports.why(database, FAMILY, asking.night(CHANGED)).sentences
-    assert compared.startswith("Compared: hold: on 60 later rows")
+    assert compared.startswith("Compared: ask: on 60 later rows")
     assert told == f"Asked: approval {asked.approval_id} waits; `nightshift approvals` shows it."
     answer(asking, asked.approval_id, "approved")
     *_, told = reports.why(database, FAMILY, asking.night(CHANGED + 2)).sentences
