@@ -77,6 +77,8 @@ def load(
     DatabaseError
         When Postgres refuses a statement. Nothing was changed.
     """
+    for name in RECORDS:
+        _locate(name)
     warehouse = Database(url, role=None)
     try:
         with warehouse.bulk() as bulk:

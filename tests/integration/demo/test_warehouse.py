@@ -213,7 +213,7 @@ def test_without_the_package_nothing_is_loaded(
     warehouse_url: str, today: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flights, "PACKAGE", "nycflights1913")
-    with pytest.raises(SetupError, match="the package nycflights1913 is not installed"):
+    with pytest.raises(SetupError, match="the package nycflights1913, which is not installed"):
         demo.load(warehouse_url, today=today)
     assert ask(warehouse_url, "select to_regclass('replay.anchor')") is None
 
