@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 
 from nightshift.data import Database, Store, connect
-from nightshift.errors import ConfigError, DatabaseError, NightshiftError
+from nightshift.errors import ConfigError, DatabaseError, NightshiftError, SetupError
 from nightshift.family import ModelFamily
 from nightshift.records import Version
 from nightshift.registry import Registry
 from nightshift.site import Site
+from nightshift.sources import Source, open_source
 
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
@@ -64,15 +65,13 @@ def _cutoff(version: Version) -> datetime:
     return datetime.fromisoformat(version.manifest["cutoff"])
 
 
-def _source(site: Site, family: ModelFamily) -> Database:
+def _source(site: Site, family: ModelFamily) -> Source:
     name = family.source.connection
-    if name not in site.sources:
-        raise ConfigError(
-            f"{family.family}: {family.folder / 'model.yaml'}: source.connection is {name!r}, and"
-            f" there is no such connection (known: {', '.join(sorted(site.sources)) or 'none'});"
-            f" set AIRFLOW_CONN_{name.upper()} or add it in Airflow"
-        )
-    return connect(site.sources[name], role=None, read_only=True)
+    try:
+        return open_source(name, site.source(name))
+    except SetupError as error:
+        file = family.folder / "model.yaml"
+        raise ConfigError(f"{family.family}: {file}: source.connection: {error}") from error
 
 
 def _store(site: Site) -> Store:

@@ -46,12 +46,16 @@ def shape_problems(
 def _type_problem(name: str, found: pa.DataType, features: Features) -> list[str]:
     if name in features.numeric:
         accepted = pa.types.is_integer(found) or pa.types.is_floating(found) or found == pa.bool_()
-        wanted = "integer, double precision or boolean"
+        wanted, cast_to = "a number or boolean", "double precision"
     else:
-        accepted, wanted = pa.types.is_string(found) or pa.types.is_large_string(found), "text"
-    return (
-        [] if accepted else [f"column {name!r} is {found}, not {wanted}; cast it in features.sql"]
-    )
+        accepted = pa.types.is_string(found) or pa.types.is_large_string(found)
+        wanted = cast_to = "text"
+    if accepted:
+        return []
+    return [
+        f"column {name!r} is {found}, not {wanted};"
+        f" write cast({name} as {cast_to}) as {name} in features.sql"
+    ]
 
 
 def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
