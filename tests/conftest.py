@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from nightshift import data
+from nightshift import data, sources
 from nightshift.local import Postgres, session
 from nightshift.site import Site
 
@@ -100,8 +100,9 @@ def new_database(postgres: Postgres, administration: Connection) -> Iterator[Cal
 
 def leave(url: str) -> None:
     """Close what this process keeps open of a database: it is to be copied or dropped."""
-    for kept in ({}, {"role": None}, {"role": None, "read_only": True}):
+    for kept in ({}, {"role": None}):
         data.connect(url, **kept).close()
+    sources.open_source("warehouse", url).close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ The exception tree::
         StorageUnavailable  object storage cannot be reached: try again
       DatabaseError         Postgres refused a statement
         DatabaseUnavailable Postgres cannot be reached or asks to retry: try again
+        ConnectionFault     a setting of the connection is wrong: mend the connection
 """
 
 from __future__ import annotations
@@ -192,3 +193,9 @@ class DatabaseUnavailable(DatabaseError):
 
     code = "database_unavailable"
     transient = True
+
+
+class ConnectionFault(DatabaseError):
+    """Postgres cannot be entered as the connection says. Mend its setting that is named."""
+
+    code = "connection"

@@ -6,8 +6,8 @@ Read from the environment and from ``include/nightshift.yaml``, once, at the edg
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ class Site:
         Connection name to SQLAlchemy URL, one for each source that families read.
     store_at, keys_at
         Where several machines share them: see ``store`` and ``keys``.
+    find
+        The URL of a connection that is not among ``sources``, wherever Airflow keeps it; raises
+        SetupError, which says where was looked.
     """
 
     home: Path
@@ -58,6 +61,7 @@ class Site:
     sources: Mapping[str, str]
     store_at: str | None = None
     keys_at: Path | None = None
+    find: Callable[[str], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def store(self) -> str:
@@ -68,6 +72,22 @@ class Site:
     def keys(self) -> Path:
         """The folder of the key that signs artifacts."""
         return self.keys_at or self.state / "keys"
+
+    def source(self, name: str) -> str:
+        """The URL of the source that a connection leads to, in any case of letters.
+
+        Raises
+        ------
+        SetupError
+            There is no such connection, or it leads to no kind of source.
+        """
+        for spelling in (name, name.lower()):
+            if spelling in self.sources:
+                return self.sources[spelling]
+        if self.find is None:
+            known = ", ".join(sorted(self.sources)) or "none"
+            raise SetupError(f"there is no connection {name!r} (known: {known})")
+        return self.find(name)
 
     @property
     def settings(self) -> Settings:

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
-from sqlalchemy import URL
 
 from nightshift.errors import InternalError, NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site, default_home, models_folder, shared_places
+from nightshift_airflow import connections
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DATABASE = "nightshift"
-_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg2")
+_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg2")  # of any of these is a Postgres
 
 
 def now() -> datetime:
@@ -55,7 +55,7 @@ def site(*families: ModelFamily) -> Site:
     Raises
     ------
     SetupError
-        When a connection is missing, or is not one to Postgres.
+        When a connection is missing, or leads to no kind of source.
     """
     return Site(
         home=home(),
@@ -68,6 +68,7 @@ def site(*families: ModelFamily) -> Site:
             )
             for family in families
         },
+        find=lambda name: _database_url(name, "a source"),
         **shared_places(),
     )
 
@@ -192,40 +193,15 @@ def failing_once(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _database_url(name: str, purpose: str) -> str:
+    from nightshift import sources
+
     try:
         connection = Connection.get(name)
     except AirflowNotFoundException:
-        raise SetupError(
-            f"there is no Airflow connection {name!r} ({purpose}). Add it:"
-            f" airflow connections add {name} --conn-uri 'postgresql://user:password@host:5432/database'"
-            f" or set AIRFLOW_CONN_{name.upper()} for every Airflow process"
-        ) from None
-    if connection.conn_type not in _POSTGRES:
+        raise sources.not_there(name, purpose, connections.places(name)) from None
+    if name == DATABASE and connection.conn_type not in _POSTGRES:
         raise SetupError(
             f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"
             f" accepted: {', '.join(_POSTGRES)}"
         )
-    return sqlalchemy_url(connection)
-
-
-def sqlalchemy_url(connection: Connection) -> str:
-    """An Airflow connection to Postgres as a SQLAlchemy URL for psycopg2.
-
-    A host that is a path is the folder of a Unix socket. Extras are libpq parameters (``sslmode``,
-    ``host``); they win over the fields, as in a libpq URI.
-    """
-    query = {name: str(value) for name, value in connection.extra_dejson.items()}
-    host = query.pop("host", None) or connection.host or None
-    if host and host.startswith("/"):
-        query["host"] = host
-        host = None
-    url = URL.create(
-        "postgresql+psycopg2",
-        username=connection.login or None,
-        password=connection.password or None,
-        host=host,
-        port=int(query.pop("port", 0)) or connection.port,
-        database=connection.schema or None,
-        query=query,
-    )
-    return url.render_as_string(hide_password=False)
+    return connections.source_url(connection)

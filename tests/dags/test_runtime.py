@@ -21,13 +21,13 @@ from tests.faults.harness import TRIES
 from nightshift.errors import DatabaseUnavailable, SetupError, SnapshotRejected
 from nightshift.family import ModelFamily, load_family
 from nightshift.site import Site
+from nightshift_airflow.connections import source_url
 from nightshift_airflow.runtime import (
     as_of,
     asked_decisions,
     asked_why,
     failing_once,
     site,
-    sqlalchemy_url,
 )
 from nightshift_airflow.wiring import DEFAULTS, _run_id, partition_key, retrain_runs, timetable
 
@@ -266,7 +266,7 @@ def test_an_airflow_connection_reaches_psycopg2_unchanged(
 ) -> None:
     connection = Connection(conn_id="warehouse", uri=uri)
     for written in (connection, Connection(conn_id="warehouse", uri=connection.get_uri())):
-        url = make_url(sqlalchemy_url(written))
+        url = make_url(source_url(written))
         assert url.drivername == "postgresql+psycopg2"
         assert dialect().create_connect_args(url)[1] == arguments
 
@@ -275,7 +275,7 @@ def test_a_connection_made_field_by_field_may_name_a_socket_folder() -> None:
     connection = Connection(
         conn_id="warehouse", conn_type="postgres", host="/var/run/pg", login="ada", schema="flights"
     )
-    assert sqlalchemy_url(connection) == "postgresql+psycopg2://ada@/flights?host=%2Fvar%2Frun%2Fpg"
+    assert source_url(connection) == "postgresql+psycopg2://ada@/flights?host=%2Fvar%2Frun%2Fpg"
 
 
 def test_a_site_is_where_airflow_and_the_environment_say(

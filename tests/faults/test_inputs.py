@@ -64,7 +64,7 @@ def shown(world: World, number: int) -> dict[str, tuple[float, list[str]]]:
         ("entity_id, size, kind, 1 as extra", "column 'extra' is not declared"),
         ("entity_id, kind", "column 'size' is missing"),
         ("entity_id, size as sizes, kind", "(the query returns 'sizes': renamed?)"),
-        ("entity_id, size::text, kind", "column 'size' is string, not integer, double"),
+        ("entity_id, size::text, kind", "column 'size' is string, not a number"),
         ("entity_id, size::numeric, kind", "column 'size' is"),
         ("entity_id, size, ascii(kind) as kind", "column 'kind' is int32, not text"),
         ("entity_id, size, kind, kind", "column 'kind'"),

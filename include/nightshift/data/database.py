@@ -11,43 +11,28 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, cast
-from urllib.parse import quote, urlencode
 
-import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import psycopg2
 import pyarrow as pa
-import pyarrow.compute as pc
-from sqlalchemy import URL, Connection, Row, create_engine, make_url, text
+from sqlalchemy import Connection, Row, create_engine, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from nightshift.data.drivers import libpq_uri, our_nouns
 from nightshift.data.queries import named_query
-from nightshift.errors import WITHHELD, DatabaseError, DatabaseUnavailable, RowsRetired, SourceError
+from nightshift.errors import RowsRetired
 from nightshift.tables import Encoded, enclosed
 
 LOCK_TIMEOUT = "30s"
 """How long a statement waits for a lock that somebody else holds."""
 
-# Classes of SQLSTATE after which the same statement may well succeed. First those of a connection
-# that is lost or refused; then serialisation, deadlock, a lock or a statement that took too long.
-_LOST = re.compile(r"08...|57P0.|53300")
-_BUSY = re.compile(r"40001|40P01|55P03|57014")
-
-# What is wrong with a statement, as against the values that it met.
-_ABOUT_THE_QUERY = "42"
-
 # NUL as JSON spells it, after an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-# The moments that Arrow and Python can both tell, in microseconds. ADBC turns later ones, infinity
-# among them, into earlier ones without a word.
-_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 # Bytes that are sent at once. Between two such pieces the driver may have to wait until another
 # thread, one that scores, lets go of Python.
@@ -140,19 +125,6 @@ class Bulk:
             cursor.execute(statement, values or None)
             return cursor.fetch_arrow_table()
 
-    @contextmanager
-    def stream(self, sql: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Run a query without parameters; its columns, and its rows as they come.
-
-        Rows with parameters would be gathered whole by the driver before the first is seen.
-        """
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql)
-            # The reader that fetch_record_batch() gives away raises Arrow's errors, by which a
-            # lost connection cannot be told from a query that fails.
-            reader = cursor._results.reader  # noqa: SLF001
-            yield reader.schema, iter(reader)
-
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement."""
         statement, values = positional(sql, parameters or {})
@@ -178,7 +150,7 @@ class Database:
     role
         The role that every session takes on; None keeps the one that logs in.
     read_only
-        Refuse every write, as for sources.
+        Refuse every write, as for pages.
     """
 
     def __init__(
@@ -193,14 +165,15 @@ class Database:
             # A source's own; ours are not to be shadowed by what somebody makes elsewhere.
             "search_path": "pg_catalog,public,pg_temp" if role else None,
         }
-        options = " ".join(f"-c {key}={value}" for key, value in settings.items() if value)
+        ours = " ".join(f"-c {key}={value}" for key, value in settings.items() if value)
+        options = f"{self._url.query.get('options', '')} {ours}".strip()  # of two, the later holds
         self._engine = create_engine(
             self._url,
             pool_size=2,
             pool_pre_ping=True,
             connect_args={"options": options, "connect_timeout": 10},
         )
-        self._libpq_uri = _libpq_uri(self._url, options)
+        self._libpq_uri = libpq_uri(self._url, options=options)
         # What learned the server's types, which takes ADBC longer than most queries take; sessions
         # are cloned from it, and it has none itself.
         self._origin: adbc.Connection | None = None
@@ -213,7 +186,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction that is kept when the block ends, and undone when it raises."""
-        with _nouns(self), self._engine.begin() as connection:
+        with our_nouns(self), self._engine.begin() as connection:
             yield Transaction(connection)
 
     @contextmanager
@@ -222,7 +195,7 @@ class Database:
         limit = int(patience / timedelta(milliseconds=1))
         as_one = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         with (
-            _nouns(self),
+            our_nouns(self),
             self._engine.connect().execution_options(**as_one) as connection,
             connection.begin(),
         ):
@@ -232,7 +205,7 @@ class Database:
     @contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
-        with _nouns(self):
+        with our_nouns(self):
             connection = self._taken()
             try:
                 yield Bulk(connection)
@@ -253,77 +226,6 @@ class Database:
             origin = self._origin
         return origin.adbc_clone()
 
-    def ask(
-        self, sql: str, parameters: Mapping[str, Any], *, told_as: str, discreet: bool = False
-    ) -> pa.Table:
-        """Run a query that a user wrote, on a source; ``told_as`` names it where it fails.
-
-        Parameters
-        ----------
-        discreet
-            The source may name values when it refuses, and these must not be repeated. What is
-            wrong with the query itself is told all the same.
-
-        Raises
-        ------
-        SourceError
-            The source refused the query, or told a moment outside of the years 1 to 9999.
-        DatabaseUnavailable
-            The source cannot be reached: an outage stays one.
-        """
-        with self._asked(told_as, discreet), self.bulk() as bulk:
-            rows = bulk.read(sql, parameters)
-        _refuse_other_years(rows, told_as)
-        return rows
-
-    @contextmanager
-    def ask_for_stream(
-        self,
-        sql: str,
-        parameters: Mapping[str, datetime],
-        *,
-        told_as: str,
-        discreet: bool = False,
-    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """:meth:`ask` for more rows than fit into memory: the columns, and the rows as they come.
-
-        All rows are of one moment. Raises as :meth:`ask`, while rows are read as well.
-        """
-        with self.bulk() as bulk, ExitStack() as until_read:
-            with self._asked(told_as, discreet):
-                schema, batches = until_read.enter_context(bulk.stream(inlined(sql, parameters)))
-            yield schema, self._told_about(batches, told_as, discreet)
-
-    def _told_about(
-        self, batches: Iterator[pa.RecordBatch], told_as: str, discreet: bool
-    ) -> Iterator[pa.RecordBatch]:
-        while True:
-            with self._asked(told_as, discreet):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            _refuse_other_years(batch, told_as)
-            yield batch
-
-    @contextmanager
-    def _asked(self, told_as: str, discreet: bool) -> Iterator[None]:
-        """What a source answers to a user's query, in our nouns."""
-        try:
-            with _nouns(self):
-                yield
-        except DatabaseUnavailable:
-            raise
-        except DatabaseError as error:
-            if discreet and not (error.sqlstate or "").startswith(_ABOUT_THE_QUERY):
-                state = f" with SQLSTATE {error.sqlstate}" if error.sqlstate else ""
-                raise SourceError(f"{told_as}: {self} refused{state}; {WITHHELD}") from None
-            raise SourceError(f"{told_as}: {error}") from error
-        except pa.ArrowException as error:
-            raise SourceError(
-                f"{told_as}: a column is of a type that cannot be read ({error}); cast it to text,"
-                " a number or timestamptz"
-            ) from error
-
     @contextmanager
     def administration(self) -> Iterator[Connection]:
         """A bare transaction in which SQL is sent as it is written, for migrations."""
@@ -338,18 +240,6 @@ class Database:
         if self._origin is not None:
             self._origin.close()
             self._origin = None
-
-
-def _refuse_other_years(rows: pa.Table | pa.RecordBatch, told_as: str) -> None:
-    for field, column in zip(rows.schema, rows.columns, strict=True):
-        if not pa.types.is_timestamp(field.type):
-            continue
-        told = pc.min_max(column.cast(pa.int64())).as_py()
-        if told["min"] is not None and (told["min"] < _YEARS[0] or told["max"] > _YEARS[1]):
-            raise SourceError(
-                f"{told_as}: column {field.name!r} has moments outside of the years 1 to 9999,"
-                " or infinity; write null for a moment that is not known"
-            )
 
 
 @cache
@@ -376,88 +266,3 @@ def positional(sql: str, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]
     compiled = text(sql).compile(dialect=_POSITIONAL)
     names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
     return str(compiled), [parameters[name] for name in names]
-
-
-_SPACE = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?\*/)+", re.DOTALL)
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\$\w*\$).*?\1|.", re.DOTALL)
-
-
-def inlined(sql: str, moments: Mapping[str, datetime]) -> str:
-    """A query with its ``:named`` moments written into it, without what may follow a query.
-
-    Postgres streams the rows of such a query only where it is part of another statement: no
-    parameter, no semicolon and no comment at its end is understood there.
-    """
-    told = {name: moment.astimezone(UTC).isoformat() for name, moment in moments.items()}
-    query = text(sql)
-    named = query.bindparams(**{name: told[name] for name in query.compile().params})
-    written = str(named.compile(dialect=_POSITIONAL, compile_kwargs={"literal_binds": True}))
-    return written[: _end(written)]
-
-
-def _end(sql: str) -> int:
-    """Where the last thing in a query ends that is neither space, comment nor semicolon."""
-    place = end = 0
-    while place < len(sql):
-        space = _SPACE.match(sql, place)
-        if space is not None:
-            place = space.end()
-            continue
-        token = _QUOTED.match(sql, place)
-        assert token is not None
-        place = end = token.end()
-    return end
-
-
-@contextmanager
-def _nouns(database: Database) -> Iterator[None]:
-    """Drivers' errors as ours."""
-    try:
-        yield
-    except NoConnectionFree as error:
-        raise DatabaseUnavailable(f"{database}: every connection is in use. Try again") from error
-    except DBAPIError as error:
-        state = getattr(error.orig, "pgcode", None)
-        raise _noun(database, state, str(error.orig), lost=error.connection_invalidated) from error
-    except adbc_driver_manager.Error as error:
-        raise _noun(database, error.sqlstate, str(error)) from error
-    except OSError as error:  # while rows are fetched the driver may raise what is Arrow's
-        if not str(error).startswith("[libpq]"):
-            raise
-        raise _noun(database, None, str(error)) from error
-
-
-def _noun(
-    database: Database, state: str | None, message: str, *, lost: bool = False
-) -> DatabaseError:
-    first = message.strip().splitlines()[0] if message.strip() else "no message"
-    if state is None:
-        lost |= "connect" in first or "closed" in first
-    else:
-        lost |= _LOST.fullmatch(state) is not None
-    if lost:
-        return DatabaseUnavailable(
-            f"cannot reach Postgres at {database}: {first}. What was not committed is undone; run"
-            " this step again. Is Postgres running? `nightshift up` starts the embedded one"
-        )
-    if state is not None and _BUSY.fullmatch(state):
-        return DatabaseUnavailable(
-            f"Postgres at {database} asks to try again: {first}. Nothing was changed. If it says so"
-            " again, look in pg_stat_activity for what holds the lock or takes so long"
-        )
-    refused = DatabaseError(f"{database}: {first}" + (f" (SQLSTATE {state})" if state else ""))
-    refused.sqlstate = state
-    return refused
-
-
-def _libpq_uri(url: URL, options: str) -> str:
-    """For libpq, which takes a plus sign for itself, everything is percent-encoded.
-
-    What it cannot read it repeats in its error, a password included.
-    """
-    login = ":".join(quote(part, safe="") for part in (url.username, url.password) if part)
-    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
-    at = f"{login}@{host}" if login else host
-    place = f"{at}:{url.port}" if url.port else at
-    query = urlencode({**url.query, "options": options}, doseq=True, quote_via=quote)
-    return f"postgresql://{place}/{quote(url.database or '', safe='')}?{query}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nightshift.data.database import Database, _nouns
+from nightshift.data.database import Database
+from nightshift.data.drivers import our_nouns
 from nightshift.data.queries import SQL
 
 
@@ -21,7 +22,7 @@ def migrate(admin_url: str, *, to: str = "head") -> None:
 
     database = Database(admin_url, role=None)
     try:
-        with _nouns(database), database.administration() as connection:
+        with our_nouns(database), database.administration() as connection:
             connection.exec_driver_sql((SQL / "migrations" / "roles.sql").read_text())
             config = Config()
             config.set_main_option("script_location", "nightshift_sql:migrations")

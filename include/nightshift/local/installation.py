@@ -22,25 +22,32 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import make_url
 
 from nightshift.data import write_once
 from nightshift.errors import SetupError
 from nightshift.local.embedded import DEFAULT_PORT, Postgres, binaries, short_folder
 from nightshift.local.processes import LONGEST_NAME
 from nightshift.site import Site, default_home, models_folder, shared_places
+from nightshift.sources import (
+    KINDS,
+    AirflowConnection,
+    not_there,
+    read_connection,
+    url_of,
+    variable_of,
+)
 
 DEFAULT_UI_PORT = 8080
 LOCAL_ROLES = ("postgres", "airflow", "nightshift_writer", "nightshift_reader", "warehouse_reader")
 """Who may log in to the embedded server, each with a password for loopback."""
 
-_POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg")
 _KEYS = (
     "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET",
@@ -74,7 +81,7 @@ def site() -> Site:
         external = _connection_url("NIGHTSHIFT_DATABASE_URL", given)
     server = embedded_server(state)
     ours = {} if external else {"warehouse": server.url("warehouse", "warehouse_reader")}
-    return Site(
+    found = Site(
         home=home,
         state=state,
         models=models_folder(home).absolute(),
@@ -82,6 +89,36 @@ def site() -> Site:
         sources=ours | connections,
         **shared_places(),
     )
+    return replace(found, find=partial(find_source, found))
+
+
+def find_source(site: Site, name: str) -> str:
+    """The URL of a source whose connection Airflow keeps elsewhere than in the environment.
+
+    Asks Airflow, in a process of its own: its secrets backend, then its database.
+
+    Raises
+    ------
+    SetupError
+        There is no such connection, it leads to no kind of source, or Airflow cannot be asked.
+    """
+    variable = variable_of(name)
+    if given := os.environ.get(variable):  # of another type, or it would be among the sources
+        return url_of(name, _read(variable, given))
+    command = [sys.executable, "-m", "nightshift_airflow.connections", name]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"} | airflow_environment(site)
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    answer = process.stdout.strip().splitlines()
+    places = [f"{variable} in the environment"]
+    if process.returncode or not answer:
+        reason = (process.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise not_there(name, "a source", [*places, f"and Airflow could not be asked ({reason})"])
+    reply = json.loads(answer[-1])
+    if reply["connection"] is None:
+        raise not_there(name, "a source", [*places, *reply["places"]])
+    return url_of(name, AirflowConnection(**reply["connection"]))
 
 
 def admin_url(site: Site, database: str = "nightshift") -> str:
@@ -145,48 +182,36 @@ def _port(variable: str, default: int) -> int:
 
 
 def _connections_from_environment() -> dict[str, str]:
-    """Name to SQLAlchemy URL of every ``AIRFLOW_CONN_<NAME>`` that leads to Postgres."""
+    """Name to SQLAlchemy URL of every ``AIRFLOW_CONN_<NAME>`` that leads to a kind of source."""
     prefix = "AIRFLOW_CONN_"
-    found = {
-        variable.removeprefix(prefix).lower(): _connection_url(variable, text, others=True)
+    named = {
+        variable.removeprefix(prefix).lower(): _read(variable, text)
         for variable, text in os.environ.items()
         if variable.startswith(prefix)
     }
-    return {name: url for name, url in found.items() if url}
+    return {
+        name: url_of(name, connection)
+        for name, connection in named.items()
+        if connection.conn_type in KINDS
+    }
 
 
-def _connection_url(variable: str, text: str, *, others: bool = False) -> str:
-    """A URI or JSON connection as a SQLAlchemy URL; with ``others``, "" for one not to Postgres."""
-    try:
-        url = _from_json(json.loads(text)) if text.lstrip().startswith("{") else make_url(text)
-    except (ArgumentError, ValueError, KeyError, TypeError) as error:
-        # The text may hold a password: it is not repeated.
-        raise SetupError(f"{variable} is not a URL or a JSON connection: {_kind(error)}") from None
-    if url.drivername not in _POSTGRES_SCHEMES:
-        if others:
-            return ""
+def _connection_url(variable: str, text: str) -> str:
+    """A URI or JSON connection to a Postgres of ours as a SQLAlchemy URL."""
+    connection = _read(variable, text)
+    if connection.conn_type != "postgres":
         raise SetupError(
-            f"{variable} begins with {url.drivername}://;"
+            f"{variable} begins with {connection.conn_type}://;"
             " accepted: postgresql://user:password@host:5432/database"
         )
-    host = unquote(url.host) if url.host else None
-    if host and host.startswith("/"):
-        url = url.set(host="").update_query_dict({"host": host})
-    return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    return url_of(variable, connection)
 
 
-def _from_json(fields: Mapping[str, Any]) -> URL:
-    extra = fields.get("extra") or {}
-    extra = json.loads(extra) if isinstance(extra, str) else extra
-    return URL.create(
-        fields["conn_type"],
-        username=fields.get("login") or None,
-        password=fields.get("password") or None,
-        host=fields.get("host") or None,
-        port=int(fields["port"]) if fields.get("port") else None,
-        database=fields.get("schema") or None,
-        query={key: str(value) for key, value in extra.items()},
-    )
+def _read(variable: str, text: str) -> AirflowConnection:
+    try:
+        return read_connection(text)
+    except ValueError as error:
+        raise SetupError(f"{variable} is not a URL or a JSON connection: {error}") from None
 
 
 def _to_json(url: str) -> str:
@@ -202,10 +227,6 @@ def _to_json(url: str) -> str:
         "extra": extra,
     }
     return json.dumps({key: value for key, value in fields.items() if value})
-
-
-def _kind(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else type(error).__name__
 
 
 # Secrets ------------------------------------------------------------------------------------------
@@ -272,7 +293,10 @@ def _tuning() -> dict[str, str]:
 def _identity(site: Site) -> dict[str, str]:
     kept = kept_secrets(site.state)
     url = ui_url(site)
-    sources = {f"AIRFLOW_CONN_{name.upper()}": _to_json(to) for name, to in site.sources.items()}
+    sources = {
+        variable: os.environ.get(variable) or _to_json(url)
+        for variable, url in ((variable_of(name), url) for name, url in site.sources.items())
+    }
     return sources | {
         "NIGHTSHIFT_HOME": str(site.home),
         "NIGHTSHIFT_STATE": str(site.state),

@@ -7,7 +7,6 @@ reached us. Where it says so of several, the one that reached us last wins, then
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +17,7 @@ from nightshift.data import Database, query_text
 from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
-from nightshift.sources import Names
+from nightshift.sources import Names, Question, Source, read_query
 
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
@@ -45,7 +44,7 @@ class Collected:
 
 def collect(
     database: Database,
-    source: Database,
+    source: Source,
     family: ModelFamily,
     as_of: datetime,
     *,
@@ -104,7 +103,7 @@ def collect(
 
 def complete(
     database: Database,
-    source: Database,
+    source: Source,
     family: ModelFamily,
     as_of: datetime,
     *,
@@ -159,15 +158,14 @@ def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime
 
 
 def _asks_since(family: ModelFamily) -> bool:
-    return re.search(r":since\b", family.labels_sql) is not None
+    return read_query(family.labels_sql).uses("since")
 
 
-def _query(source: Database, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+def _query(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
     file = family.folder / "labels.sql"
-    sql = family.labels_sql
-    parameters = {"as_of": as_of} | ({"since": since} if _asks_since(family) else {})
+    moments = {"as_of": as_of, "since": since}
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    table = source.ask(sql, parameters, told_as=where, discreet=family.discreet)
+    table = source.ask(Question(family.labels_sql, moments, where, family.discreet))
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
     return known.filter(pc.is_valid(known["value"]))
@@ -214,20 +212,17 @@ def _answers(found: pa.Table, family: ModelFamily) -> pa.ChunkedArray | pa.Array
 def _values(values: pa.ChunkedArray, family: ModelFamily) -> pa.ChunkedArray:
     """Labels as text: a number, ``0`` or ``1``, or the class."""
     try:
-        if family.task == "regression":
-            return _finite(values).cast(pa.string())
-        if family.task == "binary_classification":
-            return _zero_or_one(values).cast(pa.string())
-        return values.cast(pa.string())
+        return _OF_TASK[family.task](values).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise LabelsError(
             f"{family.family}: {family.folder / 'labels.sql'}: value does not fit"
-            f" {family.task}: {words_of(error, discreet=family.discreet)}"
+            f" {family.task}: {words_of(error, discreet=family.discreet)};"
+            f" write {_CASTS[family.task]} as value"
         ) from None if family.discreet else error
 
 
 def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    numbers = values.cast(pa.float64())
+    numbers = _numbers(values)
     other = numbers.filter(pc.invert(pc.is_finite(numbers)))
     if len(other):
         raise pa.ArrowInvalid(f"labels are finite numbers, found {other[0]}")
@@ -235,8 +230,39 @@ def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _zero_or_one(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    numbers = values.cast(pa.int64())
-    other = pc.unique(numbers.filter(pc.invert(pc.is_in(numbers, pa.array([0, 1])))))
+    numbers = _numbers(values)
+    other = pc.unique(numbers.filter(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0])))))
     if len(other):
         raise pa.ArrowInvalid(f"binary labels are 0 or 1, found {other[0]}")
-    return numbers
+    return numbers.cast(pa.int64())
+
+
+def _classes(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Classes by their names; of numbers, 1.0 is the class 1."""
+    if not pa.types.is_floating(values.type):
+        return values
+    whole = values.cast(pa.int64(), safe=False)
+    exact = pc.equal(whole.cast(pa.float64(), safe=False), values)
+    return pc.if_else(exact, whole.cast(pa.string()), values.cast(pa.string()))
+
+
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers, booleans, and text of either, as float64."""
+    if _is_text(values.type):
+        text = pc.utf8_trim_whitespace(values)
+        for word, digit in (("true", "1"), ("false", "0")):
+            text = pc.if_else(pc.equal(text, word), digit, text)
+        values = text
+    return values.cast(pa.float64(), safe=False)
+
+
+_OF_TASK = {
+    "regression": _finite,
+    "binary_classification": _zero_or_one,
+    "multiclass_classification": _classes,
+}
+_CASTS = {
+    "regression": "cast(... as double precision)",
+    "binary_classification": "cast(... as integer), which is 0 or 1,",
+    "multiclass_classification": "cast(... as text)",
+}

@@ -18,13 +18,13 @@ from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.night.leaving_out import LeftOut
 from nightshift.records import Snapshot
-from nightshift.sources import Names
+from nightshift.sources import Names, Question, Source
 
 
 def freeze(
     database: Database,
     store: Store,
-    source: Database,
+    source: Source,
     family: ModelFamily,
     as_of: datetime,
     *,
@@ -103,14 +103,12 @@ def missing_nights(
 
 @contextmanager
 def _query(
-    source: Database, family: ModelFamily, as_of: datetime
+    source: Source, family: ModelFamily, as_of: datetime
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     file = family.folder / "features.sql"
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    asked = source.ask_for_stream(
-        family.features_sql, {"as_of": as_of}, told_as=where, discreet=family.discreet
-    )
-    with asked as (schema, batches):
+    question = Question(family.features_sql, {"as_of": as_of}, where, family.discreet)
+    with source.stream(question) as (schema, batches):
         declared = pa.schema([field for field in schema if field.name != "known_at"])
         text_numbers = "not_a_number" in family.rows.excusable
         problems = tables.shape_problems(

@@ -1,3 +1,12 @@
-"""What comes in from elsewhere, and under which names it is kept."""
+"""What comes in from elsewhere: sources of any kind, queries of authors, and names as kept."""
 
+from nightshift.sources.base import KINDS, Kind, Question, Source, open_source, url_of
+from nightshift.sources.connections import (
+    AirflowConnection,
+    not_there,
+    read_connection,
+    read_extra,
+    variable_of,
+)
 from nightshift.sources.pseudonyms import Names, names_in, names_of
+from nightshift.sources.queries import MOMENTS, Query, read_query

@@ -16,7 +16,8 @@ from nightshift.stats import undefined
 from nightshift.stats.formulas import has_formula, influence, row_scores
 from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate
 from nightshift.stats.metrics import value
-from nightshift.stats.outcomes import Array, Outcomes, Task, nights_of, outcomes
+from nightshift.stats.outcomes import Array, Outcomes, nights_of, outcomes
+from nightshift.stats.ranges import Task
 
 
 def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:

@@ -10,7 +10,14 @@ from functools import cached_property
 
 from nightshift import sources
 from nightshift.data import Database, Store, connect
-from nightshift.errors import ConfigError, DatabaseError, InternalError, NightshiftError, words_of
+from nightshift.errors import (
+    ConfigError,
+    DatabaseError,
+    InternalError,
+    NightshiftError,
+    SetupError,
+    words_of,
+)
 from nightshift.family import ModelFamily
 from nightshift.records import Version
 from nightshift.registry import Registry
@@ -53,7 +60,7 @@ class Frame:
         return Registry(self.store, self.site.keys, self.site.models)
 
     @property
-    def source(self) -> Database:
+    def source(self) -> sources.Source:
         """The family's source, read-only."""
         return source_of(self.site, self.family)
 
@@ -120,16 +127,14 @@ def cutoff_of(version: Version) -> datetime:
     return datetime.fromisoformat(version.manifest["cutoff"])
 
 
-def source_of(site: Site, family: ModelFamily) -> Database:
+def source_of(site: Site, family: ModelFamily) -> sources.Source:
     """The source that a family reads, read-only; a ConfigError without such a connection."""
     name = family.source.connection
-    if name not in site.sources:
-        raise ConfigError(
-            f"{family.family}: {family.folder / 'model.yaml'}: source.connection is {name!r}, and"
-            f" there is no such connection (known: {', '.join(sorted(site.sources)) or 'none'});"
-            f" set AIRFLOW_CONN_{name.upper()} or add it in Airflow"
-        )
-    return connect(site.sources[name], role=None, read_only=True)
+    try:
+        return sources.open_source(name, site.source(name))
+    except SetupError as error:
+        file = family.folder / "model.yaml"
+        raise ConfigError(f"{family.family}: {file}: source.connection: {error}") from error
 
 
 def store_of(site: Site) -> Store:

@@ -56,12 +56,15 @@ def _type_problem(
     if name in features.numeric:
         accepted = pa.types.is_integer(found) or pa.types.is_floating(found) or found == pa.bool_()
         accepted = accepted or (text_numbers and pa.types.is_string(found))
-        wanted = "integer, double precision or boolean"
+        wanted, cast_to = "a number or boolean", "double precision"
     else:
-        accepted, wanted = is_key(found), KEY_TYPES
-    return (
-        [] if accepted else [f"column {name!r} is {found}, not {wanted}; cast it in features.sql"]
-    )
+        accepted, wanted, cast_to = is_key(found), KEY_TYPES, "text"
+    if accepted:
+        return []
+    return [
+        f"column {name!r} is {found}, not {wanted};"
+        f" write cast({name} as {cast_to}) as {name} in features.sql"
+    ]
 
 
 def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ from tests.integration.data.earlier_rows import CHAIN, ROWS
 
 from nightshift import data, reports
 from nightshift.local import session
-from nightshift.local.embedded import BINARIES
+from nightshift.local.embedded import binaries
 
-SQL = data.SQL
+SQL = Path(__file__).resolve().parents[3] / "sql"
 SCHEMA = SQL / "schema.sql"
 RENEW = "RENEW_SCHEMA=1 .venv/bin/python -m pytest tests/integration/data/test_migrations.py"
 REVISIONS = sorted(file.name[:4] for file in (SQL / "migrations" / "versions").glob("*.sql"))
@@ -96,7 +97,7 @@ def dumped(url: str) -> str:
     """The schema as SQL that makes it, in the role of its owner, without what differs by run."""
     made = make_url(url)
     command = [
-        str(BINARIES / "pg_dump"), "--schema-only", "--no-owner", "--schema=nightshift",
+        str(binaries() / "pg_dump"), "--schema-only", "--no-owner", "--schema=nightshift",
         "--schema=public", f"--host={made.query['host']}", f"--username={made.username}",
         *([f"--port={made.query['port']}"] if "port" in made.query else []),
         str(made.database),

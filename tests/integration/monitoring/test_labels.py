@@ -20,7 +20,7 @@ from nightshift.data import Database, connect, query_text
 from nightshift.errors import LabelsError, NightshiftError, SourceError
 from nightshift.local import session
 from nightshift.monitoring import Arrivals, Collected
-from nightshift.sources import Names
+from nightshift.sources import Names, open_source
 from nightshift.steps import monitor
 
 MONITORING = timedelta(hours=4)
@@ -394,7 +394,7 @@ def arrive(world: World, number: int, *, hours_of: dict[int, int]) -> None:
         ],
     )
     family = world.site.family(FAMILY)
-    source = connect(world.site.sources["warehouse"], role=None, read_only=True)
+    source = open_source("warehouse", world.site.sources["warehouse"])
     as_of = day(world, number)
     since = world.night(NIGHTS[0])
     names = Names(family.family)

@@ -64,9 +64,9 @@ def refused(
             ["column 'size' is missing (the query returns 'sizes': renamed?)", "not declared"],
         ),
         (
-            "select entity_id, size::numeric as size, kind from items"
+            "select entity_id, size::text as size, kind from items"
             " where night = cast(:as_of as timestamptz)",
-            ["column 'size' is", "not integer, double precision or boolean; cast it"],
+            ["column 'size' is", "not a number or boolean; write cast("],
         ),
         (
             "delete from items where night = cast(:as_of as timestamptz)"
