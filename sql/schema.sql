@@ -547,7 +547,8 @@ CREATE TABLE nightshift.label_collections (
     corrections bigint NOT NULL,
     contradictions bigint NOT NULL,
     late bigint NOT NULL,
-    collected_at timestamp with time zone NOT NULL
+    collected_at timestamp with time zone NOT NULL,
+    set_aside bigint DEFAULT 0 NOT NULL
 );
 
 COMMENT ON TABLE nightshift.label_collections IS 'What the source was asked, and what it gave. A label that it states inside a stretch asked before is late: it is known from this collection on.';
@@ -555,6 +556,8 @@ COMMENT ON TABLE nightshift.label_collections IS 'What the source was asked, and
 COMMENT ON COLUMN nightshift.label_collections.corrections IS 'New rows for an entity whose earlier label said something else.';
 
 COMMENT ON COLUMN nightshift.label_collections.contradictions IS 'New rows that say something else than a label stated for the same moment.';
+
+COMMENT ON COLUMN nightshift.label_collections.set_aside IS 'New labels of which an expectation does not hold.';
 
 ALTER TABLE nightshift.label_collections ALTER COLUMN collection_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.label_collections_collection_id_seq
@@ -594,6 +597,21 @@ ALTER TABLE nightshift.labels ALTER COLUMN label_id ADD GENERATED ALWAYS AS IDEN
     CACHE 1
 );
 
+CREATE TABLE nightshift.labels_set_aside (
+    family text NOT NULL,
+    entity_id text NOT NULL,
+    answers timestamp with time zone,
+    value text NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    stated_at timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    collected_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE nightshift.labels_set_aside IS 'Labels of which an expectation of model.yaml does not hold: neither measured nor learnt from. One that becomes known later, and is as expected, counts as ever.';
+
+COMMENT ON COLUMN nightshift.labels_set_aside.reason IS 'The expectation that does not hold';
+
 CREATE TABLE nightshift.measurements (
     measurement_id integer NOT NULL,
     model_id integer NOT NULL,
@@ -616,6 +634,7 @@ CREATE TABLE nightshift.measurements (
     reference double precision,
     nights jsonb DEFAULT '[]'::jsonb NOT NULL,
     decisive boolean DEFAULT true NOT NULL,
+    remark text,
     CONSTRAINT measurements_basis_check CHECK ((basis = ANY (ARRAY['realized'::text, 'estimated'::text]))),
     CONSTRAINT measurements_check CHECK (((state = ANY (ARRAY['measured'::text, 'breached'::text])) = (value IS NOT NULL))),
     CONSTRAINT measurements_state_check CHECK ((state = ANY (ARRAY['measured'::text, 'breached'::text, 'immature'::text, 'undefined'::text]))),
@@ -637,6 +656,8 @@ COMMENT ON COLUMN nightshift.measurements.reference IS 'What the champion was wo
 COMMENT ON COLUMN nightshift.measurements.nights IS 'Night by night: as_of, predictions, labels, value, error. What the sequential detector reads.';
 
 COMMENT ON COLUMN nightshift.measurements.decisive IS 'Whether decisions look at this metric; the others are measured beside it.';
+
+COMMENT ON COLUMN nightshift.measurements.remark IS 'Why the metric is undefined on these rows, or that a single row makes up most of its value; null where there is nothing to say';
 
 ALTER TABLE nightshift.measurements ALTER COLUMN measurement_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.measurements_measurement_id_seq
@@ -776,6 +797,7 @@ CREATE TABLE nightshift.snapshots (
     dropped_rows bigint NOT NULL,
     query_hash text NOT NULL,
     taken_at timestamp with time zone NOT NULL,
+    left_out jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT snapshots_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text))
 );
 
@@ -784,6 +806,8 @@ COMMENT ON TABLE nightshift.snapshots IS 'Rows frozen at an as_of: a Parquet fil
 COMMENT ON COLUMN nightshift.snapshots.revision IS 'Above 1 only where validation rejected the one before and the source was mended.';
 
 COMMENT ON COLUMN nightshift.snapshots.dropped_rows IS 'Rows that the query returned although they were known only after as_of; they are not in the file.';
+
+COMMENT ON COLUMN nightshift.snapshots.left_out IS 'Rows that could not be scored and were left out, by reason: {"missing_key": {"rows": 2, "examples": [...]}}. No values of sensitive columns.';
 
 ALTER TABLE nightshift.snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.snapshots_snapshot_id_seq
@@ -889,7 +913,7 @@ COMMENT ON COLUMN public.champions.promoted_at IS 'When it was promoted';
 COMMENT ON COLUMN public.champions.reason IS 'Why it was promoted, in a sentence with figures';
 
 CREATE VIEW public.contract AS
- SELECT '2.0'::text AS version;
+ SELECT '2.1'::text AS version;
 
 COMMENT ON VIEW public.contract IS 'The version of what readers may rely on: these views, their columns, and the notification nightshift_published.';
 
@@ -962,7 +986,9 @@ CREATE VIEW public.nights AS
     p.published_at,
     (EXISTS ( SELECT
            FROM nightshift.retirements t
-          WHERE (t.ends > p.as_of))) AS retired
+          WHERE (t.ends > p.as_of))) AS retired,
+    ( SELECT jsonb_object_agg(o.reason, (o.told -> 'rows'::text)) AS jsonb_object_agg
+           FROM jsonb_each(s.left_out) o(reason, told)) AS left_out
    FROM ((nightshift.published p
      JOIN nightshift.batches b USING (batch_id))
      JOIN nightshift.snapshots s USING (snapshot_id));
@@ -982,6 +1008,8 @@ COMMENT ON COLUMN public.nights.snapshot IS 'SHA-256 of the Parquet file of feat
 COMMENT ON COLUMN public.nights.published_at IS 'When readers saw the batch first';
 
 COMMENT ON COLUMN public.nights.retired IS 'Whether its predictions were dropped, because keep_predictions had passed';
+
+COMMENT ON COLUMN public.nights.left_out IS 'How many rows were left out for what was wrong with them, by reason, such as {"repeated_key": 2}; null where none was';
 
 CREATE VIEW public.performance AS
  SELECT m.family,
@@ -1272,6 +1300,9 @@ ALTER TABLE ONLY nightshift.labels
 ALTER TABLE ONLY nightshift.labels
     ADD CONSTRAINT labels_pkey PRIMARY KEY (label_id);
 
+ALTER TABLE ONLY nightshift.labels_set_aside
+    ADD CONSTRAINT labels_set_aside_family_entity_id_answers_stated_at_value_key UNIQUE NULLS NOT DISTINCT (family, entity_id, answers, stated_at, value);
+
 ALTER TABLE ONLY nightshift.measurements
     ADD CONSTRAINT measurements_model_id_as_of_metric_basis_version_id_slice_key UNIQUE NULLS NOT DISTINCT (model_id, as_of, metric, basis, version_id, slice);
 
@@ -1359,6 +1390,8 @@ CREATE INDEX holds_family_hold_id_idx ON nightshift.holds USING btree (family, h
 CREATE INDEX label_collections_family_as_of_idx ON nightshift.label_collections USING btree (family, as_of);
 
 CREATE INDEX labels_by_time ON nightshift.labels USING btree (family, (known_at AT TIME ZONE 'UTC'::text));
+
+CREATE INDEX labels_set_aside_family_collected_at_idx ON nightshift.labels_set_aside USING btree (family, collected_at);
 
 CREATE INDEX measurements_as_of_model_id_idx ON nightshift.measurements USING btree (as_of, model_id);
 
@@ -1556,6 +1589,8 @@ GRANT SELECT,INSERT ON TABLE nightshift.label_collections TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.labels TO nightshift_writer;
 
+GRANT SELECT,INSERT ON TABLE nightshift.labels_set_aside TO nightshift_writer;
+
 GRANT SELECT,INSERT ON TABLE nightshift.measurements TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.memberships TO nightshift_writer;
@@ -1613,4 +1648,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0009');
+insert into nightshift.schema_version values ('0012');

@@ -32,4 +32,4 @@ alter table nightshift.label_collections add column set_aside bigint not null de
 comment on column nightshift.label_collections.set_aside is 'New labels of which an expectation does not hold.';
 
 create or replace view public.contract as
-select '1.1' as version;
+select '2.1' as version;

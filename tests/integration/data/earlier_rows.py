@@ -180,5 +180,8 @@ ROWS = (
      " values (1, 1, '{}')"),
     ("0007", LAST, "insert into nightshift.pseudonym_keys (family, method, key_id, recorded_at)"
      f" values ('f', 'hmac', repeat('a', 16), '{NIGHT}')"),
+    ("0011", LAST, "insert into nightshift.labels_set_aside (family, entity_id, value, event_at,"
+     " stated_at, reason, collected_at) values ('f', 'a', '-1', "
+     f"'{NIGHT}', '{NIGHT}', 'at least 0', '{NIGHT}')"),
 )  # fmt: skip
 """From which revision on, up to which one, and a statement that gives a table a row."""
