@@ -4,16 +4,7 @@ select r.entity_id, r.as_of, r.model_id, r.version_id,
        v.model_id as scored_by, r.score, r.label, l.value
 from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 join nightshift.versions v using (version_id)
-left join lateral (
-    select l.value
-    from nightshift.labels l
-    where l.family = :family
-      and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = r.as_of)
-      and l.known_at <= cast(:known_by as timestamptz)
-    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
-    limit 1
-) l on true
+left join lateral nightshift.truth(:family, r.entity_id, r.as_of, cast(:known_by as timestamptz)) l on true
 where r.role = 0
 order by r.as_of, r.entity_id;
 

@@ -45,16 +45,7 @@ order by p.model_id;
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
 select r.entity_id, r.as_of, r.version_id, r.role, r.score, r.label, l.value
 from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
-left join lateral (
-    select l.value
-    from nightshift.labels l
-    where l.family = :family
-      and l.entity_id = r.entity_id
-      and (l.answers is null or l.answers = r.as_of)
-      and l.known_at <= cast(:known_by as timestamptz)
-    order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
-    limit 1
-) l on true
+left join lateral nightshift.truth(:family, r.entity_id, r.as_of, cast(:known_by as timestamptz)) l on true
 where r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
 order by r.as_of, r.entity_id;
 

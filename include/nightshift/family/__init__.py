@@ -5,9 +5,9 @@ Reading it stays light, for every parse of every DAG does it.
 
 from nightshift.family.family import OVERLAP, ModelFamily
 from nightshift.family.folders import family_folders, load_families, load_family
+from nightshift.family.rows import FAULTS, Fault
 from nightshift.family.sections import (
     FAMILY_NAME,
-    FAULTS,
     PATTERNS,
     SIGNALS,
     AtLeast,
@@ -16,7 +16,6 @@ from nightshift.family.sections import (
     Estimator,
     Expectation,
     Fall,
-    Fault,
     Features,
     GroupRule,
     Models,

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from nightshift.family.rows import Rows
 from nightshift.family.sections import (
     _NAME,
     Estimator,
@@ -25,7 +26,6 @@ from nightshift.family.sections import (
     Performance,
     Promotion,
     Retrain,
-    Rows,
     Schedule,
     Scoring,
     Section,

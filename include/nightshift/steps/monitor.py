@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -167,8 +168,17 @@ def alerts(
     """
     family = site.family(family_name)
     database = connect(site.database_url)
-    silence = monitoring.silence(database, family, as_of) if kind == "monitor" else None
-    run = reports.Run(kind, as_of, since, failed, decision_ids, silence)
+    run = reports.Run(kind, as_of, since, failed, decision_ids)
+    if kind == "monitor":
+        run = replace(
+            run,
+            silence=monitoring.silence(database, family, as_of),
+            strangers=monitoring.strangers(database, family, as_of),
+            set_aside=monitoring.set_aside(database, family, as_of),
+        )
+    elif kind == "score":
+        repeated = monitoring.repeated_entities(database, family, as_of, now=now)
+        run = replace(run, repeated=repeated)
     return reports.raise_alerts(database, family, run, now=now)
 
 

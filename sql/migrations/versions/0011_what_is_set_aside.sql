@@ -33,3 +33,19 @@ comment on column nightshift.label_collections.set_aside is 'New labels of which
 
 create or replace view public.contract as
 select '1.1' as version;
+
+-- The truth about a prediction, by one rule for whatever measures, compares or counts. Planned as if it stood in the query.
+create function nightshift.truth(of_family text, entity text, night timestamptz, known_by timestamptz)
+returns table (value text, known_at timestamptz)
+language sql stable
+as $$
+    select (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1], min(l.known_at)
+    from nightshift.labels l
+    where l.family = of_family and l.entity_id = entity
+      and (l.answers is null or l.answers = night)
+      and l.known_at <= known_by
+    having min(l.stated_at) > night  -- what was stated by the night is no truth about it: it could be known
+$$;
+comment on function nightshift.truth is 'The latest label of an entity known by a moment, and when its first one was known; none where one was stated by the night already.';
+revoke execute on function nightshift.truth from public;
+grant execute on function nightshift.truth to nightshift_writer;
