@@ -78,14 +78,24 @@ def validate(
 
 def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
     """Expectations that can never run: of unknown names, arguments or columns."""
-    lists: tuple[tuple[str, Sequence[Expectation], Sequence[str]], ...] = (
-        ("expectations", family.expectations, family.columns),
-        ("labels.expectations", family.labels.expectations, ["value"]),
+    file = family.folder / "model.yaml"
+    text = family.task == "multiclass_classification"
+    lists: tuple[tuple[str, Sequence[Expectation], Sequence[str], Sequence[str]], ...] = (
+        ("expectations", family.expectations, family.columns, family.features.numeric),
+        ("labels.expectations", family.labels.of_value, ["value"], [] if text else ["value"]),
     )
-    for key, expectations, columns in lists:
+    for key, expectations, columns, numeric in lists:
         if expectations:  # Great Expectations takes seconds to import
-            for position, message in tables.refusals(expectations, columns):
-                yield Problem(family.folder / "model.yaml", f"{key}.{position}", message)
+            for position, message in tables.refusals(expectations, columns, numeric):
+                yield Problem(file, f"{key}.{position}", message)
+    for position, expectation in enumerate(family.labels.expectations):
+        if expectation.type not in tables.ROW_BY_ROW:
+            key = f"labels.expectations.{position}"
+            message = (
+                f"{expectation.type} is about a column as a whole or unknown, and each label is"
+                " judged by itself; write one such as expect_column_values_to_be_between"
+            )
+            yield Problem(file, key, message)
 
 
 def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check]) -> str:
@@ -255,20 +265,23 @@ class _Expected:
         ``empty`` are columns without a value, which may be so: only nulls can be expected of them.
         """
         for number, expectation in enumerate(self.family.expectations):
-            unknown = tables.unknown_column(expectation, self.family.columns)
+            wrong = self._misfit(expectation)
             of_empty = empty.intersection(tables.columns_of(expectation))
-            if unknown is not None:
-                finding = tables.Finding(False, fault=unknown)
+            if wrong is not None:
+                finding = tables.Finding(False, fault=wrong)
             elif of_empty and not expectation.type.endswith("_null"):
                 finding = tables.Finding(True, observed=f"no value of {', '.join(of_empty)}")
             elif number in self.sums:
                 finding = self.sums[number].finding()
             else:
                 finding = self._at_once(expectation, store, snapshot)
-            yield self._check(number, expectation, finding, ours=unknown is not None)
+            yield self._check(number, expectation, finding, ours=wrong is not None)
+
+    def _misfit(self, expectation: Expectation) -> str | None:
+        return tables.misfit(expectation, self.family.columns, self.family.features.numeric)
 
     def _passes(self, expectation: Expectation) -> bool:
-        if tables.unknown_column(expectation, self.family.columns) is not None:
+        if self._misfit(expectation) is not None:
             return False
         # A condition may compare a row with its column's mean.
         alone = (

@@ -122,7 +122,15 @@ def alerts(site: Site, family_name: str, run: reports.Run, *, now: datetime) -> 
     family = site.family(family_name)
     database = connect(site.database_url)
     if run.kind == "monitor":
-        run = replace(run, silence=monitoring.silence(database, family, run.as_of))
+        run = replace(
+            run,
+            silence=monitoring.silence(database, family, run.as_of),
+            strangers=monitoring.strangers(database, family, run.as_of),
+            set_aside=monitoring.set_aside(database, family, run.as_of),
+        )
+    elif run.kind == "score":
+        repeated = monitoring.repeated_entities(database, family, run.as_of, now=now)
+        run = replace(run, repeated=repeated)
     return reports.raise_alerts(database, family, run, now=now)
 
 
