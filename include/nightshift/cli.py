@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +27,7 @@ from nightshift.site import Site
 if TYPE_CHECKING:
     from nightshift.data import Database
     from nightshift.reports import Line
+    from nightshift.steps.checking import Finding
     from nightshift.training import Exclusion
 
 app = typer.Typer(
@@ -94,16 +95,39 @@ def airflow(context: typer.Context) -> None:
 
 
 @app.command()
-def check() -> None:
+def check(
+    families: Annotated[
+        list[str] | None, typer.Argument(help="Whose source is asked; of every family by default.")
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Ask the sources too: columns, rows, keys, labels.")
+    ] = False,
+) -> None:
     """List every problem of every family."""
-    from nightshift.steps import upkeep
+    from nightshift.steps import checking, upkeep
 
-    problems = upkeep.check(local.site())
+    site = local.site()
+    if families and not source:
+        raise typer.BadParameter("families are named for --source only; without it all are checked")
+    problems = upkeep.check(site)
     for problem in problems:
         console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
-    if problems:
+    findings = []
+    if source:
+        asked = families or checking.loadable(site)
+        findings = checking.check_source(site, asked, now=datetime.now(UTC))
+        _print_findings(findings)
+    if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)
     console.print("every family is in order")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    table = Table("", "family", "about", "what the source says")
+    for finding in findings:
+        mark = Text("mend", "red") if finding.problem else Text("ok", "green")
+        table.add_row(mark, *map(Text, (finding.family, finding.subject, finding.sentence)))
+    console.print(table)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from nightshift.data import Database, query_text
 from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
-from nightshift.sources import Names, Question, Source, read_query
+from nightshift.sources import Names, Question, Source, label_columns, read_query
 
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
@@ -74,13 +74,13 @@ def collect(
         A value does not fit the family's task, or a moment is missing.
     """
     since = since or _since(database, family, as_of)
-    found = names.in_column(_query(source, family, since, as_of))
+    found = names.in_column(known_labels(source, family, since, as_of))
     asked_since = since if _asks_since(family) else BEGINNING
     rows = pa.table(
         {
             "entity_id": found["entity_id"],
             "answers": _answers(found, family),
-            "value": _values(found["value"], family),
+            "value": found["value"],
             "event_at": found["event_at"],
             "stated_at": found["known_at"],
         }
@@ -154,6 +154,11 @@ def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime
         ).known_at
     if latest is not None:
         return latest - OVERLAP
+    return first_look(family, as_of)
+
+
+def first_look(family: ModelFamily, as_of: datetime) -> datetime:
+    """After which moment labels are asked for where none is there yet: the family's window."""
     return as_of - family.labels.maturity - family.performance.window - OVERLAP
 
 
@@ -161,21 +166,27 @@ def _asks_since(family: ModelFamily) -> bool:
     return read_query(family.labels_sql).uses("since")
 
 
-def _query(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+def known_labels(
+    source: Source, family: ModelFamily, since: datetime, as_of: datetime
+) -> pa.Table:
+    """What labels.sql says at ``as_of``: the columns that it must return, ``value`` as text.
+
+    Labels without a value are left out. Raises as :func:`collect`.
+    """
     file = family.folder / "labels.sql"
     moments = {"as_of": as_of, "since": since}
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(Question(family.labels_sql, moments, where, family.discreet))
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
-    return known.filter(pc.is_valid(known["value"]))
+    labels = known.filter(pc.is_valid(known["value"])).select(label_columns(family))
+    values = _values(labels["value"], family)
+    return labels.set_column(labels.schema.get_field_index("value"), "value", values)
 
 
 def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     file = family.folder / "labels.sql"
-    wanted = ["entity_id", "value", "event_at", "known_at"]
-    if family.labels.per == "entity_and_as_of":
-        wanted.append("as_of")
+    wanted = label_columns(family)
     wrong = [name for name in wanted if table.schema.names.count(name) != 1]
     if wrong:
         raise SourceError(
