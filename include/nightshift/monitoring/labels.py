@@ -20,7 +20,7 @@ from nightshift.data import Database, query_text
 from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
 from nightshift.family import OVERLAP, ModelFamily
-from nightshift.sources import Names, Question, Source, read_query
+from nightshift.sources import Names, Question, Source, label_columns, read_query
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -76,13 +76,13 @@ def collect(
         A value does not fit the family's task, a moment is missing, or an expectation cannot run.
     """
     since = since or _since(database, family, as_of)
-    found = names.in_column(_query(source, family, since, as_of))
+    found = names.in_column(known_labels(source, family, since, as_of))
     asked_since = since if _asks_since(family) else BEGINNING
     rows = pa.table(
         {
             "entity_id": found["entity_id"],
             "answers": _answers(found, family),
-            "value": _values(found["value"], family),
+            "value": found["value"],
             "event_at": found["event_at"],
             "stated_at": found["known_at"],
         }
@@ -141,8 +141,13 @@ def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime
         latest: datetime | None = tx.one(
             "labels.latest", family=family.family, as_of=as_of
         ).known_at
-    since = as_of - family.labels_reach
+    since = first_look(family, as_of)
     return since if latest is None else min(since, latest - OVERLAP)
+
+
+def first_look(family: ModelFamily, as_of: datetime) -> datetime:
+    """After which moment labels are asked for, where nothing else asks for older ones."""
+    return as_of - family.labels_reach
 
 
 def _judged(rows: pa.Table, family: ModelFamily) -> tuple[pa.Table, pa.Table]:
@@ -180,21 +185,26 @@ def _asks_since(family: ModelFamily) -> bool:
     return read_query(family.labels_sql).uses("since")
 
 
-def _query(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+def known_labels(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+    """What labels.sql says at ``as_of``: the columns that it must return, ``value`` as text.
+
+    Labels without a value are left out. Raises as :func:`collect`.
+    """
     file = family.folder / "labels.sql"
     moments = {"as_of": as_of, "since": since}
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(Question(family.labels_sql, moments, where, family.discreet))
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
-    return tables.with_keys(known.filter(pc.is_valid(known["value"])), {"entity_id"})
+    labels = known.filter(pc.is_valid(known["value"])).select(label_columns(family))
+    values = _values(labels["value"], family)
+    labels = labels.set_column(labels.schema.get_field_index("value"), "value", values)
+    return tables.with_keys(labels, {"entity_id"})
 
 
 def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     file = family.folder / "labels.sql"
-    wanted = ["entity_id", "value", "event_at", "known_at"]
-    if family.labels.per == "entity_and_as_of":
-        wanted.append("as_of")
+    wanted = label_columns(family)
     wrong = [name for name in wanted if table.schema.names.count(name) != 1]
     if wrong:
         raise SourceError(
