@@ -185,3 +185,24 @@ def alerts(
 def delivered(site: Site, alert_id: int, notifier: str, *, now: datetime) -> None:
     """Remember that a notifier has delivered an alert, so that it never does so again."""
     reports.delivered(connect(site.database_url), alert_id, notifier, now=now)
+
+
+def label_arrivals(
+    site: Site,
+    family_name: str,
+    as_of: datetime,
+    *,
+    entities: Sequence[tuple[str, datetime | None]] = (),
+) -> monitoring.Arrivals:
+    """How fast labels come, as known at ``as_of``; nothing is stored.
+
+    By published nights where one of them is old enough, otherwise, or for a list of entities, by
+    what labels.sql states.
+    """
+    family, database = site.family(family_name), connect(site.database_url)
+    if not entities:
+        by_nights = monitoring.arrivals(database, family, as_of)
+        if by_nights.proposed is not None:
+            return by_nights
+    by_labels = monitoring.foreseen(_source(site, family), family, as_of, entities)
+    return by_labels if entities or by_labels.proposed is not None else by_nights
