@@ -222,3 +222,8 @@ left join lateral nightshift.truth(:family, r.entity_id, r.as_of, cast(:as_of as
 where r.role = 0
 group by 1, 2, 3
 order by 1, 2, 3;
+
+-- name: kept_from
+-- Until when predictions were dropped; null where none were.
+select max(ends) as kept_from from nightshift.retirements;
+

@@ -76,17 +76,8 @@ def collect(
         A value does not fit the family's task, a moment is missing, or an expectation cannot run.
     """
     since = since or _since(database, family, as_of)
-    found = names.in_column(known_labels(source, family, since, as_of))
+    rows = names.in_column(_rows(known_labels(source, family, since, as_of), family))
     asked_since = since if _asks_since(family) else BEGINNING
-    rows = pa.table(
-        {
-            "entity_id": found["entity_id"],
-            "answers": _answers(found, family),
-            "value": found["value"],
-            "event_at": found["event_at"],
-            "stated_at": found["known_at"],
-        }
-    )
     asked = {"family": family.family, "since": asked_since, "as_of": as_of, "collected_at": now}
     expected, unexpected = _judged(rows, family)
     with database.bulk() as bulk:
@@ -133,6 +124,26 @@ def complete(
         if tx.one("labels.asked_before", **asked).asked:
             return
     collect(database, source, family, as_of, names=names, now=now, since=since)
+
+
+def stated(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pd.DataFrame:
+    """What labels.sql states of a stretch, without keeping it; see :func:`collect`.
+
+    Columns ``entity_id``, ``answers``, ``value``, ``event_at``, ``stated_at``.
+    """
+    return _rows(known_labels(source, family, since, as_of), family).to_pandas()
+
+
+def _rows(found: pa.Table, family: ModelFamily) -> pa.Table:
+    return pa.table(
+        {
+            "entity_id": found["entity_id"],
+            "answers": _answers(found, family),
+            "value": found["value"],
+            "event_at": found["event_at"],
+            "stated_at": found["known_at"],
+        }
+    )
 
 
 def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime:
