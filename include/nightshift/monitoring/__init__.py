@@ -1,6 +1,6 @@
 """When truth arrives: labels in, what they say of each model, and what can be seen before."""
 
-from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, plot
+from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals
 from nightshift.monitoring.labels import Collected, collect, complete, silence
 from nightshift.monitoring.levels import level_problems
 from nightshift.monitoring.measuring import fresh_labels, measure, outcomes, recent, shift

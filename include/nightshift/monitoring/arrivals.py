@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pandas as pd
 
 from nightshift.data import Database, query_text
 from nightshift.family import ModelFamily
+from nightshift.wording import count
 
 HORIZONS = (1, 2, 3, 7, 14, 30)
 """Days after a night at which the arrival of its labels is told."""
@@ -85,35 +84,6 @@ def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arriva
     return Arrivals(as_of, curve, ever, proposed, _sentence(family, ever, proposed))
 
 
-def plot(found: Arrivals, family: ModelFamily, file: Path) -> None:
-    """The arrival curve, with the maturity that is configured and the one that is proposed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    told = [arrival for arrival in found.curve if arrival.share is not None]
-    days = [float(arrival.days) for arrival in told]
-    shares = [arrival.share or 0.0 for arrival in told]
-    axes.plot(days, shares, color="#0072B2", label="of all predictions")
-    classes = sorted(told[0].by_class if told else ())
-    for style, name in zip(("--", ":", "-."), classes, strict=False):
-        of_class = [arrival.by_class.get(name, math.nan) for arrival in told]
-        axes.plot(days, of_class, style, color="#555555", label=f"of class {name}, if it came")
-    configured = family.labels.maturity / timedelta(days=1)
-    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {_days(configured)}")
-    if found.proposed is not None:
-        proposed = found.proposed / timedelta(days=1)
-        label = f"proposed, {_days(proposed)}"
-        axes.axvline(proposed, color="#999999", linestyle="--", label=label)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("days after the night")
-    axes.set_ylabel("share of labels known")
-    axes.set_title(f"{family.family}: how fast labels arrive")
-    axes.legend(loc="lower right", fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-
-
 def _arrival(counted: pd.DataFrame, days: int) -> Arrival:
     old = counted[counted["age"] >= days]
     predictions = int(old["predictions"].sum())
@@ -141,7 +111,7 @@ def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | Non
     if ever is None or proposed is None:
         return (
             f"no published night is {max(HORIZONS)} days old yet, or none has labels, so no"
-            f" maturity can be proposed; labels.maturity is {_days(configured)}"
+            f" maturity can be proposed; labels.maturity is {count(configured, 'day')}"
         )
     days = proposed.days
     advice = (
@@ -153,9 +123,5 @@ def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | Non
     )
     return (
         f"{ever:.1%} of predictions get a label, and {NEARLY_ALL:.0%} of those have it after"
-        f" {_days(days)}: {advice}"
+        f" {count(days, 'day')}: {advice}"
     )
-
-
-def _days(number: float) -> str:
-    return "1 day" if number == 1 else f"{number:g} days"

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -24,7 +23,7 @@ from nightshift import tables
 from nightshift.data import Database, Store, as_json
 from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
-from nightshift.records import WITHHELD_VALUES, Check, Snapshot, Verdict
+from nightshift.records import Check, Snapshot, Verdict
 
 ROW_BY_ROW = frozenset(
     f"expect_{name}"
@@ -255,7 +254,7 @@ class _Expected:
             else self._at_once(one, store, snapshot)
             for number, one in enumerate(self.family.expectations)
         )
-        return [_discreet(check, self.family.features.sensitive) for check in found]
+        return [check.discreet(self.family.features.sensitive) for check in found]
 
     def _passes(self, expectation: Expectation) -> bool:
         # A condition may compare a row with its column's mean.
@@ -371,19 +370,6 @@ def _check(result: Any) -> Check:
             ],
         },
     )
-
-
-def _discreet(check: Check, sensitive: list[str]) -> Check:
-    """A check without the values that it met, where it may have met those of a sensitive column.
-
-    What it was told of columns is in its arguments; of some it is in the text of a condition.
-    """
-    arguments = as_json(check.detail["arguments"])
-    counted = re.fullmatch(r"\d+ of \d+ rows unexpected", check.observed)
-    shown = check.detail | {"unexpected": [WITHHELD_VALUES] * bool(check.detail["unexpected"])}
-    if not any(name in arguments for name in sensitive):
-        return check
-    return replace(check, observed=check.observed if counted else WITHHELD_VALUES, detail=shown)
 
 
 def _observed(found: dict[str, Any]) -> str:

@@ -139,7 +139,7 @@ def _end_trial(
             _promote(site, tx, compared, decision_id, verdict.as_of, now)
         elif verdict.kind == "hold":
             compared = promotion.get(tx, one.comparison_id)
-            promotion.ask(tx, one.comparison_id, policy.evidence(compared, verdict), now=now)
+            promotion.ask(tx, one.comparison_id, reports.evidence(compared, verdict), now=now)
         return decision_id
 
 

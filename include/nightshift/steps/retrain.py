@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from nightshift import fleet, monitoring, policy, promotion, registry, sources, training
+from nightshift import fleet, monitoring, policy, promotion, registry, reports, sources, training
 from nightshift.data import Transaction, connect
 from nightshift.errors import (
     RegistryError,
@@ -202,7 +202,7 @@ def _conclude(
                 tx, family, comparison_id, compared, verdict, decision_id, now=now
             )
         elif verdict.kind == "hold":
-            promotion.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
+            promotion.ask(tx, comparison_id, reports.evidence(compared, verdict), now=now)
         return decision_id
 
 
