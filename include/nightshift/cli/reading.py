@@ -120,7 +120,7 @@ def label_arrivals(
     as_json: AsJson = False,
 ) -> None:
     """How fast labels arrive, and the maturity that follows; before the first night as well."""
-    from nightshift import monitoring, reports
+    from nightshift import reports
     from nightshift.steps import monitor as monitor_steps
 
     site = local.site()
@@ -129,7 +129,7 @@ def label_arrivals(
     listed = [] if entities is None else _listed_entities(entities)
     found = monitor_steps.label_arrivals(site, family, moment, entities=listed)
     file = out / f"{family}.png"
-    monitoring.plot(found, site.family(family), file)
+    reports.plot_arrivals(site.family(family), found.curve, found.proposed, file)
     if as_json:
         print_json(reports.as_data(found))
         return

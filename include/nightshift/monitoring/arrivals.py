@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,6 +14,7 @@ from nightshift.data import Database, query_text
 from nightshift.family import ModelFamily
 from nightshift.monitoring.labels import stated
 from nightshift.sources import Source
+from nightshift.wording import count
 
 HORIZONS = (1, 2, 3, 7, 14, 30)
 """Days after a night at which the arrival of its labels is told."""
@@ -168,35 +167,6 @@ def _arrivals(
     return Arrivals(as_of, basis, curve, ever, proposed, by_class, sentence)
 
 
-def plot(found: Arrivals, family: ModelFamily, file: Path) -> None:
-    """The arrival curve, with the maturity that is configured and the one that is proposed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    told = [arrival for arrival in found.curve if arrival.share is not None]
-    days = [float(arrival.days) for arrival in told]
-    shares = [arrival.share or 0.0 for arrival in told]
-    axes.plot(days, shares, color="#0072B2", label="of all predictions")
-    classes = sorted(told[0].by_class if told else ())
-    for style, name in zip(("--", ":", "-."), classes, strict=False):
-        of_class = [arrival.by_class.get(name, math.nan) for arrival in told]
-        axes.plot(days, of_class, style, color="#555555", label=f"of class {name}, if it came")
-    configured = family.labels.maturity / timedelta(days=1)
-    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {_days(configured)}")
-    if found.proposed is not None:
-        proposed = found.proposed / timedelta(days=1)
-        label = f"proposed, {_days(proposed)}"
-        axes.axvline(proposed, color="#999999", linestyle="--", label=label)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("days after the night")
-    axes.set_ylabel("share of labels known")
-    axes.set_title(f"{family.family}: how fast labels arrive")
-    axes.legend(loc="lower right", fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-
-
 def _arrival(counted: pd.DataFrame, days: int) -> Arrival:
     old = counted[counted["age"] >= days]
     predictions = int(old["predictions"].sum())
@@ -231,7 +201,7 @@ def _sentence(
         what = "published night" if basis == "nights" else "label of labels.sql"
         return (
             f"no {what} is {max(HORIZONS)} days old yet, or none has labels, so no"
-            f" maturity can be proposed; labels.maturity is {_days(configured)}"
+            f" maturity can be proposed; labels.maturity is {count(configured, 'day')}"
         )
     days = proposed.days
     advice = (
@@ -244,19 +214,17 @@ def _sentence(
     slow = sorted(by_class.items(), key=lambda item: (-item[1], item[0]))
     apart = ""
     if len(slow) > 1 and slow[0][1] > slow[-1][1]:
-        told = ", ".join(f"{name} after {_days(of.days)}" for name, of in slow)
+        told = ", ".join(f"{name} after {count(of.days, 'day')}" for name, of in slow)
         apart = (
             f" (by class: {told}; judged earlier, a night has mostly the class that comes first)"
         )
     of_whom = {"nights": "predictions", "entities": "the entities"}.get(basis)
     if ever is None or of_whom is None:
-        known = f"{NEARLY_ALL:.0%} of labels are known {_days(days)} after what they are about"
+        known = (
+            f"{NEARLY_ALL:.0%} of labels are known {count(days, 'day')} after what they are about"
+        )
         return f"{known}{apart}: {advice}"
     return (
         f"{ever:.1%} of {of_whom} get a label, and {NEARLY_ALL:.0%} of those have it after"
-        f" {_days(days)}{apart}: {advice}"
+        f" {count(days, 'day')}{apart}: {advice}"
     )
-
-
-def _days(number: float) -> str:
-    return "1 day" if number == 1 else f"{number:g} days"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from nightshift import tables
 from nightshift.data import Database, Store, as_json
 from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
-from nightshift.records import WITHHELD_VALUES, Check, Snapshot, Verdict
+from nightshift.records import Check, Snapshot, Verdict
 
 ROW_COUNT = frozenset(f"expect_table_row_count_to_{how}" for how in ("be_between", "equal"))
 """Expectations for which the number of rows is enough."""
@@ -306,10 +306,7 @@ class _Expected:
     def _check(
         self, number: int, expectation: Expectation, finding: tables.Finding, *, ours: bool
     ) -> Check:
-        """A finding as it is kept, without values of sensitive columns.
-
-        What it was told of columns is in its arguments; of some it is in the text of a condition.
-        """
+        """A finding as it is kept, without values of sensitive columns."""
         detail: dict[str, Any] = {
             "arguments": expectation.arguments,
             "unexpected": [str(value) for value in finding.examples],
@@ -324,15 +321,7 @@ class _Expected:
             observed=finding.sentence(),
             detail=detail,
         )
-        arguments = as_json(expectation.arguments)
-        if not any(name in arguments for name in self.family.features.sensitive):
-            return check
-        withheld = [WITHHELD_VALUES] * bool(finding.examples)
-        shown = finding.counted or ours
-        observed = check.observed if shown else WITHHELD_VALUES
-        if finding.fault is not None and not ours:
-            observed = f"cannot run: {WITHHELD_VALUES}"
-        return replace(check, observed=observed, detail=detail | {"unexpected": withheld})
+        return check if ours else check.discreet(self.family.features.sensitive)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nightshift import policy, registry
+from nightshift import registry, reports
 from nightshift.data import Transaction
 from nightshift.family import ModelFamily
 from nightshift.promotion import approvals, comparison, trials
@@ -60,7 +60,7 @@ def carry_out(
     elif verdict.kind == "shadow":
         trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
     elif verdict.kind == "ask":
-        approvals.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
+        approvals.ask(tx, comparison_id, reports.evidence(compared, verdict), now=now)
     return decision_id
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Row
 from tests.world import FAMILY, Kept, World
 
-from nightshift import monitoring
+from nightshift import monitoring, reports
 from nightshift.data import Database, connect, query_text
 from nightshift.errors import LabelsError, NightshiftError, SourceError
 from nightshift.local import session
@@ -409,7 +409,7 @@ def shares(found: Arrivals) -> dict[int, float | None]:
 
 def drawn(found: Arrivals, world: World, folder: Path) -> bytes:
     file = folder / "reports" / "arrivals.png"
-    monitoring.plot(found, world.site.family(FAMILY), file)
+    reports.plot_arrivals(world.site.family(FAMILY), found.curve, found.proposed, file)
     return file.read_bytes()
 
 
