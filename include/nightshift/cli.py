@@ -98,9 +98,12 @@ def check() -> None:
     """List every problem of every family."""
     from nightshift.steps import upkeep
 
-    problems = upkeep.check(local.site())
+    site = local.site()
+    problems = upkeep.check(site)
     for problem in problems:
         console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
+    for sentence in upkeep.waiting(site):
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
     if problems:
         raise typer.Exit(1)
     console.print("every family is in order")
@@ -209,7 +212,7 @@ def status(
 
     if state is not None and state not in reports.HEALTHS:
         raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(reports.HEALTHS)}")
-    found = reports.status(_reading(), family)
+    found = reports.status(_reading(), family, models=local.site().models)
     lines = [line for line in found.lines if state in (None, line.health)]
     if as_json:
         _print_json(reports.as_data(replace(found, lines=tuple(lines))))
@@ -239,7 +242,7 @@ def why(
     """How the last decision about a model came about, from labels to what followed."""
     from nightshift import reports
 
-    found = reports.why(_reading(), model, _until(on))
+    found = reports.why(_reading(), model, _until(on), models=local.site().models)
     if as_json:
         _print_json(reports.as_data(found))
         return

@@ -10,7 +10,16 @@ from typing import Any, Literal
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
 DecisionKind = Literal[
-    "keep", "alert", "hold", "defer", "retrain", "promote", "reject", "shadow", "rollback"
+    "keep",
+    "alert",
+    "hold",
+    "defer",
+    "retrain",
+    "promote",
+    "reject",
+    "shadow",
+    "rollback",
+    "failed",
 ]
 Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]

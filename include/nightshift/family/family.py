@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from nightshift.family.libraries import Libraries
 from nightshift.family.sections import (
     _NAME,
     Estimator,
@@ -36,7 +37,12 @@ from nightshift.family.ticks import next_tick, previous_tick
 
 
 class ModelFamily(Section):
-    """A folder in ``include/models``: an estimator, a features query, a labels query."""
+    """A folder in ``include/models``: an estimator, a features query, a labels query.
+
+    ``libraries`` says by how much a library, or ``python``, may differ from what a version was
+    trained with: ``exact`` not at all, ``patch`` in the third number, ``minor`` in the second one
+    too, ``any`` in all.
+    """
 
     family: Annotated[str, Field(pattern=_NAME), AfterValidator(_free_name)]
     description: str
@@ -46,6 +52,7 @@ class ModelFamily(Section):
     features: Features
     pseudonymise: Literal["hmac"] | None = None
     estimator: Estimator = Estimator()
+    libraries: Libraries = Field(default={})
     schedule: Schedule
     expectations: list[Expectation] = Field(default=[])
     allow_empty: bool = False

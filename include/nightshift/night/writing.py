@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -356,6 +357,8 @@ class _Part:
             row_counts=[one.rows for one in models],
         )
         self._record(tx, "model_failed", failed, now)
+        scorers = {one.version_id for one in work if one.version_id is not None}
+        self._record_other_libraries(tx, scorers - failed.keys(), now)
         tx.run(
             "scoring.finish",
             batch_id=self.batch_id,
@@ -364,6 +367,26 @@ class _Part:
             failed_rows=sum(one.rows for one in work if one.version_id in failed),
             written_at=now,
         )
+
+    def _record_other_libraries(self, tx: Transaction, scorers: set[int], now: datetime) -> None:
+        """Say what the versions that score were trained with, where something else is there now."""
+        missing = registry.versions(tx, scorers - self.versions.keys())
+        versions = [{**self.versions, **missing}[version_id] for version_id in scorers]
+        differs = Counter(
+            str(library)
+            for version in versions
+            for library in registry.differences(version.manifest, self.family.libraries)
+        )
+        if differs:
+            told = [f"{count} of {len(versions)} with {what}" for what, count in differs.items()]
+            tx.record(
+                "other_libraries",
+                now=now,
+                family=self.family.family,
+                as_of=self.snapshot.as_of,
+                batch_id=self.batch_id,
+                reason=f"versions that score were trained {', '.join(sorted(told))}",
+            )
 
     def _record(self, tx: Transaction, code: str, failed: Mapping[int, str], now: datetime) -> None:
         versions = registry.versions(tx, failed)

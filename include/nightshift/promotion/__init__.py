@@ -13,6 +13,7 @@ from nightshift.promotion.approvals import (
 )
 from nightshift.promotion.comparison import (
     EARLIER,
+    Unopened,
     border_problems,
     compare,
     get,

@@ -4,18 +4,21 @@ Which bytes serve, since when, who signed them, and why. The only room that open
 """
 
 from nightshift.registry.canonical import to_bytes
+from nightshift.registry.code import PREFIX, Code, LegacyCode, code_changes
 from nightshift.registry.decisions import (
     decide,
     decide_all,
     decided,
     decision,
+    end_as_failed,
     last_retrains,
     models_decided,
     retrains_of,
 )
 from nightshift.registry.holds import current, hold, of, release
+from nightshift.registry.libraries import differences, rules_of
 from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
-from nightshift.registry.pipelines import LoadedVersion, family_module, predict
+from nightshift.registry.pipelines import LoadedVersion, predict
 from nightshift.registry.promotions import (
     Champion,
     champion,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from nightshift.data import Transaction, as_json
 from nightshift.records import Decision
 
-if TYPE_CHECKING:
-    pass
+FailedAt = Literal["training", "comparison"]
+"""What a decision to retrain has failed at."""
 
 
 def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) -> int:
@@ -29,6 +29,20 @@ def decide(tx: Transaction, decision: Decision, *, subject: str, now: datetime) 
     found = decided(tx, decision.model_id, subject)
     assert found is not None
     return found
+
+
+def end_as_failed(
+    tx: Transaction, decision_id: int, rule: FailedAt, reason: str, *, now: datetime
+) -> None:
+    """End a decision to retrain that came to nothing; ending it again changes nothing.
+
+    The next night may ask for a retrain again: one that failed is not minded by a cooldown.
+    """
+    asked = decision(tx, decision_id)
+    ended = Decision(
+        asked.model_id, "failed", rule, reason, asked.as_of, {"decision_id": decision_id}
+    )
+    decide(tx, ended, subject=f"training {decision_id}", now=now)
 
 
 def decide_all(

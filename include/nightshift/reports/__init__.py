@@ -15,4 +15,5 @@ from nightshift.reports.health import (
     status_in,
     urgency,
 )
+from nightshift.reports.outdated import outdated, outdated_champion
 from nightshift.reports.timeline import Event, events_in, history

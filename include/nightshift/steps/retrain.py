@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from nightshift import fleet, monitoring, policy, promotion, registry, sources, training
-from nightshift.data import Transaction, connect
-from nightshift.errors import (
-    RegistryError,
-)
+from nightshift.data import Database, Transaction, connect
+from nightshift.errors import NightshiftError, RegistryError
 from nightshift.family import ModelFamily
 from nightshift.records import Comparison, Decision, Model, Version
 from nightshift.registry import LoadedVersion, Registry
@@ -89,15 +88,15 @@ def fit(
             prepared[cutoff] = (family, *_training_rows(site, family, cutoff, holdout, now=now))
         family, rows, plan = prepared[cutoff]
         base = _base(site, family, model, now)
-        pipeline, manifest = training.fit(family, model, rows, plan, base=base)
+        artifact, manifest, code = training.fit(family, model, rows, plan, base=base)
         with database.transaction() as tx:
             return _registry(site).save(
-                tx, model, pipeline, manifest, decision_id=decision_id, now=now
+                tx, model, artifact, manifest, decision_id=decision_id, now=now, code=code
             )
 
     return _each(
         (
-            _audited(site, models[decision.model_id].family, decision.as_of, now),
+            _ended(site, models[decision.model_id].family, decision_id, "training", now),
             partial(train, decision_id, decision),
         )
         for decision_id, decision in wanted
@@ -139,7 +138,7 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
             family,
             training.without_learnt(_store(site), family, rows[span], taking_part, met),
             versions.load(version),
-            versions.load(serving) if serving else None,
+            _openable(versions, serving),
             list(_loaded(versions, (one for one in earlier if one != serving))),
             worth=once.value if once else None,
         )
@@ -149,7 +148,10 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
         return comparison_id
 
     return _each(
-        (_audited(site, v.model.family, _cutoff(v), now), partial(against_champion, v))
+        (
+            _ended(site, v.model.family, v.decision_id, "comparison", now),
+            partial(against_champion, v),
+        )
         for v in challengers
     )
 
@@ -286,12 +288,51 @@ def _training_rows(
     return rows, plan
 
 
+@contextmanager
+def _ended(
+    site: Site,
+    family: str,
+    decision_id: int,
+    rule: Literal["training", "comparison"],
+    now: datetime,
+) -> Iterator[Database]:
+    """An audited step that ends a decision to retrain as failed, whatever it dies of.
+
+    What is transient is tried again, so it ends nothing.
+    """
+    database = connect(site.database_url)
+    with database.transaction() as tx:
+        as_of = registry.decision(tx, decision_id).as_of
+    with _audited(site, family, as_of, now):
+        try:
+            yield database
+        except Exception as error:  # a fit runs the family's own code
+            if isinstance(error, NightshiftError) and error.transient:
+                raise
+            reason = str(error) if isinstance(error, NightshiftError) else repr(error)
+            with database.transaction() as tx:
+                registry.end_as_failed(tx, decision_id, rule, reason, now=now)
+            raise
+
+
 def _base(site: Site, family: ModelFamily, model: Model, now: datetime) -> LoadedVersion | None:
     """The champion that an incremental training goes on from."""
     with connect(site.database_url).transaction() as tx:
         serving = registry.champion(tx, model.model_id, now)
         base = training.goes_on_from(tx, family, serving, now=now)
     return _registry(site).load(base) if base else None
+
+
+def _openable(
+    versions: Registry, serving: Version | None
+) -> LoadedVersion | promotion.Unopened | None:
+    """The champion, or why it cannot be opened."""
+    if serving is None:
+        return None
+    try:
+        return versions.load(serving)
+    except RegistryError as error:
+        return promotion.Unopened(serving, str(error))
 
 
 def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:
