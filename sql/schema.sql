@@ -44,10 +44,10 @@ CREATE TABLE nightshift.decisions (
     alarming boolean DEFAULT false NOT NULL,
     falling_since timestamp with time zone,
     hash_rule smallint DEFAULT 2 NOT NULL,
-    CONSTRAINT decisions_about_check CHECK ((about = ANY (ARRAY['monitor'::text, 'request'::text, 'rollback'::text, 'version'::text, 'comparison'::text, 'shadow'::text, 'probation'::text, 'approval'::text, 'other'::text]))),
-    CONSTRAINT decisions_about_id_check CHECK (((about_id IS NOT NULL) = (about = ANY (ARRAY['version'::text, 'comparison'::text, 'shadow'::text, 'probation'::text, 'approval'::text])))),
+    CONSTRAINT decisions_about_check CHECK ((about = ANY (ARRAY['monitor'::text, 'request'::text, 'rollback'::text, 'version'::text, 'comparison'::text, 'shadow'::text, 'probation'::text, 'approval'::text, 'training'::text, 'other'::text]))),
+    CONSTRAINT decisions_about_id_check CHECK (((about_id IS NOT NULL) = (about = ANY (ARRAY['version'::text, 'comparison'::text, 'shadow'::text, 'probation'::text, 'approval'::text, 'training'::text])))),
     CONSTRAINT decisions_hash_rule_check CHECK ((hash_rule = ANY (ARRAY[1, 2]))),
-    CONSTRAINT decisions_kind_check CHECK ((kind = ANY (ARRAY['keep'::text, 'alert'::text, 'wait'::text, 'ask'::text, 'held'::text, 'defer'::text, 'retrain'::text, 'promote'::text, 'reject'::text, 'shadow'::text, 'rollback'::text]))),
+    CONSTRAINT decisions_kind_check CHECK ((kind = ANY (ARRAY['keep'::text, 'alert'::text, 'wait'::text, 'ask'::text, 'held'::text, 'defer'::text, 'retrain'::text, 'promote'::text, 'reject'::text, 'shadow'::text, 'rollback'::text, 'failed'::text]))),
     CONSTRAINT decisions_severity_check CHECK ((severity <> 'NaN'::double precision))
 );
 
@@ -61,9 +61,9 @@ COMMENT ON COLUMN nightshift.decisions.prev_hash IS 'The hash of the decision be
 
 COMMENT ON COLUMN nightshift.decisions.hash IS 'SHA-256 over this row and prev_hash, set by a trigger: whoever edits a row breaks the chain.';
 
-COMMENT ON COLUMN nightshift.decisions.about IS 'What was decided about: a measuring, a request or a rollback that somebody asked for, a version by hand, a comparison, a shadow, a probation, an approval.';
+COMMENT ON COLUMN nightshift.decisions.about IS 'What was decided about: a measuring, a request or a rollback that somebody asked for, a version by hand, a comparison, a shadow, a probation, an approval, a training.';
 
-COMMENT ON COLUMN nightshift.decisions.about_id IS 'Which one: version_id, comparison_id, shadow_id, approval_id; of a probation the seq of the model''s promotion.';
+COMMENT ON COLUMN nightshift.decisions.about_id IS 'Which one: version_id, comparison_id, shadow_id, approval_id; of a probation the seq of the model''s promotion; of a training the decision_id that asked for it.';
 
 COMMENT ON COLUMN nightshift.decisions.severity IS 'How many standard errors, or limits of the detector, the model lies below its threshold; 0 where that is not told.';
 
@@ -917,7 +917,7 @@ COMMENT ON COLUMN public.champions.promoted_at IS 'When it was promoted';
 COMMENT ON COLUMN public.champions.reason IS 'Why it was promoted, in a sentence with figures';
 
 CREATE VIEW public.contract AS
- SELECT '2.1'::text AS version;
+ SELECT '2.2'::text AS version;
 
 COMMENT ON VIEW public.contract IS 'The version of what readers may rely on: these views, their columns, and the notification nightshift_published.';
 
@@ -943,7 +943,7 @@ COMMENT ON COLUMN public.decisions.family IS 'The family of models';
 
 COMMENT ON COLUMN public.decisions.model IS 'The model that was decided about';
 
-COMMENT ON COLUMN public.decisions.kind IS 'keep, alert, wait (its group cannot be decided yet), ask (a person is asked), held (the family is), defer, retrain, promote, reject, shadow or rollback';
+COMMENT ON COLUMN public.decisions.kind IS 'keep, alert, wait (its group cannot be decided yet), ask (a person is asked), held (the family is), defer, retrain, promote, reject, shadow, rollback, or failed: a retrain that came to nothing';
 
 COMMENT ON COLUMN public.decisions.rule IS 'The rule that decided';
 

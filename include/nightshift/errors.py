@@ -14,6 +14,7 @@ The exception tree::
       TrainingError         a challenger could not be trained: the champion serves on
       RegistryError         a version, artifact or promotion is not in order
         NoChampion          nothing has been promoted for this model at that moment
+        LibrariesDiffer     a version was trained with other libraries: train it anew
         ArtifactRefused     the bytes are not those that were signed
         PromotionLost       another promotion came first: look at it before trying again
       InternalError         nobody foresaw this: the full trace says where
@@ -161,6 +162,12 @@ class ArtifactRefused(RegistryError):
     """An artifact's bytes are not those that were signed. It was not opened."""
 
     code = "artifact_refused"
+
+
+class LibrariesDiffer(RegistryError):
+    """A version was trained with other libraries than its family allows. It was not opened."""
+
+    code = "libraries_differ"
 
 
 class PromotionLost(RegistryError):

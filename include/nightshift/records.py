@@ -23,9 +23,18 @@ DecisionKind = Literal[
     "reject",
     "shadow",
     "rollback",
+    "failed",
 ]
 AboutKind = Literal[
-    "monitor", "request", "rollback", "version", "comparison", "shadow", "probation", "approval"
+    "monitor",
+    "request",
+    "rollback",
+    "version",
+    "comparison",
+    "shadow",
+    "probation",
+    "approval",
+    "training",
 ]
 Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]
@@ -341,6 +350,11 @@ class About:
     def probation(cls, version_id: int, seq: int) -> About:
         """A champion on probation since the promotion ``seq`` of its model."""
         return cls("probation", seq, f"probation {version_id} of promotion {seq}")
+
+    @classmethod
+    def training(cls, decision_id: int) -> About:
+        """A decision to retrain, as far as it has come."""
+        return cls("training", decision_id, f"training {decision_id}")
 
     @classmethod
     def approval(cls, approval_id: int) -> About:

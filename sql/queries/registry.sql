@@ -53,13 +53,17 @@ from nightshift.decisions
 where decision_id = :decision_id;
 
 -- name: last_retrains
--- When each model of a family was last told to retrain before a moment.
+-- When each model of a family was last told to retrain before a moment, those that failed aside.
 select m.model_id, d.as_of
 from nightshift.models m
 cross join lateral (
-    select as_of from nightshift.decisions
-    where model_id = m.model_id and kind = 'retrain' and as_of < :before
-    order by as_of desc
+    select r.as_of from nightshift.decisions r
+    where r.model_id = m.model_id and r.kind = 'retrain' and r.as_of < :before
+      and not exists (
+          select from nightshift.decisions f
+          where f.model_id = r.model_id and f.about = 'training' and f.about_id = r.decision_id
+            and not exists (select from nightshift.comparisons c where c.decision_id = r.decision_id))
+    order by r.as_of desc
     limit 1
 ) d
 where m.family = :family;

@@ -13,7 +13,7 @@ refused as (
     from last_night l
     join nightshift.events e on e.family = l.family and (l.as_of is null or e.as_of > l.as_of)
     where e.code in ('snapshot_rejected', 'snapshot', 'source', 'scoring', 'labels', 'config', 'registry',
-                     'no_champion', 'artifact_refused', 'error')
+                     'no_champion', 'artifact_refused', 'libraries_differ', 'error')
       and e.as_of is not null
       and not exists (
           select from nightshift.models o
@@ -51,7 +51,7 @@ select m.model_id, m.family, m.name as model, n.group_name as group,
        x.labels, x.predictions, x.as_of as measured_as_of,
        d.kind as decision, d.rule, d.reason, d.as_of as decided_as_of,
        coalesce(w.alerts, 0) as alerts, q.approval_id as waiting,
-       coalesce(r.failure, case when d.kind = 'retrain' then t.failure end) as failure
+       coalesce(r.failure, case d.kind when 'failed' then d.reason when 'retrain' then t.failure end) as failure
 from nightshift.models m
 join (
     select distinct on (model_id) model_id, state, group_name from nightshift.memberships
@@ -106,6 +106,22 @@ join lateral (
 join nightshift.batches b using (batch_id)
 order by f.family;
 
+-- name: made_of
+-- What the champions of active models were made of: files of code by their hashes, libraries, Python; equal ones once.
+select distinct m.family, v.manifest #> '{code,files}' as files, v.manifest -> 'libraries' as libraries,
+       v.manifest ->> 'python' as python
+from nightshift.models m
+join lateral (
+    select state from nightshift.memberships where model_id = m.model_id order by as_of desc limit 1
+) n on n.state = 'active'
+join lateral (
+    select version_id from nightshift.promotions where model_id = m.model_id order by seq desc limit 1
+) p on true
+join nightshift.versions v using (version_id)
+where (cast(:family as text) is null or m.family = :family)
+  and (cast(:model_id as int) is null or m.model_id = :model_id)
+order by m.family;
+
 -- name: find_models
 -- The models of this name, in any family or in one.
 select model_id, family, name as model
@@ -121,7 +137,7 @@ select family, name as model from nightshift.models order by family, name;
 -- What was last decided about a model by a moment, verdicts on challengers aside.
 select decision_id, kind, rule, reason, as_of, inputs, subject, decided_at
 from nightshift.decisions
-where model_id = :model_id and as_of <= cast(:until as timestamptz) and kind not in ('promote', 'reject')
+where model_id = :model_id and as_of <= cast(:until as timestamptz) and kind not in ('promote', 'reject', 'failed')
   and about not in ('comparison', 'shadow', 'probation')
 order by as_of desc, decision_id desc
 limit 1;
@@ -178,6 +194,13 @@ left join nightshift.answers w using (approval_id)
 left join nightshift.decisions answered on answered.decision_id = w.decision_id
 left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id)
 where v.decision_id = :decision_id;
+
+-- name: failed
+-- Why a decision to retrain came to nothing.
+select f.reason
+from nightshift.decisions d
+join nightshift.decisions f on f.model_id = d.model_id and f.about = 'training' and f.about_id = d.decision_id
+where d.decision_id = :decision_id;
 
 -- name: tried
 -- What became of challengers in shadow and of champions on probation at a moment.

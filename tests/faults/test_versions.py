@@ -25,7 +25,7 @@ from tests.world import FAMILY, World
 
 from nightshift import registry, reports, simulation
 from nightshift.data import Store, connect
-from nightshift.errors import ArtifactRefused, NightshiftError, RegistryError, SnapshotError
+from nightshift.errors import ArtifactRefused, NightshiftError, SnapshotError
 from nightshift.local import session
 from nightshift.records import About, Decision
 from nightshift.registry.versions import _verified_pipeline
@@ -422,8 +422,11 @@ def test_a_version_whose_code_is_gone_says_which_and_what_to_do(
 ) -> None:
     world.write("estimator.py", MOODY.replace("{file!r}", "'/nowhere'"))
     world.train(9)
-    assert world.score(10)
     renamed = (world.folder / "estimator.py").read_text().replace("Moody", "Cheerful")
     world.write("estimator.py", renamed)
     opened_anew()
-    refused(world, RegistryError, 11, "cannot be opened with the code that is there now")
+    assert world.score(10)
+    [row] = world.rows("select manifest #>> '{code,archive}' as archive from nightshift.versions")
+    Store(world.site.store).delete(row.archive, "code")
+    opened_anew()
+    refused(world, ArtifactRefused, 11, "the code of loads: version 1 of loads was not opened")

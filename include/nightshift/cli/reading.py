@@ -45,7 +45,7 @@ def status(
 
     if state is not None and state not in reports.HEALTHS:
         raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(reports.HEALTHS)}")
-    found = reports.status(reading(), family)
+    found = reports.status(reading(), family, models=local.site().models)
     lines = [line for line in found.lines if state in (None, line.health)]
     if as_json:
         print_json(reports.as_data(replace(found, lines=tuple(lines))))
@@ -75,7 +75,7 @@ def why(
     """How the last decision about a model came about, from labels to what followed."""
     from nightshift import reports
 
-    found = reports.why(reading(), model, _until(on))
+    found = reports.why(reading(), model, _until(on), models=local.site().models)
     if as_json:
         print_json(reports.as_data(found))
         return

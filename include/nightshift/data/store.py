@@ -38,7 +38,7 @@ from nightshift.failpoints import reach
 from nightshift.site import CHUNK_ROWS
 from nightshift.tables import chunked
 
-Kind = Literal["parquet", "joblib"]
+Kind = Literal["parquet", "joblib", "code"]
 
 ROW_GROUP = 65_536
 """Rows in one Parquet row group: the unit in which a snapshot is streamed."""
@@ -46,7 +46,11 @@ ROW_GROUP = 65_536
 DRAFT = ".writing-"
 """How the names of files begin that are not whole yet."""
 
-_REFUSAL: dict[Kind, type[NightshiftError]] = {"parquet": SnapshotError, "joblib": ArtifactRefused}
+_REFUSAL: dict[Kind, type[NightshiftError]] = {
+    "parquet": SnapshotError,
+    "joblib": ArtifactRefused,
+    "code": ArtifactRefused,
+}
 
 
 @dataclass(frozen=True)

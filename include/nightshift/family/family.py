@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from nightshift.family.libraries import Libraries
 from nightshift.family.rows import Rows
 from nightshift.family.rules import Models, Promotion, Retrain, Watch
 from nightshift.family.sections import (
@@ -49,6 +50,11 @@ class ModelFamily(Section):
         " on",
     )
     estimator: Estimator = Estimator()
+    libraries: Libraries = Field(
+        default={},
+        description="by how much a library, or `python`, may differ from what a version was trained"
+        " with, see [below](#libraries-under-a-version)",
+    )
     schedule: Schedule
     expectations: list[Expectation] = Field(
         default=[],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,6 +114,8 @@ class PartBook:
             row_counts=[member.rows for member in models],
         )
         self._record(tx, "model_failed", failed, now)
+        scorers = {member.version_id for member in work if member.version_id is not None}
+        self._record_other_libraries(tx, scorers - failed.keys(), now)
         tx.run(
             "scoring.finish",
             batch_id=self.batch_id,
@@ -121,6 +124,25 @@ class PartBook:
             failed_rows=sum(member.rows for member in work if member.version_id in failed),
             written_at=now,
         )
+
+    def _record_other_libraries(self, tx: Transaction, scorers: set[int], now: datetime) -> None:
+        """Say what the versions that score were trained with, where something else is there now."""
+        versions = registry.versions(tx, scorers).values()
+        differs = Counter(
+            str(library)
+            for version in versions
+            for library in registry.differences(version.manifest, self.family.libraries)
+        )
+        if differs:
+            parts = [f"{count} of {len(versions)} with {what}" for what, count in differs.items()]
+            tx.record(
+                "other_libraries",
+                now=now,
+                family=self.family.family,
+                as_of=self.snapshot.as_of,
+                batch_id=self.batch_id,
+                reason=f"versions that score were trained {', '.join(sorted(parts))}",
+            )
 
     def _record(self, tx: Transaction, code: str, failed: Mapping[int, str], now: datetime) -> None:
         versions = registry.versions(tx, failed)

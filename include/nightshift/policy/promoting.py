@@ -37,7 +37,7 @@ def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind
     if comparison.champion_version is None:
         return _unopposed(comparison, promotion)
     if comparison.unscorable is not None:
-        return "ask", "unscorable", f"the champion cannot score: {comparison.unscorable}"
+        return _instead_of_nobody(comparison, promotion)
     objection = (
         _no_proof(comparison, promotion)
         or _border_objection(comparison)
@@ -61,6 +61,19 @@ def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKi
         return "promote", "unopposed", told
     worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
     return "ask", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
+
+
+def _instead_of_nobody(
+    comparison: Comparison, promotion: Promotion
+) -> tuple[DecisionKind, str, str]:
+    """Where the champion cannot score, readers get nothing: whoever can is better."""
+    sentence = f"the champion cannot score: {comparison.unscorable}"
+    kind, _, suspicion = _unopposed(comparison, promotion)
+    if kind == "ask":
+        return "ask", "unscorable", f"{sentence}; {suspicion}"
+    if promotion.approval == "human":
+        return "ask", "unscorable", f"{sentence}; a person is asked"
+    return "promote", "unscorable", f"{sentence}; the new version can"
 
 
 def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:

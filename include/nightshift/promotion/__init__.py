@@ -12,6 +12,7 @@ from nightshift.promotion.approvals import (
 )
 from nightshift.promotion.comparison import (
     EARLIER,
+    Unopened,
     border_problems,
     compare,
     register,

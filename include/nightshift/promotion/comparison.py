@@ -19,7 +19,7 @@ from nightshift import stats, tables
 from nightshift.data import Transaction, as_json
 from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
-from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference
+from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference, Version
 from nightshift.registry import LoadedVersion
 from nightshift.training import Rows
 
@@ -45,11 +45,19 @@ class _Told:
         return self.model.version.version_id
 
 
+@dataclass(frozen=True)
+class Unopened:
+    """A champion that cannot be opened, and why: whatever can score is better."""
+
+    version: Version
+    reason: str
+
+
 def compare(
     family: ModelFamily,
     rows: Rows,
     challenger: LoadedVersion,
-    champion: LoadedVersion | None,
+    champion: LoadedVersion | Unopened | None,
     earlier: Sequence[LoadedVersion] = (),
     *,
     worth: float | None = None,
@@ -61,6 +69,8 @@ def compare(
     rows
         Those of the family in the holdout, with labels known by the challenger's cutoff. Rows that
         any of the versions was trained on are left out.
+    champion
+        None where nobody serves yet, :class:`Unopened` where whoever does cannot be opened.
     earlier
         Champions of the past; those that cannot score the rows are passed over.
     worth
@@ -82,6 +92,7 @@ def compare(
         row_count=len(own),
         champion_value=None, challenger_value=None, difference=None, low=None,
         champion_reference=worth,
+        unscorable=champion.reason if isinstance(champion, Unopened) else None,
     )  # fmt: skip
     if not len(own):
         return empty
@@ -95,7 +106,7 @@ def compare(
         baseline=stats.baseline(metric, family.task, truth),
         reference=reference(family, trained.rows),
     )
-    if champion is None:
+    if champion is None or isinstance(champion, Unopened):
         return unopposed
     try:
         serving = _told(family, own, champion)
@@ -293,7 +304,7 @@ def border_problems(family: ModelFamily) -> Iterator[Problem]:
         yield Problem(family.folder / BORDER_CASES, "", str(error))
 
 
-def _learnt_until(version: LoadedVersion) -> datetime:
+def _learnt_until(version: LoadedVersion | Unopened) -> datetime:
     return datetime.fromisoformat(version.version.manifest["training"][1])
 
 

@@ -4,19 +4,23 @@ Which bytes serve, since when, who signed them, and why. The only room that open
 """
 
 from nightshift.registry.canonical import to_bytes
+from nightshift.registry.code import PREFIX, Code, LegacyCode, code_changes
 from nightshift.registry.decisions import (
+    FailedAt,
     decide,
     decide_all,
     decided,
     decision,
+    end_as_failed,
     last_retrains,
     models_decided,
     retrains_of,
     retrains_spent,
 )
 from nightshift.registry.holds import hold, hold_on, holds_now, release
+from nightshift.registry.libraries import differences, rules_of
 from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
-from nightshift.registry.pipelines import LoadedVersion, family_module
+from nightshift.registry.pipelines import LoadedVersion
 from nightshift.registry.predicting import predict
 from nightshift.registry.promotions import (
     Champion,

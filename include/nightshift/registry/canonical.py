@@ -16,15 +16,108 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from joblib.numpy_pickle import NumpyPickler
 
+from nightshift.errors import TrainingError
+
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
 def to_bytes(pipeline: Pipeline) -> bytes:
-    """What joblib reads back; equal for equal pipelines."""
+    """What joblib reads back; equal for equal pipelines.
+
+    Raises
+    ------
+    TrainingError
+        A step holds what no file can keep.
+    """
+    try:
+        return _written(pipeline)
+    except Exception as error:  # a step of the family's own may say how it is written
+        raise TrainingError(_why(pipeline, error)) from error
+
+
+def _written(what: Any) -> bytes:
     buffer = io.BytesIO()
-    _Pickler(buffer).dump(pipeline)
+    _Pickler(buffer).dump(what)
     return buffer.getvalue()
+
+
+_BY_NAME = (
+    "write functions and classes with a name of their own at the top of estimator.py, or of a file"
+    " beside it, for a version keeps their names and those files"
+)
+_MADE_AGAIN = (
+    "let the step make it when it needs it, or leave it out in __getstate__ and make it again in"
+    " __setstate__"
+)
+
+
+def _why(pipeline: Any, error: Exception) -> str:
+    """Which part of a pipeline cannot be stored, and what to write instead."""
+    place, part = _culprit(pipeline)
+    held = None if "<locals>" in type(part).__qualname__ else _held(part)
+    what = type(part).__name__
+    if held is not None:
+        what += f", its {held[0]} is {_shown(held[1])}"
+    elif "<locals>" in type(part).__qualname__:
+        what += ", a class that is made inside a function"
+    by_name = isinstance(error, pickle.PicklingError) or "local object" in str(error)
+    said = "" if by_name else f" ({type(error).__name__}: {error})"
+    return f"step {place!r} ({what}) cannot be stored{said}: {_BY_NAME if by_name else _MADE_AGAIN}"
+
+
+def _culprit(pipeline: Any) -> tuple[str, Any]:
+    """The innermost part that cannot be written, and its name as ``set_params`` takes it."""
+    place, part = "", pipeline
+    while True:
+        inner = [
+            (f"{place}__{name}".removeprefix("__"), each)
+            for name, each in _parts(part)
+            if not _can_be_written(each)
+        ]
+        if not inner:
+            return place or type(pipeline).__name__, part
+        place, part = inner[0]
+
+
+def _parts(part: Any) -> list[tuple[str, Any]]:
+    """The estimators inside an estimator: fitted ones where there are any."""
+    named = [
+        pair
+        for attribute in (
+            "transformers_",
+            "steps",
+            "transformers",
+            "transformer_list",
+            "estimators",
+        )
+        for pair in vars(part).get(attribute) or ()
+        if isinstance(pair, tuple)
+    ]
+    found = [(str(name), each) for name, each, *_ in named if hasattr(each, "get_params")]
+    found += [(name, each) for name, each in vars(part).items() if hasattr(each, "get_params")]
+    return [(name, each) for name, each in found if not isinstance(each, type)]
+
+
+def _held(part: Any) -> tuple[str, Any] | None:
+    """The attribute that cannot be written."""
+    attributes = vars(part) if hasattr(part, "__dict__") else {}
+    return next(((n, v) for n, v in attributes.items() if not _can_be_written(v)), None)
+
+
+def _can_be_written(what: Any) -> bool:
+    try:
+        _written(what)
+    except Exception:  # whatever it says, it cannot
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (FunctionType, type)):
+        inside = "<locals>" in value.__qualname__ and value.__name__ != "<lambda>"
+        return f"{value.__name__}, made inside a function" if inside else value.__name__
+    return f"of type {type(value).__name__}"
 
 
 class _Canonical:

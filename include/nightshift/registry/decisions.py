@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from nightshift.data import Transaction, as_json
 from nightshift.records import About, Decision
+
+FailedAt = Literal["training", "comparison"]
+"""What a decision to retrain has failed at."""
 
 
 def decide(tx: Transaction, decision: Decision, *, about: About, now: datetime) -> int:
@@ -22,6 +25,20 @@ def decide(tx: Transaction, decision: Decision, *, about: About, now: datetime) 
     decision_id = decided(tx, decision.model_id, about)
     assert decision_id is not None
     return decision_id
+
+
+def end_as_failed(
+    tx: Transaction, decision_id: int, rule: FailedAt, reason: str, *, now: datetime
+) -> None:
+    """End a decision to retrain that came to nothing; ending it again changes nothing.
+
+    The next night may ask for a retrain again: one that failed is not minded by a cooldown.
+    """
+    asked = decision(tx, decision_id)
+    ended = Decision(
+        asked.model_id, "failed", rule, reason, asked.as_of, {"decision_id": decision_id}
+    )
+    decide(tx, ended, about=About.training(decision_id), now=now)
 
 
 def decide_all(

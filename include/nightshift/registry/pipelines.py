@@ -1,23 +1,15 @@
-"""A verified version, ready to predict, and the code of a family that it is made of."""
+"""A verified version, ready to predict."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from nightshift import tables
-from nightshift.errors import (
-    ConfigError,
-    ScoringError,
-    words_of,
-)
+from nightshift.errors import ScoringError, words_of
 from nightshift.family import Features
 from nightshift.records import Version
 from nightshift.registry.predicting import predict
@@ -92,25 +84,3 @@ class LoadedVersion:
 def _module(part: Any) -> str:
     """The package that a part of a pipeline comes from."""
     return str(getattr(part, "__module__", "")).partition(".")[0]
-
-
-def family_module(folder: Path, name: str) -> ModuleType:
-    """A module of the family's folder, under a name that no other family can take.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, or cannot be imported.
-    """
-    file = folder / f"{name}.py"
-    qualified = f"nightshift_family_{folder.name}_{name}"
-    spec = importlib.util.spec_from_file_location(qualified, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[qualified] = module
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, FileNotFoundError) as error:
-        raise ConfigError(f"{folder.name}: {file} cannot be imported: {error}") from error
-    return module

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -27,14 +28,16 @@ from nightshift.errors import (
 from nightshift.failpoints import reach
 from nightshift.records import Model, Version
 from nightshift.registry import canonical
+from nightshift.registry.code import Code, LegacyCode
+from nightshift.registry.libraries import refuse_other_libraries
 from nightshift.registry.members import model_of
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-from nightshift.registry.pipelines import LoadedVersion, family_module
+from nightshift.registry.pipelines import LoadedVersion
 
 _LOADING = Lock()
-"""One artifact at a time: another thread must not replace the module that is looked up."""
+"""One artifact at a time: several threads that want the same would each open it."""
 
 
 class Registry:
@@ -49,18 +52,34 @@ class Registry:
         self,
         tx: Transaction,
         model: Model,
-        pipeline: Pipeline,
+        artifact: Pipeline | bytes,
         manifest: dict[str, Any],
         *,
         decision_id: int,
         now: datetime,
+        code: Code | LegacyCode | None = None,
     ) -> int:
         """Store, sign and register a fitted pipeline; its version id.
 
         Where another process was faster with the same decision, its version is the one.
+
+        Parameters
+        ----------
+        artifact
+            The pipeline, or what :func:`nightshift.registry.to_bytes` made of it.
+        code
+            What the pipeline is made of, where the manifest names it and it is not stored yet.
+
+        Raises
+        ------
+        TrainingError
+            A step of the pipeline cannot be stored. Nothing was registered.
         """
+        data = artifact if isinstance(artifact, bytes) else canonical.to_bytes(artifact)
         tx.rows("registry.lock_artifacts", shared=True)
-        artifact_hash = self._store.write_bytes(canonical.to_bytes(pipeline), "joblib")
+        if isinstance(code, Code):
+            self._store.write_bytes(code.data, "code")
+        artifact_hash = self._store.write_bytes(data, "joblib")
         reach("registry.stored")
         tx.rows("registry.lock_versions", model_id=model.model_id)
         faster = version_of_decision(tx, decision_id)
@@ -85,17 +104,29 @@ class Registry:
         ArtifactRefused
             The file is missing or was collected, its bytes were changed, or the signature is not
             ours.
+        LibrariesDiffer
+            It was trained with other libraries than its family allows.
         RegistryError
             Those bytes are ours, and the code that is there now cannot open them.
         """
         if version.collected_at is not None:
             _refuse_collected(self._store, version)
-        module = version.manifest["estimator"]["build"].split(".")[0]
+        folder = self._models / version.model.family
+        refuse_other_libraries(version, folder)
         with _LOADING:
-            # A pipeline may be made of the family's own classes, which are looked up by name.
-            family_module(self._models / version.model.family, module)
-            pipeline = _verified_pipeline(self._store, self._keys, _Key(version))
+            pipeline = _verified_pipeline(self._store, self._keys, folder, _Key(version))
         return LoadedVersion(version, pipeline)
+
+    def code(self, version: Version) -> Code | LegacyCode:
+        """The code that a version carries; of one of before, what is in its folder now.
+
+        Raises
+        ------
+        ArtifactRefused
+            It is missing, or its bytes were changed.
+        """
+        folder = self._models / version.model.family
+        return _code(self._store, folder, version) or LegacyCode(folder)
 
     def promote(
         self,
@@ -250,7 +281,9 @@ class _Key:
 
 
 @lru_cache(maxsize=256)
-def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
+def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pipeline:
+    from sklearn.exceptions import InconsistentVersionWarning
+
     found = key.version
     try:
         data = store.read_bytes(found.artifact_hash, "joblib")
@@ -264,13 +297,37 @@ def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
             " was not opened"
         )
     try:
-        return joblib.load(io.BytesIO(data))
+        # A pipeline may be made of the family's own classes, which are looked up by name.
+        code = _code(store, folder, found)
+        if code is not None:
+            code.enter()
+        else:
+            LegacyCode(folder).module(found.manifest["estimator"]["build"].split(".")[0])
+        with warnings.catch_warnings():
+            # Which versions may differ was asked before; what differs is told by reports.
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            return joblib.load(io.BytesIO(data))
+    except ArtifactRefused:
+        raise
     except Exception as error:  # deserialising runs the code of the family and of every library
         raise RegistryError(
             f"{found.model.family}: version {found.number} of {found.model.name} cannot be opened"
-            f" with the code that is there now ({type(error).__name__}: {error}). Bring that code"
-            " back, or roll back to a version that it can open"
+            f" with the {'libraries' if 'archive' in found.manifest.get('code', {}) else 'code'}"
+            f" there are now ({type(error).__name__}: {error}). Bring those back that it was"
+            f" trained with, train anew (nightshift train {found.model.family}), or roll back to a"
+            " version that can be opened"
         ) from error
+
+
+def _code(store: Store, folder: Path, version: Version) -> Code | None:
+    archive = version.manifest.get("code", {}).get("archive")
+    if archive is None:
+        return None
+    try:
+        return Code.stored(store.read_bytes(archive, "code"), folder)
+    except ArtifactRefused as error:
+        where = f"{version.model.family}: version {version.number} of {version.model.name}"
+        raise ArtifactRefused(f"the code of {where} was not opened: {error}") from error
 
 
 def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:

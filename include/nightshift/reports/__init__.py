@@ -16,5 +16,6 @@ from nightshift.reports.health import (
     status_in,
     urgency,
 )
+from nightshift.reports.outdated import outdated, outdated_champion
 from nightshift.reports.plots import plot_arrivals, plot_policies
 from nightshift.reports.timeline import Event, events_in, history

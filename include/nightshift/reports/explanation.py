@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from nightshift import policy
@@ -13,6 +14,7 @@ from nightshift.data import Database, Transaction
 from nightshift.errors import RegistryError
 from nightshift.records import DecisionKind, Measurement
 from nightshift.reports.health import _count, _moment, find_model
+from nightshift.reports.outdated import outdated_champion
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,16 @@ class Why:
     figures: Mapping[str, Any]
 
 
-def why(database: Database, name: str, until: datetime) -> Why:
+def why(database: Database, name: str, until: datetime, *, models: Path | None = None) -> Why:
     """How the last decision about a model by a moment came about.
 
     Parameters
     ----------
     name
         The model's name, or ``family/model`` where several families have one of that name.
+    models
+        The folder that holds the families' folders: what changed there since the champion was
+        trained is told as well.
     """
     with database.transaction() as tx:
         model = find_model(tx, name)
@@ -44,7 +49,10 @@ def why(database: Database, name: str, until: datetime) -> Why:
                 f"nothing was decided about {model.family}/{model.model} by"
                 f" {until:%Y-%m-%d %H:%M}Z; monitoring decides, look at its run"
             )
-        return why_in(tx, model, decision)
+        explained = why_in(tx, model, decision)
+        changed = outdated_champion(tx, models, model.model_id) if models is not None else []
+        since = tuple(f"Since: {sentence}." for sentence in changed)
+        return replace(explained, sentences=(*explained.sentences, *since))
 
 
 def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
@@ -56,6 +64,7 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
     signals = tx.rows("reports.signals", family=model.family, **at)
     tried = tx.rows("reports.tried", **at)
     followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
+    failed = tx.maybe("reports.failed", decision_id=decision.decision_id)
     shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
     figures = {
         "decision": dict(decision._mapping),
@@ -65,6 +74,7 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
         "signals": [dict(row._mapping) for row in signals],
         "tried": [dict(row._mapping) for row in tried],
         "followed": dict(followed._mapping) if followed else None,
+        "failed": failed.reason if failed else None,
         "shadow": dict(shadow._mapping) if shadow else None,
     }
     sentences = (
@@ -75,7 +85,7 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
         *_about_group(decision.inputs),
         *(f"Tried: {row.kind}: {row.reason}." for row in tried),
         _about_decision(decision),
-        *_about_consequences(decision, followed),
+        *_about_consequences(decision, followed, failed),
         *_about_shadow(shadow),
     )
     return Why(
@@ -196,8 +206,11 @@ def _about_decision(decision: Any) -> str:
     return f"Decided: {decision.kind}, by the rule {decision.rule}: {decision.reason}.{before}"
 
 
-def _about_consequences(decision: Any, followed: Any) -> Iterator[str]:
+def _about_consequences(decision: Any, followed: Any, failed: Any) -> Iterator[str]:
     if decision.kind != "retrain":
+        return
+    if failed is not None and (followed is None or followed.verdict is None):
+        yield f"Failed: {failed.reason}."
         return
     if followed is None:
         yield "Since then: no version has been trained for this decision; look at the retrain run."

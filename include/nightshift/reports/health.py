@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.errors import RegistryError
 from nightshift.records import DecisionKind, Hold, State
+from nightshift.reports.outdated import outdated
 
 Health = Literal[
     "failed", "awaiting", "retraining", "breached", "warning",
@@ -88,13 +90,20 @@ def as_data(report: Any) -> Any:
     return json.loads(json.dumps(asdict(report), default=_plain))
 
 
-def status(database: Database, family: str | None = None) -> Status:
-    """Every active model, or those of one family."""
+def status(database: Database, family: str | None = None, *, models: Path | None = None) -> Status:
+    """Every active model, or those of one family.
+
+    Parameters
+    ----------
+    models
+        The folder that holds the families' folders: what changed there since the champions were
+        trained is told as well.
+    """
     with database.transaction() as tx:
-        return status_in(tx, family)
+        return status_in(tx, family, models=models)
 
 
-def status_in(tx: Transaction, family: str | None = None) -> Status:
+def status_in(tx: Transaction, family: str | None = None, *, models: Path | None = None) -> Status:
     """The same, in a transaction that reads more than this."""
     rows = tx.rows("reports.fleet", family=family)
     nights = tuple(
@@ -107,7 +116,9 @@ def status_in(tx: Transaction, family: str | None = None) -> Status:
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
     shown = tuple(held[name] for name in sorted(held) if family in (None, name))
-    return Status(tuple(_family_sentences(lines, nights, held)), nights, tuple(lines), shown)
+    changed = outdated(tx, models, family) if models is not None else {}
+    sentences = tuple(_family_sentences(lines, nights, held, changed))
+    return Status(sentences, nights, tuple(lines), shown)
 
 
 def urgency(line: Line) -> tuple[int, str, str]:
@@ -149,7 +160,10 @@ def _health(row: Any) -> Health:
 
 
 def _family_sentences(
-    lines: Sequence[Line], nights: Sequence[LastNight], held: Mapping[str, Hold]
+    lines: Sequence[Line],
+    nights: Sequence[LastNight],
+    held: Mapping[str, Hold],
+    changed: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
     last = {night.family: night for night in nights}
     for family in sorted({line.family for line in lines}):
@@ -166,7 +180,8 @@ def _family_sentences(
             else "no night published yet"
         )
         left = f"; {held[family]}" if family in held else ""
-        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}"
+        since = "".join(f"; {sentence}" for sentence in changed.get(family, ()))
+        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}{since}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:

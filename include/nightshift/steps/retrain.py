@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nightshift import fleet, monitoring, night, policy, promotion, registry, training
 from nightshift.data import connect
-from nightshift.errors import RegistryError
+from nightshift.errors import NightshiftError, RegistryError, words_of
 from nightshift.records import About, Model, Version
 from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
@@ -108,14 +108,17 @@ def fit(
             prepared[frame.as_of] = _training_rows(frame, holdout)
         rows, plan = prepared[frame.as_of]
         base = _base(frame, model)
-        pipeline, manifest = training.fit(frame.family, model, rows, plan, base=base)
+        artifact, manifest, code = training.fit(frame.family, model, rows, plan, base=base)
         with frame.database.transaction() as tx:
             return frame.registry.save(
-                tx, model, pipeline, manifest, decision_id=decision_id, now=now
+                tx, model, artifact, manifest, decision_id=decision_id, now=now, code=code
             )
 
     return each(
-        (audited(site, models[i].family, orders[i].as_of, now), partial(train, decision_id=i))
+        (
+            audited(site, models[i].family, orders[i].as_of, now),
+            _ended("training", i, partial(train, decision_id=i)),
+        )
         for i in decision_ids
     )
 
@@ -132,7 +135,11 @@ def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[in
     return each(
         (
             audited(site, challenger.model.family, cutoff_of(challenger), now),
-            partial(_compare, challenger=challenger, bench=bench),
+            _ended(
+                "comparison",
+                challenger.decision_id,
+                partial(_compare, challenger=challenger, bench=bench),
+            ),
         )
         for challenger in challengers
     )
@@ -180,7 +187,7 @@ def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
         family,
         training.without_learnt(frame.store, family, rows, taking_part, bench.learnt),
         versions.load(challenger),
-        versions.load(serving) if serving else None,
+        _openable(versions, serving),
         list(_loaded(versions, (version for version in earlier if version != serving))),
         worth=best.value if best else None,
     )
@@ -246,12 +253,47 @@ def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Ro
     return rows, plan
 
 
+def _ended(
+    rule: registry.FailedAt, decision_id: int, work: Callable[[Frame], int]
+) -> Callable[[Frame], int]:
+    """Work that ends a decision to retrain as failed, whatever it dies of.
+
+    What is transient is tried again, so it ends nothing.
+    """
+
+    def to_its_end(frame: Frame) -> int:
+        try:
+            return work(frame)
+        except Exception as error:  # a fit runs the family's own code
+            if isinstance(error, NightshiftError) and error.transient:
+                raise
+            ours = isinstance(error, NightshiftError)
+            reason = str(error) if ours else words_of(error, discreet=frame.family.discreet)
+            with frame.database.transaction() as tx:
+                registry.end_as_failed(tx, decision_id, rule, reason, now=frame.now)
+            raise
+
+    return to_its_end
+
+
 def _base(frame: Frame, model: Model) -> LoadedVersion | None:
     """The champion that an incremental training goes on from."""
     with frame.database.transaction() as tx:
         serving = registry.champion(tx, model.model_id, frame.now)
         base = training.goes_on_from(tx, frame.family, serving, now=frame.now)
     return frame.registry.load(base) if base else None
+
+
+def _openable(
+    versions: Registry, serving: Version | None
+) -> LoadedVersion | promotion.Unopened | None:
+    """The champion, or why it cannot be opened."""
+    if serving is None:
+        return None
+    try:
+        return versions.load(serving)
+    except RegistryError as error:
+        return promotion.Unopened(serving, str(error))
 
 
 def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from nightshift import monitoring, night, promotion, sources, training
+from nightshift import monitoring, night, promotion, reports, sources, training
 from nightshift.data import Database, connect
+from nightshift.errors import NightshiftError
 from nightshift.family import ModelFamily, Problem, load_families
 from nightshift.site import Site
 from nightshift.steps.frame import UNSEEN_GRACE, loadable, registry_of, store_of
@@ -35,6 +36,19 @@ def check(site: Site) -> list[Problem]:
         problems += promotion.border_problems(family)
         problems += night.expectation_problems(family)
     return problems
+
+
+def waiting(site: Site) -> list[str]:
+    """What was changed since the champions were trained, a sentence for each family.
+
+    Nothing where no database answers: what waits is no problem of a folder.
+    """
+    try:
+        with connect(site.database_url).transaction() as tx:
+            changed = reports.outdated(tx, site.models)
+    except NightshiftError:
+        return []
+    return [f"{family}: {sentence}" for family, told in changed.items() for sentence in told]
 
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:

@@ -33,7 +33,9 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> training.
     before = versions.load(base) if base else None
     kept = store.has(version.artifact_hash, "joblib")
     loaded = versions.load(version) if kept else None
-    return training.reproduce(database, store, family, version, loaded, before)
+    return training.reproduce(
+        database, store, family, version, loaded, before, versions.code(version)
+    )
 
 
 def export_onnx(

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from nightshift import registry
 from nightshift.errors import ConfigError
-from nightshift.family import ModelFamily
+from nightshift.family import RECORDED_LIBRARIES, ModelFamily
+from nightshift.registry import Code, LegacyCode
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -39,11 +41,17 @@ LONGEST = 200
 """How many characters of a parameter a manifest keeps."""
 
 
-def build(family: ModelFamily, params: Mapping[str, Any] | None = None) -> Pipeline:
+def build(
+    family: ModelFamily,
+    params: Mapping[str, Any] | None = None,
+    code: Code | LegacyCode | None = None,
+) -> Pipeline:
     """The family's unfitted pipeline.
 
     Parameters
     ----------
+    code
+        What is run; by default the files in the family's folder as they are now.
     params
         Instead of ``estimator.params``. They may choose among the features, under ``numeric`` and
         ``categorical``.
@@ -56,13 +64,15 @@ def build(family: ModelFamily, params: Mapping[str, Any] | None = None) -> Pipel
     """
     from sklearn.pipeline import Pipeline
 
-    function, where = _function(family)
+    function, where = _function(family, code)
     features = {"numeric": family.features.numeric, "categorical": family.features.categorical}
     given = {**features, **(family.estimator.params if params is None else params)}
     try:
         pipeline = function(**given, seed=family.estimator.seed)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where} refused estimator.params: {error}") from error
+    except Exception as error:  # it is the family's own code
+        raise ConfigError(f"{where} failed: {type(error).__name__}: {error}") from error
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(
             f"{where} returned {type(pipeline).__name__}, not a sklearn.pipeline.Pipeline"
@@ -114,17 +124,18 @@ def _responses(pipeline: Pipeline) -> tuple[bool, bool]:
 
 def parameters(family: ModelFamily) -> list[str] | None:
     """The names that ``build`` takes; None where it takes any."""
-    taken = inspect.signature(_function(family)[0]).parameters.values()
+    taken = inspect.signature(_function(family, None)[0]).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
         return None
     return [parameter.name for parameter in taken]
 
 
-def _function(family: ModelFamily) -> tuple[Any, str]:
+def _function(family: ModelFamily, code: Code | LegacyCode | None) -> tuple[Any, str]:
     module_name, function_name = family.estimator.build.split(".")
     file = family.folder / f"{module_name}.py"
     where = f"{family.family}: {file}: {function_name}"
-    function = getattr(registry.family_module(family.folder, module_name), function_name, None)
+    module = (code or registry.Code.of(family.folder)).module(module_name)
+    function = vars(module).get(function_name)
     if not callable(function):
         raise ConfigError(f"{where} is not there; model.yaml names it under estimator.build")
     return function, where
@@ -168,6 +179,18 @@ def describe(estimator: Any) -> dict[str, Any]:
         "params": {name: _told(value) for name, value in own.items() if not _is_part(value)},
     }
     return found | ({"parts": parts} if parts else {}) | _ensemble(estimator)
+
+
+def libraries_of(pipeline: Pipeline) -> list[str]:
+    """The packages, as pip names them, that the steps of a pipeline come from; none is listed
+    twice, nor those that are recorded anyway."""
+    steps = [pipeline, *pipeline.get_params(deep=True).values()]
+    modules = {
+        type(step).__module__.partition(".")[0] for step in steps if hasattr(step, "get_params")
+    }
+    distributions = packages_distributions()
+    names = {name for module in modules for name in distributions.get(module, ())}
+    return sorted(names - {*RECORDED_LIBRARIES, "nightshift"})
 
 
 def code_of(folder: Path) -> str:
@@ -233,4 +256,8 @@ def _told(value: Any) -> str:
 
 
 def _path(what: Any) -> str:
-    return f"{what.__module__}.{what.__qualname__}"
+    """Where a class or function comes from; of the family's own, the file in its folder."""
+    module = what.__module__
+    if module.startswith(registry.PREFIX):
+        module = module.partition(".")[2]
+    return f"{module}.{what.__qualname__}"

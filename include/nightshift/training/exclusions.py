@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from nightshift.data import Transaction
 from nightshift.errors import TrainingError
-from nightshift.family import ModelFamily
+from nightshift.family import Features, ModelFamily
 from nightshift.records import Version
+from nightshift.registry import code_changes
 
 if TYPE_CHECKING:
     pass
@@ -21,10 +22,15 @@ def goes_on_from(
 ) -> Version | None:
     """The version that a retrain goes on from; None where it makes a fresh start.
 
-    That is where the policy is not ``incremental``, where nobody serves, and where an entity was
-    excluded since the champion was trained: it may have learnt from that entity.
+    That is where the policy is not ``incremental``, where nobody serves, where the family has other
+    code or features than the champion, and where an entity was excluded since the champion was
+    trained: it may have learnt from that entity.
     """
     if family.retrain.training.policy != "incremental" or champion is None:
+        return None
+    manifest = champion.manifest
+    features = Features.model_validate(manifest["features"])
+    if features.names != family.features.names or code_changes(family.folder, manifest):
         return None
     trained = champion.manifest.get("excluded_by", champion.trained_at.isoformat())
     since = {"since": datetime.fromisoformat(trained), "stated_by": now}

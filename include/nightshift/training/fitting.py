@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nightshift import stats, tables
+from nightshift import registry, stats, tables
 from nightshift.errors import NightshiftError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
 from nightshift.records import Model
-from nightshift.registry import LoadedVersion
+from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def fit(
     plan: Plan,
     *,
     base: LoadedVersion | None = None,
-) -> tuple[Pipeline, dict[str, Any]]:
-    """A fitted pipeline and the manifest that can make it again.
+) -> tuple[bytes, dict[str, Any], Code | LegacyCode]:
+    """A fitted pipeline as it is stored, the manifest that can make it again, and its code.
 
     Parameters
     ----------
@@ -42,9 +42,11 @@ def fit(
     Raises
     ------
     TrainingError
-        There are too few labelled rows, only one class, the estimator raises, or it cannot go on
-        from a champion.
+        There are too few labelled rows, only one class, the estimator raises, it cannot go on from
+        a champion, or what was fitted cannot be stored, or cannot score the rows that it has learnt
+        from.
     """
+    code = _code(family, base)
     own = learnable(family, model, rows, plan, base.version if base else None)
     _refuse_too_few(family, model, own, plan, base)
     truth = truth_of(family, own.value)
@@ -53,20 +55,31 @@ def fit(
     if family.estimator.search is not None and base is None:
         from nightshift.training import search
 
-        found = search.best(family, frame, truth, own.nights)
+        found = search.best(family, frame, truth, own.nights, code)
         params = {**params, **found.params}
     threads = estimators.threads_for(frame)
     if base is not None:
         params = base.version.manifest["estimator"]["params"]
-    pipeline = make(family, model, params, frame, truth, threads, base)
-    manifest = _manifest(family, model, plan, own, base.version if base else None) | {
+    pipeline = make(family, model, params, frame, truth, threads, base=base, code=code)
+    # Before anything asks it: some estimators count in themselves how often they were asked.
+    artifact = registry.to_bytes(pipeline)
+    _refuse_what_cannot_score(family, model, pipeline, frame)
+    manifest = _manifest(
+        family, model, plan, own, base.version if base else None, code, pipeline
+    ) | {
         "estimator": _estimator(family, params),
         "threads": threads,
         "pipeline": estimators.describe(pipeline),
     }
     if found is not None and family.estimator.search is not None:
         manifest["search"] = found.record(family.estimator.search)
-    return pipeline, manifest
+    return artifact, manifest, code
+
+
+def _code(family: ModelFamily, base: LoadedVersion | None) -> Code | LegacyCode:
+    """What is in the folder now; whoever goes on from a version without code carries none."""
+    carried = base is None or "archive" in base.version.manifest.get("code", {})
+    return Code.of(family.folder) if carried else LegacyCode(family.folder)
 
 
 def make(
@@ -76,11 +89,13 @@ def make(
     frame: pd.DataFrame,
     truth: np.ndarray,
     threads: int,
+    *,
     base: LoadedVersion | None,
+    code: Code | LegacyCode,
 ) -> Pipeline:
     """A pipeline fitted on these rows, or one that has gone on from ``base``."""
     # What a loaded version holds is shared by everybody who loads it.
-    pipeline = copy.deepcopy(base.pipeline) if base else estimators.build(family, params)
+    pipeline = copy.deepcopy(base.pipeline) if base else estimators.build(family, params, code)
     problem = next(estimators.scoring_problems(family, pipeline), None)
     if problem is not None:
         raise TrainingError(f"{model.name}: {': '.join(problem)}")
@@ -92,12 +107,36 @@ def make(
         else:
             told = _cannot_go_on(family, pipeline)
             raise TrainingError(f"{model.name}: retrain.training.policy {told}")
+    except NightshiftError:
+        raise
     except estimators.FIT_ERRORS as error:
         raise TrainingError(
             f"{model.name}: {family.estimator.build} could not be fitted on {len(frame)} rows:"
             f" {words_of(error, discreet=family.discreet)}"
         ) from None if family.discreet else error
     return pipeline
+
+
+SCORED_FIRST = 1_000
+"""How many of the rows that it has learnt from a pipeline must score before it is stored."""
+
+
+def _refuse_what_cannot_score(
+    family: ModelFamily, model: Model, pipeline: Pipeline, frame: pd.DataFrame
+) -> None:
+    some = frame.iloc[:SCORED_FIRST]
+    try:
+        score, _ = registry.predict(pipeline, some, family.task)
+    except estimators.FIT_ERRORS as error:
+        raise TrainingError(
+            f"{model.name}: what {family.estimator.build} made was fitted, and cannot score the"
+            f" rows that it has learnt from: {words_of(error, discreet=family.discreet)}"
+        ) from None if family.discreet else error
+    if len(score) != len(some):
+        raise TrainingError(
+            f"{model.name}: what {family.estimator.build} made gave {len(score)} scores for"
+            f" {len(some)} rows"
+        )
 
 
 def estimator_problems(family: ModelFamily) -> Iterator[Problem]:

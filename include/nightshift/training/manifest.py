@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import nightshift
 from nightshift import tables
-from nightshift.family import ModelFamily
+from nightshift.family import RECORDED_LIBRARIES, ModelFamily
 from nightshift.records import Model, Version
+from nightshift.registry import Code, LegacyCode
 from nightshift.training import estimators
 
 if TYPE_CHECKING:
-    pass
+    from sklearn.pipeline import Pipeline
 from nightshift.training.rows import Plan, Rows, Span, Taken, learnt_until
-
-LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "pyarrow", "joblib", "threadpoolctl")
 
 
 def _spans(family: ModelFamily, plan: Plan, base: Version | None) -> tuple[Span, ...]:
@@ -32,7 +31,13 @@ def _spans(family: ModelFamily, plan: Plan, base: Version | None) -> tuple[Span,
 
 
 def _manifest(
-    family: ModelFamily, model: Model, plan: Plan, rows: Rows, base: Version | None
+    family: ModelFamily,
+    model: Model,
+    plan: Plan,
+    rows: Rows,
+    base: Version | None,
+    code: Code | LegacyCode,
+    pipeline: Pipeline,
 ) -> dict[str, Any]:
     spans = _spans(family, plan, base)
     return {
@@ -56,9 +61,16 @@ def _manifest(
         "rows": len(rows),
         "profile": tables.profile(rows.table, family.features),
         "python": platform.python_version(),
-        "libraries": {name: installed_version(name) for name in LIBRARIES},
+        "libraries": {
+            name: installed_version(name)
+            for name in (*RECORDED_LIBRARIES, *estimators.libraries_of(pipeline))
+        },
         "nightshift": nightshift.__version__,
-        "code": {"family": estimators.code_of(family.folder), "commit": _commit()},
+        "code": {
+            "family": estimators.code_of(family.folder),
+            "commit": _commit(),
+            **code.record,
+        },
     }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version as installed_version
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,9 @@ import nightshift
 from nightshift import registry, tables
 from nightshift.data import Database, Store
 from nightshift.errors import TrainingError
-from nightshift.family import Estimator, Features, ModelFamily, Training
+from nightshift.family import Estimator, Features, MayDiffer, ModelFamily, Training
 from nightshift.records import Version
-from nightshift.registry import LoadedVersion
+from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators, fitting
 from nightshift.training.rows import Plan, Rows, Span, Taken, learnable, rows_of
 
@@ -51,6 +49,7 @@ def reproduce(
     version: Version,
     loaded: LoadedVersion | None,
     base: LoadedVersion | None,
+    code: Code | LegacyCode,
 ) -> Reproduction:
     """Train a version again, from the same snapshots and labels, with what its manifest records.
 
@@ -60,6 +59,8 @@ def reproduce(
         The version as it is stored; None where its artifact was collected.
     base
         The version it went on from; None where it made a fresh start.
+    code
+        What it carries, see :meth:`nightshift.registry.Registry.code`.
 
     Raises
     ------
@@ -79,7 +80,9 @@ def reproduce(
         raise TrainingError(f"{version}: none of its {manifest['rows']} rows is left to train on")
     frame, truth = tables.frame(own.table, then.features), fitting.truth_of(then, own.value)
     params = manifest["estimator"]["params"]
-    again = fitting.make(then, version.model, params, frame, truth, manifest["threads"], base)
+    again = fitting.make(
+        then, version.model, params, frame, truth, manifest["threads"], base=base, code=code
+    )
     data = registry.to_bytes(again)
     artifact = hashlib.sha256(data).hexdigest()
     changed = tuple(_changes(family, manifest, len(own)))
@@ -143,14 +146,14 @@ def _nights(
 def _changes(family: ModelFamily, manifest: dict[str, Any], rows: int) -> Iterator[str]:
     if rows != manifest["rows"]:
         yield f"{rows:,} of {manifest['rows']:,} rows are left"
-    installed = {"python": platform.python_version(), "nightshift": nightshift.__version__}
-    before = {name: manifest[name] for name in installed} | manifest["libraries"]
-    installed |= {name: installed_version(name) for name in manifest["libraries"]}
-    for name, number in before.items():
-        if installed[name] != number:
-            yield f"{name} was {number} and is {installed[name]}"
-    code = manifest.get("code", {}).get("family")
-    if code is not None and code != estimators.code_of(family.folder):
+    if nightshift.__version__ != manifest["nightshift"]:
+        yield f"nightshift was {manifest['nightshift']} and is {nightshift.__version__}"
+    every: dict[str, MayDiffer] = dict.fromkeys(("python", *manifest["libraries"]), "any")
+    for library in registry.differences(manifest, every):
+        yield f"{library.name} was {library.then} and is {library.now or 'not installed'}"
+    code = manifest.get("code", {})
+    ours = "archive" not in code and "family" in code
+    if ours and code["family"] != estimators.code_of(family.folder):
         yield f"the files in {family.folder} were changed"
 
 

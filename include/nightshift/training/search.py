@@ -32,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from nightshift import registry, stats
 from nightshift.errors import TrainingError, words_of
 from nightshift.family import ModelFamily, Search
+from nightshift.registry import Code, LegacyCode
 from nightshift.training import estimators
 
 State = Literal["tried", "failed", "undefined", "untried"]
@@ -75,13 +76,21 @@ class Found:
         }
 
 
-def best(family: ModelFamily, frame: pd.DataFrame, truth: np.ndarray, nights: np.ndarray) -> Found:
+def best(
+    family: ModelFamily,
+    frame: pd.DataFrame,
+    truth: np.ndarray,
+    nights: np.ndarray,
+    code: Code | LegacyCode | None = None,
+) -> Found:
     """The parameters in ``estimator.search.space`` that score best, at one thread.
 
     Parameters
     ----------
     nights
         For each row the night it belongs to.
+    code
+        What the candidates are built by; by default the family's files as they are now.
 
     Raises
     ------
@@ -92,7 +101,7 @@ def best(family: ModelFamily, frame: pd.DataFrame, truth: np.ndarray, nights: np
     assert declared is not None
     folds = _folds(family, truth, nights, declared.folds)
     log = _Log(monotonic() + declared.budget.total_seconds())
-    searcher = _searcher(declared, _Candidate(family, {}, log), family, folds)
+    searcher = _searcher(declared, _Candidate(family, {}, log, code), family, folds)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # scikit-learn warns of scores that are not finite; they are in the record.
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
@@ -157,14 +166,21 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
     It never raises: what cannot be fitted, or comes too late, has no score.
     """
 
-    def __init__(self, family: ModelFamily, chosen: dict[str, Any], log: _Log) -> None:
+    def __init__(
+        self,
+        family: ModelFamily,
+        chosen: dict[str, Any],
+        log: _Log,
+        code: Code | LegacyCode | None = None,
+    ) -> None:
         self.family = family
+        self.code = code
         self.chosen = chosen
         self.log = log
         self.pipeline: Pipeline | None = None
 
     def __sklearn_clone__(self) -> _Candidate:
-        return _Candidate(self.family, dict(self.chosen), self.log)
+        return _Candidate(self.family, dict(self.chosen), self.log, self.code)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         return dict(self.chosen)
@@ -181,7 +197,7 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
             return self
         try:
             pipeline = estimators.build(
-                self.family, {**self.family.estimator.params, **self.chosen}
+                self.family, {**self.family.estimator.params, **self.chosen}, self.code
             )
             problem = next(estimators.scoring_problems(self.family, pipeline), None)
             if problem is not None:

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
+from nightshift import reports
 from nightshift.data import Transaction
 from nightshift.errors import ConfigError, NightshiftError
 from nightshift.family import SIGNALS, ModelFamily
@@ -326,9 +327,12 @@ def model(visit: VisitDep, family: str, model: str) -> Response:
         found = _model(visit, tx, family, model)
         shown = reading.model(tx, found)
         scores = reading.scores(tx, found)
+        models = visit.host.site().models
+        outdated = reports.outdated_champion(tx, models, found["model_id"])
     return visit.page(
         "model.html",
         shown=shown,
+        outdated=outdated,
         model=found,
         scores=scores,
         heat=drawing.heat(shown.signals, SIGNALS),

@@ -39,7 +39,7 @@ CHECKED = "the checks of the night say what failed"
 CALM: frozenset[Health] = frozenset({"healthy", "immature", "undefined", "untrained"})
 """The states that ask nothing of anybody."""
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 def reading(site: Site) -> Any:
@@ -394,7 +394,7 @@ def night(
     snapshots = _rows(tx, "web.night", **at)
     verdicts = [snapshot.pop("checks") for snapshot in snapshots]
     # The verdict that counts is the latest on the latest snapshot.
-    checks = next((verdict for verdict in verdicts if verdict is not None), [])
+    checks: list[Row] = next((verdict for verdict in verdicts if verdict is not None), [])
     shown = NightPage(
         family,
         as_of,

@@ -32,7 +32,7 @@ alter table nightshift.label_collections add column set_aside bigint not null de
 comment on column nightshift.label_collections.set_aside is 'New labels of which an expectation does not hold.';
 
 create or replace view public.contract as
-select '2.1' as version;
+select '2.2' as version;
 
 -- The truth about a prediction, by one rule for whatever measures, compares or counts. Planned as if it stood in the query.
 create function nightshift.truth(of_family text, entity text, night timestamptz, known_by timestamptz)

@@ -234,7 +234,8 @@ def test_classes_of_the_familys_own_are_found_by_another_process(world: World) -
     world.write("estimator.py", ESTIMATOR_WITH_A_CEILING)
     world.train(9)
     _verified_pipeline.cache_clear()
-    del sys.modules[f"nightshift_family_{FAMILY}_estimator"]
+    for name in [n for n in sys.modules if n.startswith(f"{registry.PREFIX}{FAMILY}_")]:
+        del sys.modules[name]
     assert world.score(10)
 
 

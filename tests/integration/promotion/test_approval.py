@@ -266,7 +266,9 @@ def test_a_champion_that_cannot_score_the_rows_is_asked_about(world: World) -> N
     world.train(10)
     world.write("features.sql", "select entity_id, kind, size as weight from items"
                 " where night = cast(:as_of as timestamptz)")  # fmt: skip
-    world.configure(features={"numeric": ["weight"], "categorical": ["kind"]})
+    world.configure(
+        features={"numeric": ["weight"], "categorical": ["kind"]}, promotion={"approval": "human"}
+    )
     world.train(CHANGED)
     [asked] = pending(world)
     assert asked.headline.startswith("unscorable: the champion cannot score: ")

@@ -91,16 +91,24 @@ def test_a_challenger_that_fails_on_a_slice_is_refused(world: World) -> None:
     assert "but on kind=k0 it is worse by" in said.reason
 
 
-def test_a_champion_that_cannot_score_goes_to_a_person(world: World) -> None:
+@pytest.mark.parametrize("approval", ["automatic", "human"])
+def test_a_champion_that_cannot_score_is_replaced_or_goes_to_a_person(
+    world: World, approval: str
+) -> None:
     world.train(12)
+    world.configure(promotion={"approval": approval})
     world.configure(features={"numeric": ["size"], "categorical": []})
     world.write(
         "features.sql",
         "select entity_id, size from items where night = cast(:as_of as timestamptz)",
     )
     said = verdict(world, 28)
-    assert (said.kind, said.rule) == ("ask", "unscorable")
-    [asked] = world.rows("select evidence from nightshift.approvals")
-    assert "the champion cannot score" in asked.evidence
     [serving] = world.rows("select model_version from champions")
+    asked = world.rows("select evidence from nightshift.approvals")
+    if approval == "automatic":
+        assert (said.kind, said.rule) == ("promote", "unscorable")
+        assert (serving.model_version, asked) == (2, [])
+        return
+    assert (said.kind, said.rule) == ("ask", "unscorable")
+    assert "the champion cannot score" in asked[0].evidence
     assert serving.model_version == 1

@@ -22,9 +22,10 @@ from typer.testing import CliRunner
 
 from nightshift import registry, training
 from nightshift.cli import app
-from nightshift.data import connect
+from nightshift.data import Store, connect
 from nightshift.errors import RegistryError
 from nightshift.local import session
+from nightshift.records import About, Decision
 from nightshift.site import Site
 from nightshift.steps import retrain, versions
 from nightshift.training import estimators
@@ -114,6 +115,23 @@ def train(world: World, **estimator: Any) -> int:
         return registry.version(tx, version_id).model.model_id
 
 
+def without_code(world: World, number: int) -> None:
+    """Register a version once more, as they were before versions carried their code."""
+    with connect(world.site.database_url).transaction() as tx:
+        [row] = world.rows(f"select version_id from nightshift.versions where number = {number}")
+        found = registry.version(tx, row.version_id)
+        keeper = registry.Registry(Store(world.site.store), world.site.keys, world.site.models)
+        code = {"code": {"family": found.manifest["code"]["family"], "commit": None}}
+        order = Decision(found.model.model_id, "retrain", "test", "again", world.night(9), {})
+        decision_id = registry.decide(
+            tx, order, about=About.request(world.night(9), "test", "again"), now=world.night(9)
+        )
+        keeper.save(
+            tx, found.model, keeper.load(found).pipeline, found.manifest | code,
+            decision_id=decision_id, now=world.night(9),
+        )  # fmt: skip
+
+
 @pytest.fixture
 def noisy(world: World) -> World:
     """The small world, with a truth that no estimator finds at once."""
@@ -170,7 +188,7 @@ def test_predictions_do_not_depend_on_the_number_of_threads(name: str, tmp_path:
     task = "regression" if name in REGRESSORS else "binary_classification"
     known = truth if name in REGRESSORS else (truth > 0).astype(np.int64)
     (tmp_path / "estimator.py").write_text(ESTIMATOR)
-    build = registry.family_module(tmp_path, "estimator").build
+    build = registry.Code.of(tmp_path).module("estimator").build
     scores = []
     for threads in (1, 2, 3):
         pipeline = build(["size"], ["kind"], 3, {**REGRESSORS, **CLASSIFIERS}[name])
@@ -221,17 +239,25 @@ def test_ensembles_tell_how_many_and_how_deep(noisy: World) -> None:
     assert "members" not in tree
 
 
-def test_other_code_makes_other_bytes_and_says_so(noisy: World) -> None:
+def test_a_version_is_made_again_by_its_own_code(noisy: World) -> None:
     model_id = train(noisy, params={"which": REGRESSORS["ridge"]})
     noisy.write("estimator.py", ESTIMATOR.replace("StandardScaler()", "'passthrough'"))
     found = versions.reproduce(noisy.site, model_id)
+    assert (found.same, found.changed) == (True, ())
+    with pytest.raises(RegistryError, match="there is no version 7 of loads"):
+        versions.reproduce(noisy.site, model_id, 7)
+
+
+def test_a_version_without_code_is_made_again_by_other_code_and_says_so(noisy: World) -> None:
+    model_id = train(noisy, params={"which": REGRESSORS["ridge"]})
+    without_code(noisy, 1)
+    noisy.write("estimator.py", ESTIMATOR.replace("StandardScaler()", "'passthrough'"))
+    found = versions.reproduce(noisy.site, model_id, 2)
     assert not found.same
     assert found.difference is not None
     assert 0 < found.difference < 100
     assert "scores differ by up to" in found.sentence
     assert f"the files in {noisy.folder} were changed" in found.sentence
-    with pytest.raises(RegistryError, match="there is no version 7 of loads"):
-        versions.reproduce(noisy.site, model_id, 7)
 
 
 def test_the_command_tells_a_sentence_and_an_exit_code(
@@ -247,8 +273,9 @@ def test_the_command_tells_a_sentence_and_an_exit_code(
         "version 1 of loads was trained again on 150 rows of 5 snapshots: the same bytes, so the"
         " same predictions.\n"
     )
+    without_code(noisy, 1)
     noisy.write("estimator.py", ESTIMATOR.replace("StandardScaler()", "'passthrough'"))
-    told = run(app, ["reproduce", FAMILY, "--version", "1", "--json"])
+    told = run(app, ["reproduce", FAMILY, "--version", "2", "--json"])
     assert told.exit_code == 1
     assert json.loads(told.output)["same"] is False
     excluded = run(app, ["exclude", FAMILY, "20260105-7", "--reason", "asked to", "--erase"])

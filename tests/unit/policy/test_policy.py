@@ -364,8 +364,20 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
     ("promotion", "found", "kind", "rule", "said"),
     [
         ({}, {}, "promote", "proof", "above the margin 0"),
-        ({}, {"unscorable": "no column x"}, "ask", "unscorable", "no column x"),
-        ({}, {"unscorable": "no column x", "row_count": 1}, "ask", "unscorable", "cannot score"),
+        ({}, {"unscorable": "no column x"}, "promote", "unscorable", "no column x"),
+        ({}, {"unscorable": "no x", "row_count": 1}, "promote", "unscorable", "version can"),
+        (
+            {"approval": "human"}, {"unscorable": "no column x"},
+            "ask", "unscorable", "cannot score",
+        ),
+        (
+            {},
+            {
+                "unscorable": "x", **FIRST, "champion_version": 1,
+                "challenger_value": -0.001, "baseline": -10.0,
+            },
+            "ask", "unscorable", "suspicious",
+        ),
         (
             {}, {"border_cases": BorderCases(12, -1.0, -1.5)},
             "reject", "border_cases", "on the 12 border cases it is worth -1.5 against -1",
