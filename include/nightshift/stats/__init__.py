@@ -1,0 +1,1 @@
+"""Figures from arrays: no database, no clock, no family."""
