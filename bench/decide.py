@@ -24,10 +24,10 @@ from .figures import Figure, figure, share, tell
 Floats = NDArray[np.float64]
 
 FALSE_ALARMS, YEAR, HOLDOUT, PATIENCE = 0.05, 365, 14, 120
-YEARS, FALLS, TUNING = 2000, 2000, 8000
+YEARS, FALLS, TUNING = 1000, 1000, 4000
 ROOM = 1.1
 """``max_drop: {fraction: 0.1}``."""
-TOLERANCE, GATE_TIMES, GATE_NIGHTS, LOOKS = 0.1, 10_000, 14, 28
+TOLERANCE, GATE_TIMES, GATE_NIGHTS, LOOKS = 0.1, 3000, 14, 28
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ class World:
     dependence: float = 0.0
 
     def draw(self, random: np.random.Generator, size: int, nights: int, level: float) -> Floats:
-        """The losses of rows, shape (size, nights, rows)."""
+        """The losses of rows, shape (size, nights, rows); of counts their mean is enough."""
         shape = (size, nights, self.rows)
         if self.law == "counts":
-            wrong: Floats = (random.random(shape) < level).astype(np.float64)
-            return wrong
+            return random.binomial(self.rows, level, (size, nights, 1)) / self.rows
         rows = random.normal(size=shape) if self.law == "normal" else random.laplace(size=shape)
         rows = np.abs(rows) * (math.sqrt(math.pi / 2) if self.law == "normal" else 1.0)
         if self.dependence:
@@ -55,7 +54,8 @@ class World:
     def ratio(self, rows: Floats, before: float, after: float) -> Floats:
         """The log-likelihood ratio of nights after a fall against before it."""
         if self.law == "counts":
-            each = np.where(rows > 0, math.log(after / before), math.log((1 - after) / (1 - before)))
+            wrong, right = math.log(after / before), math.log((1 - after) / (1 - before))
+            each = self.rows * (rows * wrong + (1 - rows) * right)
         elif self.law == "normal":
             each = math.log(before / after) + rows**2 / math.pi * (before**-2 - after**-2)
         else:
@@ -88,15 +88,15 @@ class Judges:
         return found
 
 
-def judges(world: World, random: np.random.Generator, size: int, level: float, bar: float) -> Judges:
+def judges(
+    world: World, random: np.random.Generator, size: int, level: float, bar: float
+) -> Judges:
     """References measured on a holdout, and what follows from them for a known threshold."""
     counted = world.law == "counts"
-    stored = [_reference(rows) for rows in world.draw(random, size, HOLDOUT, level)]
+    stored = [_reference(rows, world) for rows in world.draw(random, size, HOLDOUT, level)]
     healthy = np.array([-reference.value for reference in stored])
     labels = np.array([float(world.rows)])
-    shape = np.array(
-        [falls.shapes(labels, -reference.value, reference)[0] for reference in stored]
-    )
+    shape = np.array([falls.shapes(labels, -reference.value, reference)[0] for reference in stored])
     limit = np.array([
         falls.limit_of(k, max(bar / (-r.value + falls.CAUTION * r.error), 1.0),
                        FALSE_ALARMS / YEAR, counted=counted)
@@ -105,13 +105,14 @@ def judges(world: World, random: np.random.Generator, size: int, level: float, b
     return Judges(shape, np.full(size, bar), healthy, limit, counted)
 
 
-def _reference(rows: Floats) -> Reference:
-    nights, size = rows.shape
-    deviation = float(rows.std(ddof=1))
+def _reference(rows: Floats, world: World) -> Reference:
+    nights, size, mean = len(rows), world.rows, float(rows.mean())
+    counted = world.law == "counts"
+    deviation = math.sqrt(mean * (1 - mean)) if counted else float(rows.std(ddof=1))
     means = rows.mean(axis=1)
     spread = spread_of(means, np.full(nights, float(size)), deviation) if size > 1 else 0.0
     error = float(means.std(ddof=1)) / math.sqrt(nights)
-    return Reference(-float(rows.mean()), error, spread, deviation)
+    return Reference(-mean, error, spread, deviation)
 
 
 def optimum(world: World, before: float, after: float, rate: float) -> float:

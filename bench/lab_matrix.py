@@ -90,7 +90,9 @@ class Matrix:
         later = own[nights > end]
         score = self.fit(self.rows[learnt], self.truth[learnt])
         self.fits += 1
-        losses = self.loss(self.truth[later], score(self.rows[later])) if len(later) else np.empty(0)
+        losses = (
+            self.loss(self.truth[later], score(self.rows[later])) if len(later) else np.empty(0)
+        )
         self.known[key] = Nightly(*self._by_night(self.night[later], losses))
         return key
 

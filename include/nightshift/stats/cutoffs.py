@@ -47,6 +47,15 @@ def worth_waiting(labels: Sequence[int], min_rows: int, holdout: int) -> bool:
     return after_break([nightly] * holdout, min_rows, holdout) is not None
 
 
+def too_little(champion: float, challenger: float, bar: float) -> bool:
+    """Whether a challenger mends less than half of a young break, so that the next one is awaited.
+
+    Losses on the nights since the break, none of which the challenger has learnt; ``bar`` is the
+    loss at the threshold. See :func:`worth_waiting`.
+    """
+    return challenger > bar and champion - challenger < (champion - bar) / 2
+
+
 def counts_as_failure(since: int | None, learnt_until: int) -> bool:
     """Whether a rejection lengthens the wait for the next try.
 

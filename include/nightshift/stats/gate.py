@@ -21,8 +21,8 @@ from nightshift.metrics import anytime
 
 Floats = NDArray[np.float64]
 
-SURE_NOT_WORSE = 0.99
-"""With what confidence a challenger must not be worse by the tolerance."""
+SURE_NOT_WORSE = 0.995
+"""Confidence that it is not worse by the tolerance; gate and shadow spend 1% together."""
 
 FEWEST = 4
 """With fewer nights nothing is proven."""

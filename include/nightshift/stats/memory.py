@@ -35,9 +35,7 @@ def spaced(ages: Sequence[float], keep: int) -> list[int]:
     return kept
 
 
-def returns(
-    gains: Sequence[Floats], *, confidence: float = 0.95, once: bool = False
-) -> int | None:
+def returns(gains: Sequence[Floats], *, confidence: float = 0.95, once: bool = False) -> int | None:
     """The place of the past champion that is proven better than the one that serves; None if none.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nightshift.stats.cutoffs import after_break, counts_as_failure, wait, worth_waiting
+from nightshift.stats.cutoffs import after_break, counts_as_failure, too_little, wait, worth_waiting
 from nightshift.stats.gate import first_version, judge, leap, look, select
 from nightshift.stats.measure import bar_of, hardness, shrunk
 from nightshift.stats.memory import returns, spaced
@@ -116,3 +116,10 @@ def test_a_young_break_is_waited_for_where_its_rows_will_suffice() -> None:
     assert worth_waiting([50, 50], 200, 14)
     assert not worth_waiting([24, 24], 500, 14)
     assert not worth_waiting([50] * 12, 200, 14)
+
+
+@pytest.mark.parametrize(("challenger", "waits"), [(2.9, True), (1.9, False), (0.9, False)])
+def test_what_mends_less_than_half_of_a_break_does_not_stand_in_the_way(
+    challenger: float, waits: bool
+) -> None:
+    assert too_little(3.0, challenger, 1.0) is waits
