@@ -56,7 +56,7 @@ def judge(
     *,
     below: bool,
     confidence: float = 0.95,
-    tolerance: float = 0.1,
+    tolerance: float = 0.2,
     margin: float = 0.0,
 ) -> Ruling:
     """The first look at a challenger, on the holdout.
@@ -89,7 +89,7 @@ def look(
     *,
     below: bool,
     confidence: float = 0.95,
-    tolerance: float = 0.1,
+    tolerance: float = 0.2,
     margin: float = 0.0,
 ) -> Ruling:
     """A later look at the same challenger in shadow; may be asked every night.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,3 +85,26 @@ def shrunk(values: Floats, errors: Floats) -> Floats:
     drawn: Floats = np.full_like(values, mean)
     drawn[known] = mean + weight * (values[known] - mean)
     return drawn
+
+
+def pooled_shape(losses: Sequence[Floats]) -> float:
+    """The gamma shape of single nights, from all members of a group: mean^2 / variance of each.
+
+    A member's own few nights do not tell how much its nights vary; those of a hundred members do.
+    The squared coefficients of variation are averaged, see :func:`nightshift.stats.falls.shapes`.
+
+    Parameters
+    ----------
+    losses
+        For each member its nightly losses at its reference, at least two of them and above zero.
+    """
+    squares = [
+        float(own.var(ddof=1) / own.mean() ** 2)
+        for own in losses
+        if len(own) > 1 and own.mean() > 0
+    ]
+    count = sum(len(own) for own in losses)
+    if not squares:
+        return 1.0
+    caution = 1 + 1 / math.sqrt(max(count, 1))
+    return 1 / max(float(np.mean(squares)) * caution, 1e-12)

@@ -7,7 +7,7 @@ import pytest
 
 from nightshift.stats.cutoffs import after_break, counts_as_failure, too_little, wait, worth_waiting
 from nightshift.stats.gate import first_version, judge, leap, look, select
-from nightshift.stats.measure import bar_of, hardness, shrunk
+from nightshift.stats.measure import bar_of, hardness, pooled_shape, shrunk
 from nightshift.stats.memory import returns, spaced
 
 BETTER = np.array([1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3])
@@ -123,3 +123,10 @@ def test_what_mends_less_than_half_of_a_break_does_not_stand_in_the_way(
     challenger: float, waits: bool
 ) -> None:
     assert too_little(3.0, challenger, 1.0) is waits
+
+
+def test_how_much_nights_vary_is_told_by_all_members_together() -> None:
+    random = np.random.default_rng(5)
+    losses = [random.gamma(2.0, scale, 8) for scale in np.linspace(0.1, 10, 200)]
+    assert 1.7 < pooled_shape(losses) < 2.6
+    assert pooled_shape([]) == 1.0
