@@ -3,7 +3,7 @@
 Nothing here knows a database, a family or the clock.
 """
 
-from nightshift.stats.anytime import anytime, e_values
+from nightshift.stats.e_processes import anytime, e_values
 from nightshift.stats.intervals import (
     Estimate,
     Undefined,
