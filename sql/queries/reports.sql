@@ -179,14 +179,6 @@ left join nightshift.decisions answered on answered.decision_id = w.decision_id
 left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id)
 where v.decision_id = :decision_id;
 
--- name: tried
--- What became of challengers in shadow and of champions on probation at a moment.
-select kind, reason
-from nightshift.decisions
-where model_id = :model_id and as_of = cast(:as_of as timestamptz)
-  and about in ('shadow', 'probation')
-order by decision_id;
-
 -- name: shadow
 -- The shadow that a decision to retrain led to: until when, what it has come to, how it ended.
 select v.number as version, s.ends, t.nights, t.evidence, t.needed, e.kind, e.reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
+from nightshift.documents import Inputs
 from nightshift.family import Promotion
 from nightshift.records import Comparison, Decision, DecisionKind
 
@@ -63,11 +63,11 @@ def _cell(value: object) -> str:
     return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())
 
 
-def _evidence(comparison: Comparison) -> dict[str, Any]:
+def _evidence(comparison: Comparison) -> Inputs:
     """The figures of a comparison, as they are stored with the decision."""
     figures = asdict(comparison)
     del figures["reference"], figures["decision_id"]
-    return figures
+    return Inputs(figures)
 
 
 def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 
 from nightshift.data import Database, Keys, Store, Transaction, as_json
+from nightshift.documents import Manifest, Worth
 from nightshift.errors import (
     ArtifactRefused,
     PromotionLost,
@@ -50,7 +51,7 @@ class Registry:
         tx: Transaction,
         model: Model,
         pipeline: Pipeline,
-        manifest: dict[str, Any],
+        manifest: Mapping[str, Any],
         *,
         decision_id: int,
         now: datetime,
@@ -90,7 +91,7 @@ class Registry:
         """
         if version.collected_at is not None:
             _refuse_collected(self._store, version)
-        module = version.manifest["estimator"]["build"].split(".")[0]
+        module = version.manifest.build.split(".")[0]
         with _LOADING:
             # A pipeline may be made of the family's own classes, which are looked up by name.
             family_module(self._models / version.model.family, module)
@@ -106,7 +107,7 @@ class Registry:
         decision_id: int,
         effective_from: datetime,
         now: datetime,
-        reference: dict[str, Any] | None = None,
+        reference: Worth | None = None,
     ) -> None:
         """Make a version the champion, provided the champion is still ``instead_of``.
 
@@ -190,7 +191,7 @@ class Registry:
 
 def version(tx: Transaction, version_id: int) -> Version:
     """The version of this id."""
-    return _version(tx.one("registry.get_version", version_id=version_id))
+    return versions(tx, [version_id])[version_id]
 
 
 def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version]:
@@ -273,7 +274,7 @@ def _verified_pipeline(store: Store, keys: Path, key: _Key) -> Pipeline:
         ) from error
 
 
-def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
+def _signed(artifact_hash: str, manifest: Mapping[str, Any]) -> bytes:
     # Postgres gives 1e16 back as a whole number, and -0.0 as 0.0.
     told = json.loads(as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0)
     return f"{artifact_hash}\n{json.dumps(told, sort_keys=True)}".encode()
@@ -290,7 +291,7 @@ def _version(row: Any) -> Version:
         number=row.number,
         artifact_hash=row.artifact_hash,
         signature=bytes(row.signature),
-        manifest=row.manifest,
+        manifest=Manifest(row.manifest),
         decision_id=row.decision_id,
         trained_at=row.trained_at,
         collected_at=row.collected_at,
