@@ -108,7 +108,7 @@ def _at_the_gate(world: World, seed: int) -> dict[str, int]:
         paired = stats.paired_difference(
             "accuracy", "binary_classification", old, new, confidence=CONFIDENCE, nights=night
         )
-        assert paired is not None
+        assert isinstance(paired, stats.Estimate)
         compared = Comparison(
             decision_id=1, champion_version=1, challenger_version=2, metric="accuracy",
             holdout_start=LONG_AGO, holdout_end=LONG_AGO, row_count=world.rows,

@@ -84,16 +84,7 @@ CREATE FUNCTION nightshift.labelled_rows(of_family text, since timestamp with ti
     AS $$
     select r.as_of, r.score, r.batch_id, r.version_id, r.model_id, r.flags, r.role, r.entity_id, r.label, l.value
     from nightshift.published_rows(of_family, since, until) r
-    left join lateral (
-        select l.value
-        from nightshift.labels l
-        where l.family = of_family
-          and l.entity_id = r.entity_id
-          and (l.answers is null or l.answers = r.as_of)
-          and l.known_at <= known_by
-        order by l.stated_at desc, l.known_at desc, l.value collate "C" desc
-        limit 1
-    ) l on true
+    left join lateral nightshift.truth(of_family, r.entity_id, r.as_of, known_by) l on true
 $$;
 
 COMMENT ON FUNCTION nightshift.labelled_rows(of_family text, since timestamp with time zone, until timestamp with time zone, known_by timestamp with time zone) IS 'The rows of a family''s published nights in (since, until], each with its latest label known by a moment; null where there is none.';
@@ -264,6 +255,19 @@ end
 $$;
 
 COMMENT ON FUNCTION nightshift.show_family(family text, task text) IS 'Make the view predictions_<family>, or make it anew where the task or the contract has changed.';
+
+CREATE FUNCTION nightshift.truth(of_family text, entity text, night timestamp with time zone, known_by timestamp with time zone) RETURNS TABLE(value text, known_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+    select (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1], min(l.known_at)
+    from nightshift.labels l
+    where l.family = of_family and l.entity_id = entity
+      and (l.answers is null or l.answers = night)
+      and l.known_at <= known_by
+    having min(l.stated_at) > night  -- what was stated by the night is no truth about it: it could be known
+$$;
+
+COMMENT ON FUNCTION nightshift.truth(of_family text, entity text, night timestamp with time zone, known_by timestamp with time zone) IS 'The latest label of an entity known by a moment, and when its first one was known; none where one was stated by the night already.';
 
 CREATE TABLE nightshift.alert_deliveries (
     alert_id integer NOT NULL,
@@ -1538,6 +1542,9 @@ GRANT ALL ON FUNCTION nightshift.retire_month(before timestamp with time zone, n
 
 REVOKE ALL ON FUNCTION nightshift.show_family(family text, task text) FROM PUBLIC;
 GRANT ALL ON FUNCTION nightshift.show_family(family text, task text) TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.truth(of_family text, entity text, night timestamp with time zone, known_by timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.truth(of_family text, entity text, night timestamp with time zone, known_by timestamp with time zone) TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.alert_deliveries TO nightshift_writer;
 

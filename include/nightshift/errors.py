@@ -95,7 +95,8 @@ class ScoringError(NightshiftError):
 class InternalError(NightshiftError):
     """Something happened that no refusal foresees: a fault of ours, or of code that we call.
 
-    The exception itself is its ``__cause__``.
+    A note says in which line it happened. The exception itself is the ``__cause__``, where its
+    words may be repeated.
     """
 
     code = "internal"

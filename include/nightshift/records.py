@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -76,6 +78,32 @@ class Check:
     def sentence(self) -> str:
         where = f" on {self.column}" if self.column else ""
         return f"{self.expectation}{where}: {self.observed}"
+
+    def discreet(self, sensitive: Collection[str] | None) -> Check:
+        """The check without values that it met, where they may be those of a sensitive column.
+
+        What it was asked about is in its arguments; of some checks it is in the text of a
+        condition. How many rows were unexpected is told all the same.
+
+        Parameters
+        ----------
+        sensitive
+            Names of columns; None where they are not known, so that any may be.
+        """
+        asked = self.detail.get("arguments")
+        if asked is None:  # the guard battery counts, and tells no value
+            return self
+        text = json.dumps(asked, ensure_ascii=False, default=str)
+        if sensitive is not None and not any(name in text for name in sensitive):
+            return self
+        counted = re.fullmatch(r"\d+ of \d+ rows unexpected", self.observed)
+        unexpected = [WITHHELD_VALUES] * bool(self.detail.get("unexpected"))
+        withheld = f"cannot run: {WITHHELD_VALUES}" if self.detail.get("fault") else WITHHELD_VALUES
+        return replace(
+            self,
+            observed=self.observed if counted else withheld,
+            detail={**self.detail, "unexpected": unexpected},
+        )
 
 
 @dataclass(frozen=True)

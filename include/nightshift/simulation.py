@@ -214,40 +214,6 @@ def won_back(outcomes: Sequence[Outcome]) -> tuple[float, Policy] | None:
     return ((value["as-configured"] - value["never"]) / gain, refits[0]) if gain else None
 
 
-def plot(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
-    """The metric by night, a week's running mean, one line for each policy; promotions as dots."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    axes = figure.subplots()
-    styles = {
-        "never": ("#999999", "-"),
-        "as-configured": ("#0072B2", "-"),
-        "weekly": ("#D55E00", "--"),
-        "always": ("#D55E00", "--"),
-    }
-    for outcome in outcomes:
-        nights = outcome.nights.set_index("as_of")
-        smooth = nights["value"].rolling(7, min_periods=1).mean()
-        colour, line = styles[outcome.policy]
-        label = f"{outcome.policy}: {outcome.value:.3f}, {outcome.fits} fits"
-        axes.plot(smooth.index, smooth, color=colour, linestyle=line, label=label)
-        if outcome.policy == "as-configured":
-            new = nights["versions"].ne(nights["versions"].shift()).iloc[1:]
-            at = smooth.iloc[1:][new]
-            if family.models is None:
-                axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
-    threshold = family.performance.threshold
-    if threshold is not None:
-        told = f"threshold {threshold:g}"
-        axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":", label=told)
-    axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
-    axes.set_title(f"{family.family}: what retraining wins (greater is better)")
-    axes.legend(loc="lower left", fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-
-
 def one_thread() -> None:
     """Keep this process to one thread: nights are small, and the processes share the cores."""
     threadpool_limits(limits=1)

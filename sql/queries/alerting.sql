@@ -110,3 +110,11 @@ select min(as_of) as as_of from nightshift.published where family = :family;
 -- name: nights
 -- The nights that a family has published after a moment.
 select as_of from nightshift.published where family = :family and as_of > cast(:since as timestamptz);
+
+-- name: left_out
+-- The rows that were left out of a published night, by reason.
+select s.row_count, s.left_out
+from nightshift.published p
+join nightshift.batches b using (batch_id)
+join nightshift.snapshots s using (snapshot_id)
+where p.family = :family and p.as_of = :as_of and s.left_out <> '{}';

@@ -162,7 +162,7 @@ order by place;
 
 -- name: night
 -- The snapshots of a night, each with its validations, the latest first.
-select s.snapshot_id, s.revision, s.content_hash, s.row_count, s.dropped_rows, s.query_hash, s.taken_at,
+select s.snapshot_id, s.revision, s.content_hash, s.row_count, s.dropped_rows, s.left_out, s.query_hash, s.taken_at,
        v.validation_id, v.verdict, v.checks, v.validated_at
 from nightshift.snapshots s
 left join nightshift.validations v using (snapshot_id)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+import traceback
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from nightshift import local
-from nightshift.errors import NightshiftError
+from nightshift.errors import InternalError, NightshiftError
 
 if TYPE_CHECKING:
     from nightshift.data import Database
@@ -37,13 +40,31 @@ By = Annotated[str | None, typer.Option(help="Who says so; you, as logged in, by
 
 
 def main() -> None:
-    """Run a command; our own errors end as one message and exit code 1."""
+    """Run a command; every error ends as one message and exit code 1."""
     try:
         app()
+    except InternalError as error:
+        _end(f"[{error.code}] {error}. The full trace is in {_keep_trace(error)}")
     except NightshiftError as error:
-        told = Text.assemble(("error", "red"), f" [{error.code}] {error}")
-        Console(stderr=True).print(told, soft_wrap=True)
-        sys.exit(1)
+        _end(f"[{error.code}] {error}")
+    except Exception as error:
+        _end(
+            f"[internal] {type(error).__name__}: {error}. The full trace is in {_keep_trace(error)}"
+        )
+
+
+def _end(message: str) -> NoReturn:
+    Console(stderr=True).print(Text.assemble(("error", "red"), f" {message}"), soft_wrap=True)
+    sys.exit(1)
+
+
+def _keep_trace(error: Exception) -> Path:
+    """A new file with the trace of an error, for its owner's eyes only."""
+    stem = f"nightshift-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-"
+    handle, name = tempfile.mkstemp(prefix=stem, suffix=".trace.txt")
+    with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 - it is open already
+        file.writelines(traceback.format_exception(error))
+    return Path(name)
 
 
 def reading() -> Database:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from nightshift import local, project
 from nightshift.cli.base import app, console
 from nightshift.site import Site
+
+if TYPE_CHECKING:
+    from nightshift.steps.checking import Finding
 
 
 @app.command()
@@ -42,11 +49,20 @@ def airflow(context: typer.Context) -> None:
 
 
 @app.command()
-def check() -> None:
+def check(
+    families: Annotated[
+        list[str] | None, typer.Argument(help="Whose source is asked; of every family by default.")
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Ask the sources too: columns, rows, keys, labels.")
+    ] = False,
+) -> None:
     """List every problem of every family, and what of the project to renew after an upgrade."""
     from nightshift.family import family_folders
-    from nightshift.steps import upkeep
+    from nightshift.steps import checking, upkeep
 
+    if families and not source:
+        raise typer.BadParameter("families are named for --source only; without it all are checked")
     site = local.site()
     problems = [str(problem) for problem in upkeep.check(site)]
     stale = project.outdated(site.home)
@@ -54,11 +70,24 @@ def check() -> None:
         problems += [_stale(site, stale)]
     for problem in problems:
         console.print(problem, highlight=False, soft_wrap=True, markup=False)
-    if problems:
+    findings: list[Finding] = []
+    if source:
+        names = families or checking.loadable(site)
+        findings = checking.check_source(site, names, now=datetime.now(UTC))
+        _print_findings(findings)
+    if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)
     count = len(family_folders(site.models))
     order = "every family is in order" if count else f"there is no family in {site.models} yet"
     console.print(order, highlight=False, soft_wrap=True)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    table = Table("", "family", "about", "what the source says")
+    for finding in findings:
+        mark = Text("mend", "red") if finding.problem else Text("ok", "green")
+        table.add_row(mark, *map(Text, (finding.family, finding.subject, finding.sentence)))
+    console.print(table)
 
 
 def _stale(site: Site, renewal: project.Renewal) -> str:

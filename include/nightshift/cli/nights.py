@@ -154,7 +154,7 @@ def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
 def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
     import pandas as pd
 
-    from nightshift import simulation
+    from nightshift import reports, simulation
 
     family = site.family(name)
     table = Table(title=f"{name}: {family.performance.metric} over every labelled prediction")
@@ -180,7 +180,7 @@ def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None: 
     out.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([o.nights.assign(policy=o.policy) for o in outcomes])
     frame.to_csv(out / f"{name}.csv", index=False)
-    simulation.plot(family, outcomes, out / f"{name}.png")
+    reports.plot_policies(family, outcomes, out / f"{name}.png")
     console.print(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}", highlight=False)
 
 

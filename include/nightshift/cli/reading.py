@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,22 +107,36 @@ def history(model: Model, as_json: AsJson = False) -> None:
 def label_arrivals(
     family: Family,
     as_of: AsOf = None,
+    on: Annotated[
+        str | None, typer.Option(help="A day, 2026-11-03: what was known when it ended.")
+    ] = None,
+    entities: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV file: entity_id, and if you like as_of, of those who would be scored."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("build/labels"),
     as_json: AsJson = False,
 ) -> None:
-    """How fast labels arrive after a night, and the maturity that follows."""
-    from nightshift import monitoring, reports
+    """How fast labels arrive, and the maturity that follows; before the first night as well."""
+    from nightshift import reports
+    from nightshift.steps import monitor as monitor_steps
 
-    told, moment = local.site().family(family), moment_of(as_of) or datetime.now(UTC)
-    found = monitoring.arrivals(reading(), told, moment)
+    site = local.site()
+    day = None if on is None else day_of(on, "--on") + timedelta(days=1)
+    moment = day or moment_of(as_of) or datetime.now(UTC)
+    listed = [] if entities is None else _listed_entities(entities)
+    found = monitor_steps.label_arrivals(site, family, moment, entities=listed)
     file = out / f"{family}.png"
-    monitoring.plot(found, told, file)
+    reports.plot_arrivals(site.family(family), found.curve, found.proposed, file)
     if as_json:
         print_json(reports.as_data(found))
         return
-    console.print(f"{family}: the share of predictions whose label is known", highlight=False)
+    of_whom = {"nights": "predictions", "entities": "entities"}.get(found.basis, "labels")
+    console.print(f"{family}: the share of {of_whom} whose label is known", highlight=False)
     table = Table()
-    for heading in ("days after", "known", "nights", "predictions"):
+    for heading in ("days after", "known", "nights", of_whom):
         table.add_column(heading, justify="right")
     for row in found.rows:
         share = "-" if row.share is None else f"{row.share:.1%}"
@@ -129,6 +144,22 @@ def label_arrivals(
     console.print(table)
     console.print(found.sentence, highlight=False, soft_wrap=True)
     console.print(f"plot: {file}", highlight=False)
+
+
+def _listed_entities(file: Path) -> list[tuple[str, datetime | None]]:
+    """The entities of a CSV file, each with its as_of where there is such a column."""
+    try:
+        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise typer.BadParameter(f"--entities: {file} cannot be read: {error}") from None
+    rows = [[cell.strip() for cell in row] for row in rows if any(row)]
+    header = rows.pop(0) if rows and rows[0][0] == "entity_id" else ["entity_id", "as_of"]
+    if not rows or header not in (["entity_id"], ["entity_id", "as_of"]):
+        raise typer.BadParameter(
+            f"--entities: {file} must have a line for each entity, below a first line entity_id, or"
+            " entity_id,as_of"
+        )
+    return [(row[0], moment_of(row[1]) if len(row) > 1 and row[1] else None) for row in rows]
 
 
 @audit_app.command()

@@ -5,6 +5,7 @@ Reading it stays light, for every parse of every DAG does it.
 
 from nightshift.family.family import OVERLAP, ModelFamily
 from nightshift.family.folders import family_folders, load_families, load_family
+from nightshift.family.rows import FAULTS, Fault
 from nightshift.family.rules import (
     SIGNALS,
     AtLeast,
@@ -18,12 +19,10 @@ from nightshift.family.rules import (
     When,
 )
 from nightshift.family.sections import (
-    FAULTS,
     Cause,
     Estimator,
     Expectation,
     Fall,
-    Fault,
     Features,
     Notifier,
     Search,

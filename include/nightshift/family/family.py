@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from nightshift.family.rows import Rows
 from nightshift.family.rules import Models, Promotion, Retrain, Watch
 from nightshift.family.sections import (
     Estimator,
@@ -17,7 +18,6 @@ from nightshift.family.sections import (
     Labels,
     Notifier,
     Performance,
-    Rows,
     Schedule,
     Scoring,
     Source,

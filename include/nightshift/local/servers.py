@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 import psycopg2.extensions
 from rich.console import Console
 from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from nightshift import data
 from nightshift.data import write_once
@@ -213,11 +214,13 @@ def _alone(site: Site) -> Iterator[None]:
 def _start_databases(site: Site, tell: Progress) -> None:
     if is_embedded(site):
         _start_embedded(site, tell)
+        own = _AirflowsOwn(None, None)
     else:
-        _prepare_external(site, tell)
+        own = _airflows_own(site, tell)
     with tell("Schema", "migrating", "is the newest"):
-        data.migrate(admin_url(site))
+        data.migrate(admin_url(site), logins=[own.owner] if own.owner else [])
         _give_passwords(site)
+        _make_airflow_database(site, own)
 
 
 def _start_embedded(site: Site, tell: Progress) -> None:
@@ -241,32 +244,68 @@ def _start_embedded(site: Site, tell: Progress) -> None:
             )
 
 
-def _prepare_external(site: Site, tell: Progress) -> None:
-    """Make Airflow's database if it is missing; with an admin's URL, its login as well."""
+@dataclass(frozen=True)
+class _AirflowsOwn:
+    """What of Airflow's is missing on the server that Nightshift's database is on.
+
+    Parameters
+    ----------
+    database
+        The database to make; None: it is there.
+    owner
+        Who owns it; None: whoever makes it.
+    """
+
+    database: str | None
+    owner: str | None
+
+
+def _airflows_own(site: Site, tell: Progress) -> _AirflowsOwn:
+    """Connect to a server of yours, and see before anything is made that all of it can be."""
     admin, airflow = make_url(admin_url(site)), make_url(metadata_url(site))
-    with tell("Postgres", "connecting", f"is yours, at {_address(admin)}"):
+    with (
+        tell("Postgres", "connecting", f"is yours, at {_address(admin)}"),
+        session(admin_url(site)) as connection,
+    ):
         if _address(airflow) != _address(admin):
-            return
-        owner = airflow.username if "NIGHTSHIFT_ADMIN_URL" in os.environ else None
+            return _AirflowsOwn(None, None)
+        distinct = "NIGHTSHIFT_ADMIN_URL" in os.environ and airflow.username != admin.username
+        owner = airflow.username if distinct else None
+        is_there, has_owner, may_make = connection.exec_driver_sql(
+            "select exists (select from pg_database where datname = %s),"
+            " exists (select from pg_roles where rolname = %s), rolcreatedb or rolsuper"
+            " from pg_roles where rolname = current_user",
+            (airflow.database, owner),
+        ).one()
+    if is_there:
+        return _AirflowsOwn(None, None if has_owner else owner)
+    if not may_make:
+        raise SetupError(
+            f"Airflow's database {airflow.database!r} is not there, and {admin.username} may not"
+            " make it. Let a role with CREATEDB run: create database"
+            f" {airflow.database} owner {owner or admin.username}; or name another database with"
+            " AIRFLOW__DATABASE__SQL_ALCHEMY_CONN. Nothing was changed"
+        )
+    return _AirflowsOwn(airflow.database, owner)
+
+
+def _make_airflow_database(site: Site, own: _AirflowsOwn) -> None:
+    """Last of all, because Postgres cannot take it back with what failed after it."""
+    if own.database is None:
+        return
+    try:
         with session(admin_url(site)) as connection:
-            if owner:
-                _create_login(connection, owner)
-            _create_airflow_database(connection, airflow, owner)
+            create_database(connection, own.database, own.owner)
+    except DBAPIError as error:
+        raise SetupError(
+            f"Airflow's database {own.database!r} cannot be made:"
+            f" {str(error.orig).splitlines()[0]}. Make it, or name another with"
+            " AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+        ) from error
 
 
 def _address(url: URL) -> str:
     return f"{url.query.get('host') or url.host}:{url.query.get('port') or url.port or 5432}"
-
-
-def _create_airflow_database(connection: Connection, airflow: URL, owner: str | None) -> None:
-    try:
-        create_database(connection, str(airflow.database), owner)
-    except ProgrammingError as error:
-        raise SetupError(
-            f"Airflow's database {airflow.database!r} is not there and cannot be made:"
-            f" {str(error.orig).strip()}. Make it, give NIGHTSHIFT_ADMIN_URL,"
-            " or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-        ) from error
 
 
 def _create_login(connection: Connection, role: str) -> None:
@@ -280,7 +319,26 @@ def _give_passwords(site: Site) -> None:
     """Let logins in that come over TCP."""
     with session(admin_url(site)) as connection:
         for role, password in _passwords(site).items():
-            _set_password(connection, role, password)
+            try:
+                _set_password(connection, role, password)
+            except ProgrammingError as error:
+                if not _lets_in(admin_url(site), role, password):
+                    raise SetupError(
+                        f"the password of {role} cannot be set: {str(error.orig).splitlines()[0]}."
+                        f" Let who administers {role} give it the one that its URL has"
+                    ) from error
+
+
+def _lets_in(url: str, role: str, password: str) -> bool:
+    """Whether the server takes a login as it is; a role may lack the right to one database."""
+    own = make_url(url).set(username=role, password=password)
+    for database in (own.database, "postgres"):
+        try:
+            with session(own.set(database=database).render_as_string(hide_password=False)):
+                return True
+        except SetupError:
+            continue
+    return False
 
 
 def _passwords(site: Site) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """When truth arrives: labels in, what they say of each model, and what can be seen before."""
 
-from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, plot
-from nightshift.monitoring.labels import Collected, collect, complete, silence
+from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, foreseen
+from nightshift.monitoring.labels import Collected, collect, complete, first_look, known_labels
 from nightshift.monitoring.levels import level_problems
 from nightshift.monitoring.measuring import (
     fresh_labels,
@@ -12,4 +12,5 @@ from nightshift.monitoring.measuring import (
     recent,
     shift,
 )
+from nightshift.monitoring.meeting import repeated_entities, set_aside, silence, strangers
 from nightshift.monitoring.watching import signals, watch

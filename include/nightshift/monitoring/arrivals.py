@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from nightshift.data import Database, query_text
 from nightshift.family import ModelFamily
+from nightshift.monitoring.labels import stated
+from nightshift.sources import Source
+from nightshift.wording import count
 
 HORIZONS = (1, 2, 3, 7, 14, 30)
 """Days after a night at which the arrival of its labels is told."""
@@ -21,6 +24,14 @@ LOOK_BACK = timedelta(days=60)
 
 ARRIVALS = timedelta(days=max(HORIZONS)) + LOOK_BACK
 """How far back the arrival of labels reads predictions."""
+
+REACH = timedelta(days=730)
+"""How far back labels.sql is asked where there are no nights."""
+
+FEWEST = 10
+"""With fewer labels a class has no maturity of its own."""
+
+Basis = Literal["nights", "entities", "labels"]
 
 NEARLY_ALL = 0.99
 """The share of the labels that ever come which a maturity must wait for."""
@@ -43,28 +54,35 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How fast labels come: by day from 0 to 30, and the maturity that follows.
+    """How fast labels come, day by day, and the maturity that follows.
 
-    ``proposed`` is None where no night is a month old yet; ``sentence`` says what it means.
+    ``basis`` says from what: published ``nights``, or ``labels`` alone, before there are any.
+    ``ever`` is the share of predictions that get a label, None where it cannot be told.
+    ``proposed`` is None where nothing is old enough; ``by_class`` has what each class would need.
+    ``sentence`` says what it means.
     """
 
     as_of: datetime
+    basis: Basis
     curve: tuple[Arrival, ...]
     ever: float | None
     proposed: timedelta | None
+    by_class: Mapping[str, timedelta]
     sentence: str
 
     @property
     def rows(self) -> list[Arrival]:
-        """The curve at the days people ask about."""
-        return [arrival for arrival in self.curve if arrival.days in HORIZONS]
+        """The curve at the days people ask about, and where it ends."""
+        last = self.curve[-1].days
+        return [arrival for arrival in self.curve if arrival.days in {*HORIZONS, last}]
 
 
 def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arrivals:
     """How fast the labels of published nights came, as known at ``as_of``."""
-    longest = max(HORIZONS)
-    start = as_of - ARRIVALS
     with database.transaction() as tx:
+        kept_from = tx.one("labels.kept_from").kept_from
+        start = as_of - max(ARRIVALS, family.labels.maturity + ARRIVALS - LOOK_BACK)
+        start = start if kept_from is None else max(start, kept_from)
         tx.require_rows(family.family, start, as_of)
     with database.bulk() as bulk:
         counted = bulk.read(
@@ -76,42 +94,77 @@ def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arriva
                 "by_class": family.task != "regression",
             },
         ).to_pandas()
+    return _arrivals(family, as_of, "nights", counted)
+
+
+def foreseen(
+    source: Source,
+    family: ModelFamily,
+    as_of: datetime,
+    entities: Sequence[tuple[str, datetime | None]] = (),
+) -> Arrivals:
+    """How fast labels came by labels.sql alone, before any night was published.
+
+    Parameters
+    ----------
+    as_of
+        What the source states later is not looked at.
+    entities
+        Who would have been scored, and when: a label's days count from there. Without a moment
+        they count from the label's ``event_at``, and so do those of everybody where none is given.
+
+    Raises
+    ------
+    SourceError, LabelsError
+        As :func:`nightshift.monitoring.collect`.
+    """
+    labels = stated(source, family, as_of - REACH, as_of)
+    labels = labels.sort_values(["stated_at", "value"])
+    by = ["entity_id", "answers"] if family.labels.per == "entity_and_as_of" else ["entity_id"]
+    of_entity = labels.groupby(by, as_index=False, sort=False).agg(
+        known_at=("stated_at", "min"), event_at=("event_at", "min"), value=("value", "last")
+    )
+    if entities:
+        listed = pd.DataFrame(list(entities), columns=["entity_id", "night"]).drop_duplicates()
+        of_entity = listed.merge(of_entity, how="left", on="entity_id")
+    else:
+        of_entity["night"] = None
+    begun = of_entity["answers"] if "answers" in of_entity else of_entity["event_at"]
+    given = pd.to_datetime(of_entity["night"], utc=True).astype("datetime64[us, UTC]")
+    told = pd.to_datetime(begun, utc=True).astype("datetime64[us, UTC]")
+    night = given.where(given.notna(), told)
+    # Of whom nothing is known, everything could have been by now: old enough to count as never.
+    night = night.where(night.notna(), pd.Timestamp(as_of - REACH))
+    days = np.ceil((of_entity["known_at"] - night) / pd.Timedelta(days=1)).clip(lower=0)
+    value = of_entity["value"] if family.task != "regression" else None
+    counted = pd.DataFrame({"as_of": night, "days": days, "value": value, "predictions": 1})
+    return _arrivals(family, as_of, "entities" if entities else "labels", counted)
+
+
+def _arrivals(
+    family: ModelFamily, as_of: datetime, basis: Basis, counted: pd.DataFrame
+) -> Arrivals:
+    """What rows of (as_of, days, value, predictions) say; days are null where no label came."""
+    reach = counted["days"].max()
+    longest = max(*HORIZONS, 0 if pd.isna(reach) else int(reach))
     counted["age"] = (pd.Timestamp(as_of) - counted["as_of"]) / pd.Timedelta(days=1)
     curve = tuple(_arrival(counted, days) for days in range(longest + 1))
-    old = counted[counted["age"] >= longest]
+    # Younger ones would speak for labels that come fast.
+    old = counted[counted["age"] >= max(HORIZONS)]
+    old = old if len(old[old["age"] >= longest]) == 0 else old[old["age"] >= longest]
     came = old[old["days"].notna()]
     ever = float(came["predictions"].sum() / old["predictions"].sum()) if len(old) else None
-    proposed = _proposed(came)
-    return Arrivals(as_of, curve, ever, proposed, _sentence(family, ever, proposed))
-
-
-def plot(found: Arrivals, family: ModelFamily, file: Path) -> None:
-    """The arrival curve, with the maturity that is configured and the one that is proposed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    told = [arrival for arrival in found.curve if arrival.share is not None]
-    days = [float(arrival.days) for arrival in told]
-    shares = [arrival.share or 0.0 for arrival in told]
-    axes.plot(days, shares, color="#0072B2", label="of all predictions")
-    classes = sorted(told[0].by_class if told else ())
-    for style, name in zip(("--", ":", "-."), classes, strict=False):
-        of_class = [arrival.by_class.get(name, math.nan) for arrival in told]
-        axes.plot(days, of_class, style, color="#555555", label=f"of class {name}, if it came")
-    configured = family.labels.maturity / timedelta(days=1)
-    axes.axvline(configured, color="#D55E00", label=f"labels.maturity, {_days(configured)}")
-    if found.proposed is not None:
-        proposed = found.proposed / timedelta(days=1)
-        label = f"proposed, {_days(proposed)}"
-        axes.axvline(proposed, color="#999999", linestyle="--", label=label)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("days after the night")
-    axes.set_ylabel("share of labels known")
-    axes.set_title(f"{family.family}: how fast labels arrive")
-    axes.legend(loc="lower right", fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    by_class = {
+        str(name): days
+        for name, part in came.groupby("value")
+        if part["predictions"].sum() >= FEWEST and (days := _proposed(part)) is not None
+    }
+    proposals = [days for days in (_proposed(came), *by_class.values()) if days is not None]
+    proposed = max(proposals, default=None)
+    if basis == "labels":
+        ever = None  # who has no label is not there
+    sentence = _sentence(family, basis, ever, proposed, by_class)
+    return Arrivals(as_of, basis, curve, ever, proposed, by_class, sentence)
 
 
 def _arrival(counted: pd.DataFrame, days: int) -> Arrival:
@@ -136,12 +189,19 @@ def _proposed(came: pd.DataFrame) -> timedelta | None:
     return timedelta(days=max(int(enough.index[0]), 1))
 
 
-def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | None) -> str:
+def _sentence(
+    family: ModelFamily,
+    basis: Basis,
+    ever: float | None,
+    proposed: timedelta | None,
+    by_class: Mapping[str, timedelta],
+) -> str:
     configured = family.labels.maturity / timedelta(days=1)
-    if ever is None or proposed is None:
+    if proposed is None:
+        what = "published night" if basis == "nights" else "label of labels.sql"
         return (
-            f"no published night is {max(HORIZONS)} days old yet, or none has labels, so no"
-            f" maturity can be proposed; labels.maturity is {_days(configured)}"
+            f"no {what} is {max(HORIZONS)} days old yet, or none has labels, so no"
+            f" maturity can be proposed; labels.maturity is {count(configured, 'day')}"
         )
     days = proposed.days
     advice = (
@@ -151,11 +211,20 @@ def _sentence(family: ModelFamily, ever: float | None, proposed: timedelta | Non
         if days < configured
         else f"labels.maturity says {configured:g}, which is too early: write P{days}D"
     )
+    slow = sorted(by_class.items(), key=lambda item: (-item[1], item[0]))
+    apart = ""
+    if len(slow) > 1 and slow[0][1] > slow[-1][1]:
+        told = ", ".join(f"{name} after {count(of.days, 'day')}" for name, of in slow)
+        apart = (
+            f" (by class: {told}; judged earlier, a night has mostly the class that comes first)"
+        )
+    of_whom = {"nights": "predictions", "entities": "the entities"}.get(basis)
+    if ever is None or of_whom is None:
+        known = (
+            f"{NEARLY_ALL:.0%} of labels are known {count(days, 'day')} after what they are about"
+        )
+        return f"{known}{apart}: {advice}"
     return (
-        f"{ever:.1%} of predictions get a label, and {NEARLY_ALL:.0%} of those have it after"
-        f" {_days(days)}: {advice}"
+        f"{ever:.1%} of {of_whom} get a label, and {NEARLY_ALL:.0%} of those have it after"
+        f" {count(days, 'day')}{apart}: {advice}"
     )
-
-
-def _days(number: float) -> str:
-    return "1 day" if number == 1 else f"{number:g} days"

@@ -8,19 +8,19 @@ reached us. Where it says so of several, the one that reached us last wins, then
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightshift import tables
 from nightshift.data import Database, query_text
 from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
-from nightshift.family import ModelFamily
-from nightshift.sources import Names, Question, Source, read_query
-
-OVERLAP = timedelta(days=2)
-"""How far back each collection looks again, for labels that reached the source late."""
+from nightshift.family import OVERLAP, ModelFamily
+from nightshift.sources import Names, Question, Source, label_columns, read_query
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -32,6 +32,7 @@ class Collected:
     ``duplicates`` were there already. Of those ``added``, ``corrections`` say something else than
     an earlier label of the same entity, ``contradictions`` something else than a label stated for
     the same moment, and ``late`` ones are stated for a moment that was asked about before.
+    ``set_aside`` are new ones of which an expectation does not hold; they are kept apart.
     """
 
     found: int
@@ -40,6 +41,7 @@ class Collected:
     corrections: int
     contradictions: int
     late: int
+    set_aside: int = 0
 
 
 def collect(
@@ -63,35 +65,37 @@ def collect(
     names
         How entities are told, see :mod:`nightshift.sources`.
     since
-        Ask the source for labels known after this moment; by default, two days before the latest
-        label that is there, or the family's whole window where there is none.
+        Ask the source for labels known after this moment; by default those of the last
+        ``labels.look_back``, however many of them are there already: a part of them may be late.
 
     Raises
     ------
     SourceError
         labels.sql fails or returns other columns than it must.
     LabelsError
-        A value does not fit the family's task, or a moment is missing.
+        A value does not fit the family's task, a moment is missing, or an expectation cannot run.
     """
     since = since or _since(database, family, as_of)
-    found = names.in_column(_query(source, family, since, as_of))
+    rows = names.in_column(_rows(known_labels(source, family, since, as_of), family))
     asked_since = since if _asks_since(family) else BEGINNING
-    rows = pa.table(
-        {
-            "entity_id": found["entity_id"],
-            "answers": _answers(found, family),
-            "value": _values(found["value"], family),
-            "event_at": found["event_at"],
-            "stated_at": found["known_at"],
-        }
-    )
     asked = {"family": family.family, "since": asked_since, "as_of": as_of, "collected_at": now}
+    expected, unexpected = _judged(rows, family)
     with database.bulk() as bulk:
         # One at a time: what another collection covers must be there before this one looks.
         bulk.read(query_text("labels.lock"), {"family": family.family})
-        bulk.append("incoming_labels", rows)
-        told = bulk.read(query_text("labels.append_incoming"), asked).to_pylist()[0]
-        collected = Collected(found=rows.num_rows, duplicates=rows.num_rows - told["added"], **told)
+        bulk.append("incoming_labels", expected)
+        counts = bulk.read(query_text("labels.append_incoming"), asked).to_pylist()[0]
+        if unexpected.num_rows:
+            bulk.append("unexpected_labels", unexpected)
+            apart = {"family": family.family, "collected_at": now}
+            [added] = bulk.read(query_text("labels.set_aside"), apart).to_pylist()
+            counts["set_aside"] = added["added"]
+            bulk.run("drop table unexpected_labels")
+        collected = Collected(
+            found=rows.num_rows,
+            duplicates=rows.num_rows - counts["added"] - counts.get("set_aside", 0),
+            **counts,
+        )
         bulk.run(query_text("labels.record_collection"), {**asked, **asdict(collected)})
         bulk.run("drop table incoming_labels")
         reach("labels.appended")
@@ -122,60 +126,96 @@ def complete(
     collect(database, source, family, as_of, names=names, now=now, since=since)
 
 
-def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | None:
-    """A sentence where labels have stopped arriving; None where they have not.
+def stated(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pd.DataFrame:
+    """What labels.sql states of a stretch, without keeping it; see :func:`collect`.
 
-    They have when no label became known for ``labels.silent_after``, although predictions matured
-    in that time and have none.
+    Columns ``entity_id``, ``answers``, ``value``, ``event_at``, ``stated_at``.
     """
-    quiet_since = as_of - family.labels.silent_after
-    start, end = quiet_since - family.labels.maturity, as_of - family.labels.maturity
-    window = {"start": start, "end": end, "as_of": as_of}
-    with database.transaction() as tx:
-        tx.require_rows(family.family, start, end)
-        known_at = tx.one("labels.latest", family=family.family, as_of=as_of).known_at
-        if known_at is not None and known_at > quiet_since:
-            return None
-        predictions = tx.one("labels.unlabelled", family=family.family, **window).predictions
-    if not predictions:
-        return None
-    last = f"since {known_at:%Y-%m-%d %H:%M}Z" if known_at else "ever"
-    return (
-        f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
-        f" have returned labels for {predictions} predictions that are older than"
-        f" labels.maturity and have none. Look at the source {family.source.connection!r}"
+    return _rows(known_labels(source, family, since, as_of), family).to_pandas()
+
+
+def _rows(found: pa.Table, family: ModelFamily) -> pa.Table:
+    return pa.table(
+        {
+            "entity_id": found["entity_id"],
+            "answers": _answers(found, family),
+            "value": found["value"],
+            "event_at": found["event_at"],
+            "stated_at": found["known_at"],
+        }
     )
 
 
 def _since(database: Database, family: ModelFamily, as_of: datetime) -> datetime:
+    """As far back as labels are asked for again, and to the latest one where that was earlier."""
     with database.transaction() as tx:
         latest: datetime | None = tx.one(
             "labels.latest", family=family.family, as_of=as_of
         ).known_at
-    if latest is not None:
-        return latest - OVERLAP
-    return as_of - family.labels.maturity - family.performance.window - OVERLAP
+    since = first_look(family, as_of)
+    return since if latest is None else min(since, latest - OVERLAP)
+
+
+def first_look(family: ModelFamily, as_of: datetime) -> datetime:
+    """After which moment labels are asked for, where nothing else asks for older ones."""
+    return as_of - family.labels_reach
+
+
+def _judged(rows: pa.Table, family: ModelFamily) -> tuple[pa.Table, pa.Table]:
+    """The labels that are as expected, and the others with the ``reason``."""
+    expectations = family.labels.of_value
+    if not expectations or not rows.num_rows:
+        return rows, rows.slice(0, 0)
+    values = (
+        rows["value"]
+        if family.task == "multiclass_classification"
+        else rows["value"].cast(pa.float64())
+    )
+    frame = pd.DataFrame({"value": values.to_pandas()})
+    reasons = np.full(rows.num_rows, None, dtype=object)
+    for position, finding in enumerate(tables.expect(frame, expectations, places=True)):
+        if finding.fault is not None:
+            fault = (
+                words_of(ValueError(finding.fault), discreet=True)
+                if family.discreet
+                else finding.fault
+            )
+            raise LabelsError(
+                f"{family.family}: {family.folder / 'model.yaml'}: labels.expectations.{position}:"
+                f" {expectations[position].type} cannot run: {fault}. Mend model.yaml; until then"
+                " no label is collected"
+            )
+        places = np.array(finding.places, dtype=int)
+        reasons[places[[reasons[place] is None for place in places]]] = expectations[position].type
+    kept = pa.array([reason is None for reason in reasons], pa.bool_())
+    apart = rows.append_column("reason", pa.array(reasons, pa.string()))
+    return rows.filter(kept), apart.filter(pc.invert(kept))
 
 
 def _asks_since(family: ModelFamily) -> bool:
     return read_query(family.labels_sql).uses("since")
 
 
-def _query(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+def known_labels(source: Source, family: ModelFamily, since: datetime, as_of: datetime) -> pa.Table:
+    """What labels.sql says at ``as_of``: the columns that it must return, ``value`` as text.
+
+    Labels without a value are left out. Raises as :func:`collect`.
+    """
     file = family.folder / "labels.sql"
     moments = {"as_of": as_of, "since": since}
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(Question(family.labels_sql, moments, where, family.discreet))
     _refuse_other_shape(table, family)
     known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
-    return known.filter(pc.is_valid(known["value"]))
+    labels = known.filter(pc.is_valid(known["value"])).select(label_columns(family))
+    values = _values(labels["value"], family)
+    labels = labels.set_column(labels.schema.get_field_index("value"), "value", values)
+    return tables.with_keys(labels, {"entity_id"})
 
 
 def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     file = family.folder / "labels.sql"
-    wanted = ["entity_id", "value", "event_at", "known_at"]
-    if family.labels.per == "entity_and_as_of":
-        wanted.append("as_of")
+    wanted = label_columns(family)
     wrong = [name for name in wanted if table.schema.names.count(name) != 1]
     if wrong:
         raise SourceError(
@@ -184,19 +224,15 @@ def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
         )
     for name in (name for name in wanted if name != "value"):
         kind = table.schema.field(name).type
-        accepted = _is_text(kind) if name == "entity_id" else _is_moment(kind)
+        accepted = tables.is_key(kind) if name == "entity_id" else _is_moment(kind)
         if not accepted:
-            needed = "text" if name == "entity_id" else "timestamptz"
+            needed = tables.KEY_TYPES if name == "entity_id" else "timestamptz"
             raise SourceError(f"{family.family}: {file}: {name} is {kind}, not {needed}; cast it")
         if table[name].null_count:
             raise LabelsError(
                 f"{family.family}: {file}: {table[name].null_count} labels have no {name};"
                 " leave such rows out in the query"
             )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_moment(kind: pa.DataType) -> bool:
@@ -248,7 +284,7 @@ def _classes(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Numbers, booleans, and text of either, as float64."""
-    if _is_text(values.type):
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         text = pc.utf8_trim_whitespace(values)
         for word, digit in (("true", "1"), ("false", "0")):
             text = pc.if_else(pc.equal(text, word), digit, text)

@@ -15,6 +15,12 @@ from nightshift.night.publishing import (
 )
 from nightshift.night.scoring import split
 from nightshift.night.serving import Seen, Serving, seen
-from nightshift.night.snapshots import freeze, missing_nights, snapshot
+from nightshift.night.snapshots import (
+    column_problems,
+    features_question,
+    freeze,
+    missing_nights,
+    snapshot,
+)
 from nightshift.night.validation import expectation_problems, validate
 from nightshift.night.writing import Roster, begin, score, write_part

@@ -105,20 +105,12 @@ def missing_nights(
 def _query(
     source: Source, family: ModelFamily, as_of: datetime
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    file = family.folder / "features.sql"
-    where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
-    question = Question(family.features_sql, {"as_of": as_of}, where, family.discreet)
-    with source.stream(question) as (schema, batches):
-        declared = pa.schema([field for field in schema if field.name != "known_at"])
-        text_numbers = "not_a_number" in family.rows.excusable
-        problems = tables.shape_problems(
-            declared, family.features, family.keys, text_numbers=text_numbers
-        )
-        problems += _known_at_problems(schema)
+    with source.stream(features_question(family, as_of)) as (schema, batches):
+        problems = column_problems(family, schema)
         if problems:
             raise SourceError(
-                f"{family.family}: {file} does not return what model.yaml declares: "
-                + "; ".join(problems)
+                f"{family.family}: {family.folder / 'features.sql'} does not return what model.yaml"
+                f" declares: {'; '.join(problems)}"
             )
         yield schema, batches
 
@@ -129,6 +121,23 @@ def _kept(field: pa.Field, family: ModelFamily) -> pa.Field:
     if field.name in family.features.numeric:
         wanted = pa.float64() if pa.types.is_string(field.type) else field.type
     return field if field.type == wanted else pa.field(field.name, wanted)
+
+
+def features_question(family: ModelFamily, as_of: datetime) -> Question:
+    """What a family's source is asked about a night."""
+    file = family.folder / "features.sql"
+    where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
+    return Question(family.features_sql, {"as_of": as_of}, where, family.discreet)
+
+
+def column_problems(family: ModelFamily, schema: pa.Schema) -> list[str]:
+    """How what features.sql returns differs from what model.yaml declares."""
+    declared = pa.schema([field for field in schema if field.name != "known_at"])
+    text_numbers = "not_a_number" in family.rows.excusable
+    problems = tables.shape_problems(
+        declared, family.features, family.keys, text_numbers=text_numbers
+    )
+    return problems + _known_at_problems(schema)
 
 
 def _known_at_problems(schema: pa.Schema) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from nightshift import tables
 from nightshift.data import Database, Store, as_json
 from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
-from nightshift.records import WITHHELD_VALUES, Check, Snapshot, Verdict
+from nightshift.records import Check, Snapshot, Verdict
 
 ROW_COUNT = frozenset(f"expect_table_row_count_to_{how}" for how in ("be_between", "equal"))
 """Expectations for which the number of rows is enough."""
@@ -78,14 +78,24 @@ def validate(
 
 def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
     """Expectations that can never run: of unknown names, arguments or columns."""
-    lists: tuple[tuple[str, Sequence[Expectation], Sequence[str]], ...] = (
-        ("expectations", family.expectations, family.columns),
-        ("labels.expectations", family.labels.expectations, ["value"]),
+    file = family.folder / "model.yaml"
+    text = family.task == "multiclass_classification"
+    lists: tuple[tuple[str, Sequence[Expectation], Sequence[str], Sequence[str]], ...] = (
+        ("expectations", family.expectations, family.columns, family.features.numeric),
+        ("labels.expectations", family.labels.of_value, ["value"], [] if text else ["value"]),
     )
-    for key, expectations, columns in lists:
+    for key, expectations, columns, numeric in lists:
         if expectations:  # Great Expectations takes seconds to import
-            for position, message in tables.refusals(expectations, columns):
-                yield Problem(family.folder / "model.yaml", f"{key}.{position}", message)
+            for position, message in tables.refusals(expectations, columns, numeric):
+                yield Problem(file, f"{key}.{position}", message)
+    for position, expectation in enumerate(family.labels.expectations):
+        if expectation.type not in tables.ROW_BY_ROW:
+            key = f"labels.expectations.{position}"
+            message = (
+                f"{expectation.type} is about a column as a whole or unknown, and each label is"
+                " judged by itself; write one such as expect_column_values_to_be_between"
+            )
+            yield Problem(file, key, message)
 
 
 def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check]) -> str:
@@ -255,20 +265,23 @@ class _Expected:
         ``empty`` are columns without a value, which may be so: only nulls can be expected of them.
         """
         for number, expectation in enumerate(self.family.expectations):
-            unknown = tables.unknown_column(expectation, self.family.columns)
+            wrong = self._misfit(expectation)
             of_empty = empty.intersection(tables.columns_of(expectation))
-            if unknown is not None:
-                finding = tables.Finding(False, fault=unknown)
+            if wrong is not None:
+                finding = tables.Finding(False, fault=wrong)
             elif of_empty and not expectation.type.endswith("_null"):
                 finding = tables.Finding(True, observed=f"no value of {', '.join(of_empty)}")
             elif number in self.sums:
                 finding = self.sums[number].finding()
             else:
                 finding = self._at_once(expectation, store, snapshot)
-            yield self._check(number, expectation, finding, ours=unknown is not None)
+            yield self._check(number, expectation, finding, ours=wrong is not None)
+
+    def _misfit(self, expectation: Expectation) -> str | None:
+        return tables.misfit(expectation, self.family.columns, self.family.features.numeric)
 
     def _passes(self, expectation: Expectation) -> bool:
-        if tables.unknown_column(expectation, self.family.columns) is not None:
+        if self._misfit(expectation) is not None:
             return False
         # A condition may compare a row with its column's mean.
         alone = (
@@ -293,10 +306,7 @@ class _Expected:
     def _check(
         self, number: int, expectation: Expectation, finding: tables.Finding, *, ours: bool
     ) -> Check:
-        """A finding as it is kept, without values of sensitive columns.
-
-        What it was told of columns is in its arguments; of some it is in the text of a condition.
-        """
+        """A finding as it is kept, without values of sensitive columns."""
         detail: dict[str, Any] = {
             "arguments": expectation.arguments,
             "unexpected": [str(value) for value in finding.examples],
@@ -311,15 +321,7 @@ class _Expected:
             observed=finding.sentence(),
             detail=detail,
         )
-        arguments = as_json(expectation.arguments)
-        if not any(name in arguments for name in self.family.features.sensitive):
-            return check
-        withheld = [WITHHELD_VALUES] * bool(finding.examples)
-        shown = finding.counted or ours
-        observed = check.observed if shown else WITHHELD_VALUES
-        if finding.fault is not None and not ours:
-            observed = f"cannot run: {WITHHELD_VALUES}"
-        return replace(check, observed=observed, detail=detail | {"unexpected": withheld})
+        return check if ours else check.discreet(self.family.features.sensitive)
 
 
 @dataclass

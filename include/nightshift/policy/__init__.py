@@ -1,6 +1,6 @@
 """Pure rules: measurements to decisions, a comparison to a verdict. No database, no clock."""
 
-from nightshift.policy.promoting import compared, evidence, judge, proven
+from nightshift.policy.promoting import compared, judge, proven
 from nightshift.policy.retraining import (
     CALENDAR,
     FIRST_MODEL,

@@ -233,8 +233,9 @@ def _slices(
     for name, places in parts:
         before, after = serving.rows.iloc[places], winner.rows.iloc[places]
         paired = _paired(family, before, after, confidence)
-        told = isinstance(paired, stats.Estimate)
-        difference, high = (paired.value, paired.high) if told else (None, None)
+        difference, high = (
+            (None, None) if isinstance(paired, stats.Undefined) else (paired.value, paired.high)
+        )
         found.append(SliceDifference(name, len(places), difference, high))
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from nightshift import policy, registry
+from nightshift import registry, reports
 from nightshift.data import Transaction
 from nightshift.documents import Inputs, Worth
 from nightshift.family import ModelFamily
@@ -60,7 +60,7 @@ def carry_out(
     elif verdict.kind == "shadow":
         trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
     elif verdict.kind == "ask":
-        approvals.ask(tx, comparison_id, policy.evidence(compared, verdict), now=now)
+        approvals.ask(tx, comparison_id, reports.evidence(compared, verdict), now=now)
     return decision_id
 
 

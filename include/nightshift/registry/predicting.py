@@ -115,7 +115,7 @@ def _scores(estimator: Any, rows: Any) -> np.ndarray:
 
 def _largest(estimator: Any, rows: Any, scores: np.ndarray) -> np.ndarray:
     """The class with the largest probability."""
-    labels = np.asarray(estimator.classes_)[scores.argmax(axis=1)]
+    labels: np.ndarray = np.asarray(estimator.classes_)[scores.argmax(axis=1)]
     if scores.shape[1] == 2:
         lead = np.abs(scores[:, 1] - scores[:, 0])
     elif scores.shape[1] > 2:
@@ -138,12 +138,16 @@ def _threshold(estimator: Any, kind: str) -> float | None:
 
 
 def _above(estimator: Any, rows: Any, score: np.ndarray, threshold: float) -> np.ndarray:
-    """The class by a threshold; the outermost rows tell whether it counts the other way round."""
-    if not len(score):
-        return np.asarray(estimator.classes_)[:0]
-    labels = np.asarray(estimator.classes_)[(score >= threshold).astype(np.intp)]
-    ends = np.array([score.argmin(), score.argmax()])
-    if (_taken(rows, ends, estimator.predict) != labels[ends]).any():
+    """The class by a threshold on the probability of the second.
+
+    The threshold may be meant for the first class (``pos_label``), and so lie elsewhere: the rows
+    next to it on either side tell.
+    """
+    above = score >= threshold
+    labels: np.ndarray = np.asarray(estimator.classes_)[above.astype(np.intp)]
+    sides = (np.where(above, -np.inf, score).argmax(), np.where(above, score, np.inf).argmin())
+    next_to = np.unique(sides)
+    if (_taken(rows, next_to, estimator.predict) != labels[next_to]).any():
         return np.asarray(estimator.predict(rows))
     return _asked(
         estimator.predict, rows, labels, np.flatnonzero(np.abs(score - threshold) < _BORDER)

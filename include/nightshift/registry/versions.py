@@ -296,3 +296,8 @@ def _version(row: Any) -> Version:
         trained_at=row.trained_at,
         collected_at=row.collected_at,
     )
+
+
+def forget_opened() -> None:
+    """Verify and open every artifact anew when it is next asked for, in this process."""
+    _verified_pipeline.cache_clear()

@@ -2,6 +2,7 @@
 
 from nightshift.reports.alerting import Alert, Run, RunKind, delivered, raise_alerts
 from nightshift.reports.chain import audit
+from nightshift.reports.evidence import evidence
 from nightshift.reports.explanation import Why, why, why_in
 from nightshift.reports.health import (
     HEALTHS,
@@ -15,4 +16,5 @@ from nightshift.reports.health import (
     status_in,
     urgency,
 )
+from nightshift.reports.plots import plot_arrivals, plot_policies
 from nightshift.reports.timeline import Event, events_in, history

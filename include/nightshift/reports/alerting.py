@@ -68,6 +68,12 @@ class Run:
         In a retrain, or a rollback: the decisions that it carries out.
     silence
         In a monitoring: a sentence if labels have been missing for too long.
+    strangers
+        In a monitoring: a sentence if labels came and none answers a prediction.
+    set_aside
+        In a monitoring: a sentence if labels were not as expected.
+    repeated
+        In a night: a sentence if it has the entities of the night before.
     """
 
     kind: RunKind
@@ -76,6 +82,9 @@ class Run:
     failed: Sequence[str] = ()
     decision_ids: Sequence[int] = ()
     silence: str | None = None
+    strangers: str | None = None
+    set_aside: str | None = None
+    repeated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,11 +152,31 @@ def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
     if drifted:
         watched = tx.one("alerting.watched", family=family.family, as_of=run.as_of).models
         found.append(_drift(family, run, drifted, watched))
+    found += _left_out(tx, family, run)
+    if run.repeated is not None:
+        what = "the same entities every night"
+        found.append(_about(run, "repeated_entities", what, run.repeated))
     failed = tx.rows("alerting.failed_models", family=family.family, as_of=run.as_of)
     if failed:
         found.append(_lame(run, failed))
     explained = {"validate"} if rejected is not None else set()
     return [*found, *_failed(tx, family, run, explained)]
+
+
+def _left_out(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
+    """Rows that are missing from a night that was published, if they are more than is quiet."""
+    night = tx.maybe("alerting.left_out", family=family.family, as_of=run.as_of)
+    if night is None:
+        return []
+    count = sum(fault["rows"] for fault in night.left_out.values())
+    rows = night.row_count + count
+    if not family.rows.alarming(count, rows):
+        return []
+    reasons = "; ".join(
+        f"{fault['rows']:,} {name.replace('_', ' ')} ({', '.join(fault['examples'])})"
+        for name, fault in night.left_out.items()
+    )
+    return [_about(run, "left_out", f"{count:,} of {rows:,} rows were left out", reasons)]
 
 
 def _lame(run: Run, failed: Sequence[Any]) -> Finding:
@@ -168,8 +197,12 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
         found.append(_breach(family, run, breached, len(decided)))
     if retrained:
         found.append(_retrain_started(family, run, run.as_of, retrained, len(decided)))
-    if run.silence is not None:
+    if run.strangers is not None:
+        found.append(_about(run, "missing_labels", "labels answer nobody", run.strangers))
+    elif run.silence is not None:
         found.append(_about(run, "missing_labels", "labels are missing", run.silence))
+    if run.set_aside is not None:
+        found.append(_about(run, "left_out", "labels were set aside", run.set_aside, of="labels"))
     return [*found, *_missed(tx, family, run, now), *_failed(tx, family, run)]
 
 

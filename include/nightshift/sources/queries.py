@@ -17,7 +17,7 @@ from nightshift.wording import nearest
 
 if TYPE_CHECKING:
     from sqlglot.errors import SqlglotError
-    from sqlglot.tokens import Token
+    from sqlglot.tokenizer_core import Token
 
 MOMENTS = ("as_of", "since")
 """The parameters that a query may use: the moment it is asked about, and labels known after."""
@@ -152,4 +152,8 @@ def _sentence(error: SqlglotError) -> str:
     """What the tokenizer says, without the letters around, which may be all there are."""
     reason = str(error.__cause__ or error).partition(" from ")[0].strip()
     opened = reason.removeprefix("Missing ")
-    return f"{opened} is opened and never closed" if opened != reason else "it cannot be read"
+    return (
+        f"{opened} is opened and never closed"
+        if opened != reason
+        else "a comment or quote is never closed"
+    )

@@ -78,7 +78,6 @@ def baseline(metric: str, task: Task, known: Outcomes) -> float | None:
     return value(metric, task, Outcomes(known.truth, share, common))
 
 
-@lru_cache(maxsize=256)
 def metric_problem(metric: str, task: Task, *, probabilities: bool = True) -> str | None:
     """Why a metric cannot be used for a task; None where it can.
 
@@ -88,6 +87,11 @@ def metric_problem(metric: str, task: Task, *, probabilities: bool = True) -> st
         Whether the classifier has ``predict_proba``; else its scores are what its
         ``decision_function`` gives.
     """
+    return _problem(metric, task, probabilities)
+
+
+@lru_cache(maxsize=256)
+def _problem(metric: str, task: Task, probabilities: bool) -> str | None:
     from sklearn.metrics import get_scorer_names
 
     if metric not in get_scorer_names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -88,10 +89,12 @@ def audited(site: Site, family_name: str, as_of: datetime, now: datetime) -> Ite
     except NightshiftError as error:
         _record(frame, error)
         raise
-    except Exception as error:
-        unforeseen = InternalError(words_of(error, discreet=_discreet(frame)))
+    except Exception as error:  # whatever nobody foresaw must not vanish, nor leave as it is
+        discreet = _discreet(frame)
+        unforeseen = InternalError(words_of(error, discreet=discreet))
+        unforeseen.add_note("".join(traceback.format_tb(error.__traceback__)))
         _record(frame, unforeseen)
-        raise unforeseen from error
+        raise unforeseen from (None if discreet else error)
 
 
 def each(work: Iterable[tuple[AbstractContextManager[Frame], Callable[[Frame], int]]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ from nightshift.errors import NightshiftError
 from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
-from nightshift.steps.frame import Frame, audited, each, loadable
+from nightshift.steps.frame import Frame, audited, each, loadable, source_of
 
 Trial = promotion.Shadow | promotion.Probation
 
@@ -122,10 +123,39 @@ def alerts(site: Site, family_name: str, run: reports.Run, *, now: datetime) -> 
     family = site.family(family_name)
     database = connect(site.database_url)
     if run.kind == "monitor":
-        run = replace(run, silence=monitoring.silence(database, family, run.as_of))
+        run = replace(
+            run,
+            silence=monitoring.silence(database, family, run.as_of),
+            strangers=monitoring.strangers(database, family, run.as_of),
+            set_aside=monitoring.set_aside(database, family, run.as_of),
+        )
+    elif run.kind == "score":
+        repeated = monitoring.repeated_entities(database, family, run.as_of, now=now)
+        run = replace(run, repeated=repeated)
     return reports.raise_alerts(database, family, run, now=now)
 
 
 def delivered(site: Site, alert_id: int, notifier: str, *, now: datetime) -> None:
     """Remember that a notifier has delivered an alert, so that it never does so again."""
     reports.delivered(connect(site.database_url), alert_id, notifier, now=now)
+
+
+def label_arrivals(
+    site: Site,
+    family_name: str,
+    as_of: datetime,
+    *,
+    entities: Sequence[tuple[str, datetime | None]] = (),
+) -> monitoring.Arrivals:
+    """How fast labels come, as known at ``as_of``; nothing is stored.
+
+    By published nights where one of them is old enough, otherwise, or for a list of entities, by
+    what labels.sql states.
+    """
+    family, database = site.family(family_name), connect(site.database_url)
+    if not entities:
+        by_nights = monitoring.arrivals(database, family, as_of)
+        if by_nights.proposed is not None:
+            return by_nights
+    by_labels = monitoring.foreseen(source_of(site, family), family, as_of, entities)
+    return by_labels if entities or by_labels.proposed is not None else by_nights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from nightshift import monitoring, night, promotion, training
+from nightshift import monitoring, night, promotion, sources, training
 from nightshift.data import Database, connect
 from nightshift.family import ModelFamily, Problem, load_families
 from nightshift.site import Site
@@ -29,6 +29,7 @@ def check(site: Site) -> list[Problem]:
     """Every problem of every family, found without touching a database."""
     families, problems = load_families(site.models)
     for family in families:
+        problems += sources.query_problems(family)
         problems += training.estimator_problems(family)
         problems += monitoring.level_problems(family)
         problems += promotion.border_problems(family)

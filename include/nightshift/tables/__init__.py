@@ -7,8 +7,8 @@ from nightshift.tables.expectations import (
     Finding,
     columns_of,
     expect,
+    misfit,
     refusals,
-    unknown_column,
 )
 from nightshift.tables.features import frame, numbers, shape_problems
 from nightshift.tables.keys import KEY_TYPES, as_key, is_key, with_keys

@@ -55,6 +55,7 @@ EXAMPLES = 10
 
 _POSITION = "position"
 _COLUMN_KEYS = ("column", "column_A", "column_B")
+_OF_TEXT = ("_regex", "_like_pattern", "_lengths_", "_strftime_", "_json_", "_dateutil_")
 
 
 @dataclass
@@ -111,19 +112,26 @@ def columns_of(expectation: Expectation) -> list[str]:
     return named + [name for name in listed if isinstance(name, str)] if listed else named
 
 
-def unknown_column(expectation: Expectation, columns: Collection[str]) -> str | None:
-    """What is wrong with the columns that an expectation names; None where nothing is."""
+def misfit(
+    expectation: Expectation, columns: Collection[str], numeric: Collection[str]
+) -> str | None:
+    """What is wrong with the columns that an expectation names; None where nothing is.
+
+    ``numeric`` are those of ``columns`` that are numbers.
+    """
     for name in columns_of(expectation):
         if name not in columns:
             return (
-                f"there is no column {name!r}{nearest(name, columns)}; columns of this family are"
+                f"there is no column {name!r}{nearest(name, columns)}; there are"
                 f" {', '.join(columns)}"
             )
+        if name in numeric and any(word in expectation.type for word in _OF_TEXT):
+            return f"column {name!r} is a number, and this is about text"
     return None
 
 
 def refusals(
-    expectations: Sequence[Expectation], columns: Collection[str]
+    expectations: Sequence[Expectation], columns: Collection[str], numeric: Collection[str]
 ) -> Iterator[tuple[int, str]]:
     """What will never run: its place in the list, and why."""
     for position, expectation in enumerate(expectations):
@@ -132,9 +140,9 @@ def refusals(
         except Exception as error:  # whatever a third party's class says of its arguments
             yield position, f"{expectation.type}: {_one_line(error)}"
             continue
-        unknown = unknown_column(expectation, columns)
-        if unknown is not None:
-            yield position, f"{expectation.type}: {unknown}"
+        wrong = misfit(expectation, columns, numeric)
+        if wrong is not None:
+            yield position, f"{expectation.type}: {wrong}"
 
 
 def _found(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dict[int, Finding]:

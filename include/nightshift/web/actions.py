@@ -11,14 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
-from fastapi.templating import Jinja2Templates
 from pydantic import AfterValidator, AwareDatetime, BaseModel, StringConstraints
 
 from nightshift import registry
@@ -26,20 +24,19 @@ from nightshift.data import connect
 from nightshift.family import ModelFamily
 from nightshift.records import Hold
 from nightshift.site import Site
+from nightshift.web import templating
 from nightshift.web.host import Act, Host, HostDep, User, UserDep, host_of
+from nightshift.wording import listed, moment
 
 if TYPE_CHECKING:
     from nightshift.promotion import Approval
-
-TEMPLATES = Jinja2Templates(Path(__file__).parent / "templates")
-"""Pages in Jinja; what is put into them is escaped."""
 
 _OVER = ("success", "failed", "skipped", "upstream_failed", "removed")
 """The states of a task of Airflow's that nothing follows any more."""
 
 router = APIRouter(include_in_schema=False, prefix="/actions/{family}")
 
-Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Moment = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,32}$")]
 
@@ -104,12 +101,6 @@ class Verdict(Answered):
     answer: Literal["approved", "declined"]
 
 
-def root(request: Request) -> str:
-    """The path below which the pages are mounted, behind whatever proxy."""
-    mounted: str = request.scope.get("root_path", "")
-    return mounted
-
-
 def offers(request: Request, host: Host, user: User, families: Iterable[str]) -> dict[str, Offer]:
     """What a user may do to each of some families; asks the host twice, however many there are."""
     asked = list(families)
@@ -117,7 +108,7 @@ def offers(request: Request, host: Host, user: User, families: Iterable[str]) ->
     with connect(host.site().database_url).transaction() as tx:
         held = registry.holds_now(tx, datetime.now(UTC))
     return {
-        name: Offer(root(request), name, name in act, name in approve, held.get(name))
+        name: Offer(templating.root(request), name, name in act, name in approve, held.get(name))
         for name in asked
     }
 
@@ -148,14 +139,14 @@ class Actor:
 
     def ask(self, question: Question) -> Response:
         """The page that asks a question."""
-        context = {
-            "question": question,
-            "number": secrets.token_urlsafe(12),
-            "root": root(self.request),
-            "user": self.user,
-            "family": self.family,
-        }
-        return TEMPLATES.TemplateResponse(self.request, "confirm.html", context)
+        return templating.page(
+            self.request,
+            "confirm.html",
+            question=question,
+            number=secrets.token_urlsafe(12),
+            user=self.user,
+            family=self.family,
+        )
 
     async def start(self, kind: str, said: Answered, conf: Mapping[str, Any], **run: Any) -> str:
         """Start a run of `<family>.<kind>`, unless this form has started it; its id."""
@@ -181,7 +172,7 @@ class Actor:
     def done(self, what: str, path: str, run: str | None = None) -> Response:
         """Back to a page, which says what was done."""
         told = {"told": what, **({"run": f"{self.family}.{what}/{run}"} if run else {})}
-        where = f"{root(self.request)}{path}?{urlencode(told)}"
+        where = f"{templating.root(self.request)}{path}?{urlencode(told)}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER)
 
     @property
@@ -249,7 +240,7 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
         served = registry.promotions(tx, found.model_id)
         bad, good = registry.way_back(found, served, version, again=True)
     told = (
-        f"Version {bad.number}, which has served since {bad.effective_from:%Y-%m-%d %H:%M}Z, makes"
+        f"Version {bad.number}, which has served since {moment(bad.effective_from)}, makes"
         f" way for version {good.number}. Nothing is trained.",
         "The next night is scored by it; published nights stay as they are, unless you tick the"
         " box.",
@@ -281,7 +272,7 @@ def ask_score(actor: Acting, as_of: Moment) -> Response:
         "Where its snapshot was rejected or is missing, it is taken, validated, scored and"
         " published now.",
     )
-    title = f"Run the night of {as_of:%Y-%m-%d %H:%M}Z of {actor.family} again"
+    title = f"Run the night of {moment(as_of)} of {actor.family} again"
     return actor.ask(Question(title, told, {"": "Run again"}, {"as_of": as_of.isoformat()}))
 
 
@@ -298,7 +289,7 @@ def ask_approval(actor: Approving, approval_id: int) -> Response:
     asked = _pending(actor, approval_id)
     told = (
         asked.headline,
-        f"Asked since {asked.asked_at:%Y-%m-%d %H:%M}Z. What you have seen is kept with your"
+        f"Asked since {moment(asked.asked_at)}. What you have seen is kept with your"
         f" answer: SHA-256 {asked.evidence_hash}.",
     )
     buttons = {"approved": "Approve", "declined": "Reject"}
@@ -363,8 +354,8 @@ def _with_night(actor: Actor, as_of: datetime) -> ModelFamily:
     if family.previous_tick(min(as_of, datetime.now(UTC))) != as_of:
         raise HTTPException(
             HTTPStatus.CONFLICT,
-            f"{family.family} has no night at {as_of:%Y-%m-%d %H:%M:%S}Z that is over: its nights"
-            f" are those of schedule.score, {family.schedule.score!r} in"
+            f"{family.family} has no night at {moment(as_of, seconds=as_of.second > 0)} that is"
+            f" over: its nights are those of schedule.score, {family.schedule.score!r} in"
             f" {family.schedule.timezone}",
         )
     return family
@@ -415,7 +406,7 @@ async def _waiting(actor: Actor, asked: Approval) -> str | None:
             raise HTTPException(
                 HTTPStatus.CONFLICT,
                 f"{(one['responded_by_user'] or {}).get('name') or 'nobody'} has answered in"
-                f" Airflow: {', '.join(one['chosen_options'] or ())}; its run carries that out",
+                f" Airflow: {listed(one['chosen_options'] or ())}; its run carries that out",
             )
         if task["state"] not in _OVER:
             run, place = quote(task["dag_run_id"], safe=""), task["map_index"]

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from nightshift import wording
 from nightshift.errors import ConfigError
 from nightshift.family import family_folders
-from nightshift.web import openapi, paging, problems, schemas
+from nightshift.web import paging, problems, schemas
 from nightshift.web.host import Host, HostDep, User, UserDep, user_of
 from nightshift.web.problems import Refusal
 
@@ -107,6 +107,13 @@ class Reader:
         """One family, or all that the user may see."""
         return sorted(self.families) if family is None else [self.must_see(family)]
 
+    def config(self, family: str) -> ModelFamily | None:
+        """What the family's folder says; None where it is broken or gone."""
+        try:
+            return self.host.site().family(family)
+        except ConfigError:
+            return None
+
     def rows(self, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """What a query finds, as dictionaries."""
         with self.database.reading(PATIENCE) as tx:
@@ -144,7 +151,10 @@ ReaderDep = Annotated[Reader, Depends(reader)]
 @router.get("/openapi.json", include_in_schema=False)
 def description(request: Request) -> dict[str, Any]:
     """The API's description, with the address it was asked at."""
-    return {**openapi.describe(request.app), "servers": [{"url": request.scope["root_path"]}]}
+    return {
+        **problems.describe(request.app, [schemas.Rows]),
+        "servers": [{"url": request.scope["root_path"]}],
+    }
 
 
 @router.get("/fleet", response_model=schemas.Page[schemas.FleetLine], tags=["fleet"])
@@ -301,18 +311,21 @@ def nights(
 @router.get("/nights/{family}/{as_of}", response_model=schemas.NightDetail, tags=["nights"])
 def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPath) -> Any:
     """One night: what was checked, and which version scored which model's rows."""
+    from nightshift.web import reading
+
     found = reader.rows(
         "api.nights", families=[reader.must_see(family)], since=as_of, until=as_of, state=None,
         after_as_of=None, after_family=None, count=1,
     )  # fmt: skip
     if not found:
         raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {as_of.isoformat()}")
-    told = found[0]
-    judged = reader.rows("api.checks", snapshot_id=told["snapshot_id"])
+    line = found[0]
+    judged = reader.rows("api.checks", snapshot_id=line["snapshot_id"])
+    checks = judged[0]["checks"] if judged else []
     return {
-        **told,
-        "checks": judged[0]["checks"] if judged else [],
-        "models": reader.rows("api.night_models", batch_id=told["batch_id"]),
+        **line,
+        "checks": reading.shown_checks(checks, reader.config(family)),
+        "models": reader.rows("api.night_models", batch_id=line["batch_id"]),
     }
 
 
@@ -355,15 +368,13 @@ def _named(reader: Reader, family: str, entity_id: str) -> str:
     """
     from nightshift import sources
 
-    site = reader.host.site()
-    try:
-        read = site.family(family)
-    except ConfigError:
+    config = reader.config(family)
+    if config is None:
         return entity_id  # its predictions are there all the same
-    if read.pseudonymise is None or not reader.host.allowed(reader.user, [family], "act"):
+    if config.pseudonymise is None or not reader.host.allowed(reader.user, [family], "act"):
         return entity_id
     with reader.database.reading(PATIENCE) as tx:
-        return sources.names_in(tx, read, site.keys).of(entity_id)
+        return sources.names_in(tx, config, reader.host.site().keys).of(entity_id)
 
 
 async def posted(request: Request, user: UserDep) -> bytes:

@@ -11,8 +11,8 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from nightshift.errors import ConfigError, DatabaseUnavailable, NightshiftError, RegistryError
-from nightshift.web import actions, api, pages, problems
+from nightshift.errors import NightshiftError
+from nightshift.web import problems, templating
 from nightshift.web.host import Host, host_of, user_of
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -35,6 +35,9 @@ def create(host: Host) -> FastAPI:
     The host is asked who is there before a path is looked at: without a login every path and every
     method is refused alike, static files and unknown ones among them.
     """
+    # They load the database's libraries, and each of Airflow's processes imports this module.
+    from nightshift.web import actions, api, pages
+
     app = FastAPI(title="Nightshift", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.host = host
     app.include_router(pages.router)
@@ -95,37 +98,36 @@ async def refuse(request: Request, error: Exception) -> Response:
         return problems.http(request, error)
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
-    context = {
-        "status": HTTPStatus(error.status_code),
-        "sentence": error.detail,
-        "root": actions.root(request),
-        "login": None,
-    }
+    login = None
     if error.status_code == HTTPStatus.UNAUTHORIZED:
-        to = request.url.path if request.method == "GET" else f"{actions.root(request)}/"
+        to = request.url.path if request.method == "GET" else f"{templating.root(request)}/"
         query = f"?{request.url.query}" if request.method == "GET" and request.url.query else ""
-        context["login"] = host_of(request).login_url(to + query)
-    return actions.TEMPLATES.TemplateResponse(
-        request, "refused.html", context, error.status_code, headers=error.headers
+        login = host_of(request).login_url(to + query)
+    status = HTTPStatus(error.status_code)
+    return templating.page(
+        request,
+        "refused.html",
+        status=status,
+        headers=error.headers,
+        phrase=status.phrase,
+        sentence=error.detail,
+        login=login,
     )
 
 
 async def refuse_input(request: Request, error: Exception) -> Response:
     """Which of the things that were sent cannot be taken, and why."""
     assert isinstance(error, RequestValidationError)
-    told = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-    return await refuse(request, HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, told))
+    faults = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+    return await refuse(request, HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, faults))
 
 
 async def refuse_ours(request: Request, error: Exception) -> Response:
     """Our own errors are sentences already."""
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(error, DatabaseUnavailable):
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-    elif isinstance(error, RegistryError | ConfigError):
-        asked = request.method in _HARMLESS
-        status = HTTPStatus.NOT_FOUND if asked else HTTPStatus.CONFLICT
-    return await refuse(request, HTTPException(status, str(error)))
+    assert isinstance(error, NightshiftError)
+    problems.log(request, error)
+    headers = dict(problems.headers_of(error))
+    return await refuse(request, HTTPException(problems.status_of(error), str(error), headers))
 
 
 def static(name: str) -> FileResponse:

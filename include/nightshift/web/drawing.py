@@ -1,9 +1,9 @@
-"""The geometry of what is drawn on the server: sparklines, heat maps, whiskers, bars."""
+"""What is made for pages on the server: sparklines, heat maps, whiskers, bars, differences."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,14 @@ from typing import Any
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 """The heights of a sparkline, lowest first; ``-`` is a night without a value."""
 
+MANY = 8
+"""From how many entries on a list of a manifest is told in short."""
+
 TOP = len(LETTERS) - 1
 STEPS = 5
+
+STATES: Mapping[str, str] = {"awaiting": "awaiting approval"}
+"""The states whose words are not their names."""
 
 NOTHING = "\N{EN DASH}"
 """What stands where there is no value."""
@@ -154,3 +160,39 @@ def _mark(change: Mapping[str, Any]) -> tuple[float, str, int | None]:
 def as_json(value: Any) -> str:
     """JSON for people who read it."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def difference(older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where two manifests differ: (place, older, newer), long lists by their length."""
+    sides = [dict(_flat(side["manifest"])) for side in (older, newer)]
+    places = dict.fromkeys([*sides[0], *sides[1]])
+    return [
+        (place, sides[0].get(place, NOTHING), sides[1].get(place, NOTHING))
+        for place in places
+        if sides[0].get(place) != sides[1].get(place)
+    ]
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every value with its place; what has many entries is told by their number, sum or ends."""
+    entries = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(entries, list) and len(entries) > MANY and not _nested(entries):
+        ends = f"sum {sum(entries):,.6g}" if _numbers(entries) else f"{entries[0]} to {entries[-1]}"
+        yield place, f"{len(entries):,} values, {ends}"
+    elif isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list) and _nested(value):
+        for number, inner in enumerate(value):
+            named = inner.get("name", number) if isinstance(inner, dict) else number
+            yield from _flat(inner, f"{place}.{named}")
+    else:
+        yield place, value if isinstance(value, str) else json.dumps(value)
+
+
+def _nested(values: Iterable[Any]) -> bool:
+    return any(isinstance(value, dict | list) for value in values)
+
+
+def _numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
+from http import HTTPStatus
 from typing import Annotated, Any, cast
 from urllib.parse import quote
 
-import jinja2
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -21,13 +20,11 @@ from fastapi.routing import APIRoute
 from markupsafe import Markup
 
 from nightshift.data import Transaction
-from nightshift.errors import ConfigError, DatabaseError
+from nightshift.errors import ConfigError, NightshiftError
 from nightshift.family import SIGNALS, ModelFamily
 from nightshift.site import Site
-from nightshift.web import actions, drawing, reading
+from nightshift.web import actions, drawing, problems, reading, templating
 from nightshift.web.host import HostDep, UserDep
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 MEASURED = (
     "as_of", "metric", "basis", "version", "decisive", "state", "value", "low", "high", "threshold",
@@ -51,22 +48,34 @@ COMPARED = ("slice", "rows", "difference", "low", "high")
 
 
 class Page(APIRoute):
-    """A route whose errors are pages: what is not there, and a database that does not answer."""
+    """A route whose errors are pages: what is not there, and what does not answer."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
 
-        async def told(request: Request) -> Response:
+        async def answer_or_apology(request: Request) -> Response:
             try:
                 return await answer(request)
-            except DatabaseError as error:
-                return _apology(request, 503, "The database does not answer", str(error))
+            except NightshiftError as error:
+                problems.log(request, error)
+                status, title = problems.status_of(error), problems.title_of(error)
+                return templating.page(
+                    request,
+                    "error.html",
+                    status=status,
+                    headers=problems.headers_of(error),
+                    title=title,
+                    said=str(error),
+                )
             except HTTPException as error:
-                if error.status_code != 404:
+                if error.status_code != HTTPStatus.NOT_FOUND:
                     raise
-                return _apology(request, 404, "There is no such page", str(error.detail))
+                title = "There is no such page"
+                return templating.page(
+                    request, "error.html", status=404, title=title, said=str(error.detail)
+                )
 
-        return told
+        return answer_or_apology
 
 
 router = APIRouter(include_in_schema=False, route_class=Page)
@@ -79,7 +88,7 @@ class Visit:
         self.request = request
         self.host = host
         self.user = user
-        self.root = _root(request)
+        self.root = templating.root(request)
 
     @property
     def site(self) -> Site:
@@ -116,21 +125,23 @@ class Visit:
 
     def page(self, template: str, **values: Any) -> HTMLResponse:
         """A page; its template knows the request as ``visit``."""
-        return HTMLResponse(_render(template, self.root, visit=self, **values))
+        return templating.page(self.request, template, visit=self, **values)
 
     def cards(self, fleet: reading.Fleet, member: reading.Member) -> Markup:
         """The models of a family, made once for all who see them."""
         key = (self.root, member.family)
         if key not in fleet.made:
             fleet.made[key] = Markup(  # noqa: S704 - a template of ours made it
-                _render("_cards.html", self.root, member=member, sparks=fleet.sparks)
+                templating.render("_cards.html", self.root, member=member, sparks=fleet.sparks)
             )
         return fleet.made[key]
 
     def runs(self, dag_id: str, as_of: datetime | None = None) -> str:
         """Airflow's page of a DAG, or of its runs about one moment: their ids contain it."""
         url = self.host.run_url(dag_id)
-        return url if as_of is None else f"{url}/runs?run_id_pattern={quote(moment(as_of))}"
+        return (
+            url if as_of is None else f"{url}/runs?run_id_pattern={quote(templating.moment(as_of))}"
+        )
 
 
 VisitDep = Annotated[Visit, Depends(Visit)]
@@ -154,9 +165,8 @@ def fleet(visit: VisitDep) -> Response:
 
 
 def _as_it_is_read(visit: Visit) -> Iterator[str]:
-    template = _templates().get_template("fleet.html")
     look = cache(lambda: _looked(visit, _fleet(visit)))
-    parts = template.generate(root=visit.root, visit=visit, look=look)
+    parts = iter(templating.generate("fleet.html", visit.root, visit=visit, look=look))
     head = []
     for part in parts:
         head.append(part)
@@ -198,7 +208,7 @@ def family_csv(visit: VisitDep, family: str) -> Response:
     """The latest nights of a family."""
     visit.enter(family)
     with visit.transaction() as tx:
-        return _csv(f"{family}-nights", NIGHTS, reading.nights(tx, family))
+        return _csv(f"{family}-nights", NIGHTS, reading.nights(tx, family, visit.family(family)))
 
 
 @router.get("/families/{family}", response_class=HTMLResponse)
@@ -207,7 +217,7 @@ def family(visit: VisitDep, family: str) -> Response:
     visit.enter(family)
     with visit.transaction() as tx:
         found = reading.fleet(tx, visit.site).seen(frozenset({family}))
-        nights = reading.nights(tx, family)
+        nights = reading.nights(tx, family, visit.family(family))
     if not found.members and not nights:
         raise HTTPException(404, f"No family is called {family!r}, or you may not see it.")
     late = reading.late(visit.site, found, datetime.now(UTC))
@@ -295,7 +305,7 @@ def version(
         version=shown,
         other=other,
         versions=versions,
-        differences=reading.difference(other, shown) if other else [],
+        differences=drawing.difference(other, shown) if other else [],
     )
 
 
@@ -372,11 +382,7 @@ def batch_csv(visit: VisitDep, family: str, as_of: str) -> Response:
 @router.get("/nights/{family}/{as_of}", response_class=HTMLResponse)
 def night(visit: VisitDep, family: str, as_of: str) -> Response:
     """One as_of of a family: snapshot, validation, batch, what followed."""
-    shown = _night(visit, family, as_of)
-    config = visit.family(family)
-    return visit.page(
-        "night.html", shown=shown, may_show=lambda column: reading.may_show(config, column)
-    )
+    return visit.page("night.html", shown=_night(visit, family, as_of))
 
 
 def _night(visit: Visit, family: str, as_of: str) -> reading.NightPage:
@@ -388,7 +394,8 @@ def _night(visit: Visit, family: str, as_of: str) -> reading.NightPage:
             404, f"{as_of!r} is no night; write it as 2026-11-03T02:00:00Z."
         ) from None
     with visit.transaction() as tx:
-        found = reading.night(tx, family, at if at.tzinfo else at.replace(tzinfo=UTC))
+        moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+        found = reading.night(tx, family, moment, visit.family(family))
     if found is None:
         raise HTTPException(404, f"Nothing is known of the night {as_of} of {family}.")
     return found
@@ -430,69 +437,7 @@ def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
     return found
 
 
-# How values look -----------------------------------------------------------------------------
-
-
-def figure(value: float | None) -> str:
-    """A number as people read it."""
-    if value is None:
-        return drawing.NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def share(value: float | None) -> str:
-    """A fraction in percent, for reading only."""
-    return drawing.NOTHING if value is None else f"{value:.1%}"
-
-
-def when(value: datetime | None) -> str:
-    """A moment as people read it, in UTC."""
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}Z" if value else drawing.NOTHING
-
-
-def moment(value: datetime) -> str:
-    """A moment as addresses and files have it."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
-def segment(value: object) -> str:
-    """A name as a part of an address."""
-    return quote(str(value), safe="")
-
-
-def brief(detail: Mapping[str, Any]) -> str:
-    """What an event holds, in one line."""
-    return ", ".join(f"{key} {value}" for key, value in detail.items())
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {
-        "figure": figure, "share": share, "when": when, "moment": moment, "segment": segment,
-        "pretty": drawing.as_json, "brief": brief,
-    }  # fmt: skip
-    found.globals |= {"words": reading.WORDS}
-    return found
-
-
-def _render(template: str, root: str, **values: Any) -> str:
-    return _templates().get_template(template).render(root=root, **values)
-
-
-def _root(request: Request) -> str:
-    return str(request.scope.get("root_path", "")).rstrip("/")
-
-
-def _apology(request: Request, status: int, title: str, said: str) -> HTMLResponse:
-    page = _render("error.html", _root(request), title=title, said=said)
-    return HTMLResponse(page, status)
+# How errors and files are answered --------------------------------------------------------------
 
 
 def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
@@ -507,7 +452,7 @@ def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return moment(value)
+        return templating.moment(value)
     if isinstance(value, tuple | list):
         return " ".join(map(str, value))
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
@@ -516,5 +461,5 @@ def _plain(value: Any) -> Any:
 
 
 def _download(content: str, kind: str, name: str) -> Response:
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{segment(name)}"}
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{templating.segment(name)}"}
     return Response(content, media_type=kind, headers=headers)

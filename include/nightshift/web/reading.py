@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
@@ -13,10 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nightshift import registry, reports
+from nightshift import registry, reports, wording
 from nightshift.data import Transaction, connect
 from nightshift.family import ModelFamily, load_families
-from nightshift.records import WITHHELD_VALUES
+from nightshift.records import WITHHELD_VALUES, Check
 from nightshift.reports import HEALTHS, Health, LastNight, Line
 from nightshift.site import Site
 from nightshift.web import drawing
@@ -29,11 +28,13 @@ SPARK_NIGHTS = 30
 WATCHED_NIGHTS = 42
 LISTED_NIGHTS = 60
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-MANY = 8
-"""From how many entries on a list of a manifest is told in short."""
-
 CONCLUDED = 200
 """How many decisions of one day are listed."""
+
+VERDICTS = frozenset({"snapshot_warned", "snapshot_rejected"})
+"""Events whose details repeat what checks met."""
+
+CHECKED = "the checks of the night say what failed"
 
 CALM: frozenset[Health] = frozenset({"healthy", "immature", "undefined", "untrained"})
 """The states that ask nothing of anybody."""
@@ -174,27 +175,22 @@ def verdict(fleet: Fleet, late: Mapping[str, datetime]) -> str:
     if not missing:
         who = "Every family" if count > 1 else fleet.members[0].family
         return f"{who} published the last night, {rows:,} rows; {state}."
-    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+    names = wording.listed(missing, most=5)
     if count == 1:
         return f"{names} did not publish the last night; {state}."
     return (
-        f"{len(missing)} of {_count(count, 'family', 'families')} did not publish the last night:"
-        f" {names}; {state}."
+        f"{len(missing)} of {wording.count(count, 'family', 'families')} did not publish the last"
+        f" night: {names}; {state}."
     )
 
 
 def _states(fleet: Fleet) -> str:
-    told = [f"{count:,} {WORDS[health]}" for health, count in fleet.counts.items()]
+    words = drawing.STATES
+    states = [f"{count:,} {words.get(health, health)}" for health, count in fleet.counts.items()]
     models = len(fleet.lines)
-    if len(told) == 1 and models > 1:
-        return f"all {models:,} models are {told[0].partition(' ')[2]}"
-    return f"{_count(models, 'model')}: {', '.join(told)}"
-
-
-WORDS: dict[Health, str] = {health: health for health in HEALTHS} | {
-    "awaiting": "awaiting approval"
-}
-"""The states in words."""
+    if len(states) == 1 and models > 1:
+        return f"all {models:,} models are {states[0].partition(' ')[2]}"
+    return f"{wording.count(models, 'model')}: {wording.listed(states)}"
 
 
 def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
@@ -208,9 +204,10 @@ def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
     return found
 
 
-def nights(tx: Transaction, family: str) -> list[Row]:
-    """The latest nights of a family, the latest first."""
-    return _rows(tx, "web.nights", family=family, nights=LISTED_NIGHTS)
+def nights(tx: Transaction, family: str, config: ModelFamily | None) -> list[Row]:
+    """The latest nights of a family, the latest first; ``config`` is what its folder says."""
+    rows = _rows(tx, "web.nights", family=family, nights=LISTED_NIGHTS)
+    return [row | {"reason": CHECKED} if _tells(row["code"], config) else row for row in rows]
 
 
 # A model -------------------------------------------------------------------------------------
@@ -352,17 +349,6 @@ def scores(tx: Transaction, found: Row) -> Scores | None:
     )
 
 
-def difference(older: Row, newer: Row) -> list[tuple[str, str, str]]:
-    """Where two manifests differ: (place, older, newer), long lists by their length."""
-    sides = [dict(_flat(side["manifest"])) for side in (older, newer)]
-    places = dict.fromkeys([*sides[0], *sides[1]])
-    return [
-        (place, sides[0].get(place, drawing.NOTHING), sides[1].get(place, drawing.NOTHING))
-        for place in places
-        if sides[0].get(place) != sides[1].get(place)
-    ]
-
-
 # A night -------------------------------------------------------------------------------------
 
 
@@ -377,14 +363,9 @@ class NightPage:
     models: Sequence[Row]
     trail: Sequence[Row]
     concluded: Sequence[Row]
+    checks: Sequence[Row]
     before: datetime | None
     after: datetime | None
-
-    @property
-    def checks(self) -> list[Row]:
-        """The checks of the verdict that counts: the latest on the latest snapshot."""
-        judged = next((s for s in self.snapshots if s["checks"] is not None), None)
-        return list(judged["checks"]) if judged else []
 
     @property
     def published(self) -> Row | None:
@@ -392,32 +373,55 @@ class NightPage:
         return next((batch for batch in self.batches if batch["published_at"]), None)
 
 
-def night(tx: Transaction, family: str, as_of: datetime) -> NightPage | None:
-    """A night by its moment; None where nothing is known of it."""
+def night(
+    tx: Transaction, family: str, as_of: datetime, config: ModelFamily | None
+) -> NightPage | None:
+    """A night by its moment; None where nothing is known of it.
+
+    Parameters
+    ----------
+    config
+        What the family's folder says, and so which values may be shown; None where it is broken.
+    """
     at = {"family": family, "as_of": as_of}
     around = tx.one("web.around", **at)
     until = around.after or as_of + timedelta(days=1)
-    found = NightPage(
+    snapshots = _rows(tx, "web.night", **at)
+    verdicts = [snapshot.pop("checks") for snapshot in snapshots]
+    # The verdict that counts is the latest on the latest snapshot.
+    checks = next((verdict for verdict in verdicts if verdict is not None), [])
+    shown = NightPage(
         family,
         as_of,
-        snapshots=_rows(tx, "web.night", **at),
+        snapshots=snapshots,
         batches=_rows(tx, "web.batches", **at),
         models=_rows(tx, "web.batch_models", **at),
-        trail=_rows(tx, "web.trail", **at),
+        trail=[
+            event | {"detail": {"reason": CHECKED}} if _tells(event["code"], config) else event
+            for event in _rows(tx, "web.trail", **at)
+        ],
         concluded=_rows(
             tx, "web.concluded", family=family, since=as_of, until=until, count=CONCLUDED
         ),
+        checks=shown_checks(checks, config),
         before=around.before,
         after=around.after,
     )
-    return found if found.snapshots or found.trail else None
+    return shown if shown.snapshots or shown.trail else None
 
 
-def may_show(family: ModelFamily | None, column: str | None) -> bool:
-    """Whether values of a column may be shown; of a family whose folder is broken, none."""
-    if family is None:
-        return False
-    return column not in getattr(family, "sensitive", ())
+def _tells(code: str | None, config: ModelFamily | None) -> bool:
+    """Whether an event repeats values that checks met, and that may be those of such a column."""
+    return code in VERDICTS and (config is None or bool(config.features.sensitive))
+
+
+def shown_checks(checks: Iterable[Row], family: ModelFamily | None) -> list[Row]:
+    """Checks as they may be shown: without values that they met of columns that are sensitive now.
+
+    Of a family whose folder is broken or gone nothing is known to be harmless: no value is shown.
+    """
+    sensitive = family.features.sensitive if family else None
+    return [asdict(Check(**check).discreet(sensitive)) for check in checks]
 
 
 # A decision ----------------------------------------------------------------------------------
@@ -445,7 +449,7 @@ def decision(tx: Transaction, decision_id: int) -> DecisionPage | None:
     )
 
 
-def _rows(tx: Transaction, name: str, **parameters: Any) -> list[Row]:
+def _rows(tx: Transaction, name: str, **parameters: Any) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in tx.rows(name, **parameters)]
 
 
@@ -453,32 +457,3 @@ def _one_a_night(rows: Iterator[Row]) -> Iterator[Row]:
     """Of the realized measurements of a moment the first: that of the version that served."""
     for _, same in groupby((m for m in rows if m["basis"] == "realized"), key=lambda m: m["as_of"]):
         yield next(same)
-
-
-def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every value with its place; what has many entries is told by their number, sum or ends."""
-    entries = list(value.values()) if isinstance(value, dict) else value
-    if isinstance(entries, list) and len(entries) > MANY and not _nested(entries):
-        ends = f"sum {sum(entries):,.6g}" if _numbers(entries) else f"{entries[0]} to {entries[-1]}"
-        yield place, f"{len(entries):,} values, {ends}"
-    elif isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list) and _nested(value):
-        for number, inner in enumerate(value):
-            named = inner.get("name", number) if isinstance(inner, dict) else number
-            yield from _flat(inner, f"{place}.{named}")
-    else:
-        yield place, value if isinstance(value, str) else json.dumps(value)
-
-
-def _nested(values: Iterable[Any]) -> bool:
-    return any(isinstance(value, dict | list) for value in values)
-
-
-def _numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
-
-
-def _count(number: int, noun: str, plural: str | None = None) -> str:
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

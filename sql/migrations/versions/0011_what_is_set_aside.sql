@@ -33,3 +33,30 @@ comment on column nightshift.label_collections.set_aside is 'New labels of which
 
 create or replace view public.contract as
 select '2.1' as version;
+
+-- The truth about a prediction, by one rule for whatever measures, compares or counts. Planned as if it stood in the query.
+create function nightshift.truth(of_family text, entity text, night timestamptz, known_by timestamptz)
+returns table (value text, known_at timestamptz)
+language sql stable
+as $$
+    select (array_agg(l.value order by l.stated_at desc, l.known_at desc, l.value collate "C" desc))[1], min(l.known_at)
+    from nightshift.labels l
+    where l.family = of_family and l.entity_id = entity
+      and (l.answers is null or l.answers = night)
+      and l.known_at <= known_by
+    having min(l.stated_at) > night  -- what was stated by the night is no truth about it: it could be known
+$$;
+comment on function nightshift.truth is 'The latest label of an entity known by a moment, and when its first one was known; none where one was stated by the night already.';
+revoke execute on function nightshift.truth from public;
+grant execute on function nightshift.truth to nightshift_writer;
+
+create or replace function nightshift.labelled_rows(of_family text, since timestamptz, until timestamptz, known_by timestamptz)
+returns table (
+    as_of timestamptz, score double precision, batch_id int, version_id int, model_id int, flags smallint,
+    role smallint, entity_id text, label text, value text)
+language sql stable
+as $$
+    select r.as_of, r.score, r.batch_id, r.version_id, r.model_id, r.flags, r.role, r.entity_id, r.label, l.value
+    from nightshift.published_rows(of_family, since, until) r
+    left join lateral nightshift.truth(of_family, r.entity_id, r.as_of, known_by) l on true
+$$;

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from nightshift.data import Database
-from nightshift.errors import DatabaseUnavailable
+from nightshift.errors import ConnectionFault
 from nightshift.local import Postgres, session
 from nightshift.local.installation import _connection_url, _to_json
 
@@ -164,7 +164,7 @@ def test_a_server_of_another_name_is_refused(door: Door, driver: str) -> None:
 def refused(url: str, driver: str) -> str:
     database = Database(url, role=None)
     opening = database.transaction() if driver == "transaction" else database.bulk()
-    with pytest.raises(DatabaseUnavailable) as told, opening:
+    with pytest.raises(ConnectionFault) as told, opening:
         pass
     database.close()
     assert PASSWORD not in str(told.value)

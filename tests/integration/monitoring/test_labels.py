@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Row
 from tests.world import FAMILY, Kept, World
 
-from nightshift import monitoring
+from nightshift import monitoring, reports
 from nightshift.data import Database, connect, query_text
 from nightshift.errors import LabelsError, NightshiftError, SourceError
 from nightshift.local import session
@@ -145,7 +145,7 @@ def test_what_a_collection_counts(world: World) -> None:
         state(world, second)
         assert collect(world, 12) == expected, name
         on_record = world.rows(
-            "select found, added, duplicates, corrections, contradictions, late"
+            "select found, added, duplicates, corrections, contradictions, late, set_aside"
             " from nightshift.label_collections order by collection_id"
         )[-1]
         assert on_record._asdict() == asdict(expected), name
@@ -175,7 +175,7 @@ def test_labels_of_several_nights_of_an_entity_do_not_correct_each_other(world: 
     )
     world.source("update truths set value = value + extract(day from night)")
     found = collect(world, 12)
-    assert (found.added, found.corrections, found.contradictions) == (5, 0, 0)
+    assert (found.added, found.corrections, found.contradictions) == (10, 0, 0)
 
 
 # Which label wins ---------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def shares(found: Arrivals) -> dict[int, float | None]:
 
 def drawn(found: Arrivals, world: World, folder: Path) -> bytes:
     file = folder / "reports" / "arrivals.png"
-    monitoring.plot(found, world.site.family(FAMILY), file)
+    reports.plot_arrivals(world.site.family(FAMILY), found.curve, found.proposed, file)
     return file.read_bytes()
 
 
@@ -588,7 +588,8 @@ REGRESSION, BINARY, MULTICLASS = "regression", "binary_classification", "multicl
 SHAPES = [
     ({"value": "value as load"}, "missing or repeated: value)"),
     ({"value": "value, 1 as value"}, "missing or repeated: value)"),
-    ({"entity_id": "1"}, "entity_id is int32, not text; cast it"),
+    ({"entity_id": "night"}, "entity_id is timestamp[us, tz=UTC], not text, a whole number"),
+    ({"entity_id": "true"}, "entity_id is bool, not text, a whole number"),
     ({"known_at": "known_at::timestamp"}, "known_at is timestamp[us], not timestamptz; cast it"),
     ({"event_at": "night::timestamp"}, "event_at is timestamp[us], not timestamptz; cast it"),
     ({"event_at": "night::date"}, "event_at is date32[day], not timestamptz; cast it"),
@@ -671,7 +672,7 @@ def test_a_label_of_one_night_of_an_entity_says_of_which(world: World) -> None:
     for as_of, error, said in (
         ("night as at", SourceError, "missing or repeated: as_of)"),
         ("night::date", SourceError, "as_of is date32[day], not timestamptz; cast it"),
-        ("null::timestamptz", LabelsError, "150 labels have no as_of; leave"),
+        ("null::timestamptz", LabelsError, "300 labels have no as_of; leave"),
     ):
         ask(world, {"as_of": as_of})
         refused(world, error, said)
@@ -680,4 +681,4 @@ def test_a_label_of_one_night_of_an_entity_says_of_which(world: World) -> None:
 def test_a_label_without_a_value_is_not_known_yet(world: World) -> None:
     world.source("update truths set value = null where entity_id ~ '-7$'")
     found = collect(world, 10)
-    assert found.found == found.added == 5 * 29
+    assert found.found == found.added == 10 * 29

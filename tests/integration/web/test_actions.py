@@ -140,7 +140,7 @@ def test_a_form_without_a_reason_or_a_number_of_ours_is_refused(
 def test_the_question_says_what_a_rollback_will_do(ada: TestClient, world: World) -> None:
     world.train(10)
     refused = ada.get("/actions/loads/rollback")
-    assert refused.status_code == 404
+    assert refused.status_code == 409  # there is nothing to go back to
     assert "has no champion before version 1" in refused.text
     world.train(28)
     question = ada.get("/actions/loads/rollback")
@@ -298,6 +298,7 @@ def test_a_database_that_does_not_answer_is_said_to_people(desk: Desk, ada: Test
         refused = ada.get(page)
         assert refused.status_code == 503
         assert "cannot reach Postgres" in refused.text
+        assert int(refused.headers["retry-after"]) > 0
 
 
 def test_names_are_escaped(ada: TestClient) -> None:

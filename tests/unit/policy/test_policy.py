@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nightshift import policy
+from nightshift import policy, reports
 from nightshift.data import as_json
 from nightshift.documents import Inputs, Shift
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
@@ -334,7 +334,7 @@ def test_the_evidence_has_every_figure_that_speaks_for_or_against_a_challenger()
     promotion = Promotion.model_validate({"holdout": "P7D", "approval": "human"})
     verdict = policy.judge(found, promotion, NOW, model_id=1)
     assert (
-        policy.evidence(found, verdict)
+        reports.evidence(found, verdict)
         == f"""\
 **approval**: {verdict.reason}
 

@@ -9,7 +9,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from nightshift import stats
 from nightshift.errors import ConfigError
-from nightshift.stats import Outcomes, Undefined, intervals
+from nightshift.stats import Estimate, Outcomes, Undefined, intervals
 
 RANDOM = np.random.default_rng(5)
 
@@ -38,7 +38,7 @@ def test_intervals_hold_the_long_run_value_95_times_in_a_hundred(metric: str) ->
     held = 0
     for seed in range(300):
         found = stats.estimate(metric, task, binary(400, seed=seed + 10))  # type: ignore[arg-type]
-        assert found is not None
+        assert isinstance(found, Estimate)
         held += found.low <= long_run <= found.high
     assert 0.91 <= held / 300 <= 0.985  # binomial(300, 0.95): 3 standard errors
 
@@ -47,8 +47,8 @@ def test_the_delong_variance_is_that_of_repeated_samples() -> None:
     draws = [
         stats.estimate("roc_auc", "binary_classification", binary(300, seed=s)) for s in range(300)
     ]
-    values = [draw.value for draw in draws if draw]
-    widths = [(draw.high - draw.low) / (2 * 1.96) for draw in draws if draw]
+    values = [draw.value for draw in draws if isinstance(draw, Estimate)]
+    widths = [(draw.high - draw.low) / (2 * 1.96) for draw in draws if isinstance(draw, Estimate)]
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.15)
 
 
@@ -69,7 +69,7 @@ def test_intervals_hold_when_the_rows_of_a_night_share_their_luck(metric: str) -
         known, night = shared_luck(14, 50, seed)
         for units, nights in (("rows", None), ("nights", night)):
             found = stats.estimate(metric, "regression", known, nights=nights)
-            assert found is not None
+            assert isinstance(found, Estimate)
             held[units] += found.low <= long_run <= found.high
     assert held["rows"] / times < 0.6
     assert held["nights"] / times > 0.8  # a few nights of a lopsided metric fall short of 95%
@@ -90,8 +90,8 @@ def test_formulas_agree_with_the_bootstrap(
     formula = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
     monkeypatch.setattr(intervals, "influence", lambda *_: None)
     drawn = stats.estimate(metric, kind, known)  # type: ignore[arg-type]
-    assert formula is not None
-    assert drawn is not None
+    assert isinstance(formula, Estimate)
+    assert isinstance(drawn, Estimate)
     assert formula.error == pytest.approx(drawn.error, rel=0.2)
     assert (drawn.method, formula.method) == (
         "bootstrap of rows, seed 20130101",
@@ -106,7 +106,7 @@ def test_performance_is_told_before_any_label_where_scores_are_calibrated() -> N
     for metric in ("roc_auc", "accuracy", "f1"):
         told = stats.expected(metric, share, share)
         found = stats.value(metric, "binary_classification", Outcomes(truth, share))
-        assert told is not None
+        assert isinstance(told, Estimate)
         assert told.low <= found <= told.high  # type: ignore[operator]
 
 
@@ -131,7 +131,7 @@ def test_a_reference_tells_how_far_nights_differ_beyond_chance() -> None:
 def test_a_model_is_no_better_than_itself(metric: str) -> None:
     known = binary(300)
     paired = stats.paired_difference(metric, "binary_classification", known, known, confidence=0.95)
-    assert paired is not None
+    assert isinstance(paired, Estimate)
     assert (paired.value, paired.low, paired.high) == (0, 0, 0)
 
 
@@ -142,7 +142,7 @@ def test_a_better_model_is_proven_better_on_the_same_rows() -> None:
     paired = stats.paired_difference(
         "neg_mean_absolute_error", "regression", worse, better, confidence=0.95
     )
-    assert paired is not None
+    assert isinstance(paired, Estimate)
     assert 0 < paired.low < paired.value < paired.high
 
 

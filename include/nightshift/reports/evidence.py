@@ -1,0 +1,44 @@
+"""What a person sees who is asked whether a challenger may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nightshift.records import Comparison, Decision
+from nightshift.wording import moment
+
+
+def evidence(comparison: Comparison, verdict: Decision) -> str:
+    """A comparison and the verdict on it, in Markdown."""
+    start, end = comparison.holdout_start, comparison.holdout_end
+    versions = [("the champion", comparison.champion_value, None, None)] + [
+        (f"version {c.number} ({c.kind})", c.value, c.difference, c.low)
+        for c in comparison.candidates
+    ]
+    slices = [(s.slice, s.rows, s.difference, s.high) for s in comparison.slices]
+    cases = comparison.border_cases
+    border = [(cases.rows, cases.champion_value, cases.challenger_value)] if cases else []
+    tables = (
+        (("version", comparison.metric, "better by", "at least"), versions),
+        (("slice", "rows", "better by", "at most"), slices),
+        (("border cases", "champion", "challenger"), border),
+    )
+    paragraphs = [
+        f"**{verdict.rule}**: {verdict.reason}",
+        f"Compared on {comparison.row_count:,} rows that nobody has learnt from: the nights after"
+        f" {moment(start)} until {moment(end)}.",
+        *(_table(heading, rows) for heading, rows in tables if rows),
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heading, ["---"] * len(heading), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # A slice is what the data say.
+    return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())

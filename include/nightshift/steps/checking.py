@@ -1,0 +1,213 @@
+"""``check --source``: what a family's source answers today, before any night depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightshift import monitoring, night
+from nightshift.errors import NightshiftError, SourceError
+from nightshift.family import ModelFamily, load_families
+from nightshift.site import Site
+from nightshift.sources import Source
+from nightshift.steps.frame import source_of
+from nightshift.wording import nearest
+
+NIGHTS = 3
+"""How many nights are looked at, the latest of them and those whose labels are due."""
+
+SAME_ENTITIES = 0.9
+"""From this share on, two nights in a row hold the same entities."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line about a family: what was looked at, what is there, and whether it must be mended."""
+
+    family: str
+    subject: str
+    sentence: str
+    problem: bool = False
+
+
+def check_source(site: Site, families: Sequence[str], *, now: datetime) -> list[Finding]:
+    """Ask the source of each family what a night and its labels would be; nothing is written.
+
+    A query that fails is a problem, of its family alone. An outage is raised: nothing is known.
+
+    Parameters
+    ----------
+    families
+        Their names.
+    now
+        The latest tick of each schedule at or before it is the night that is asked about.
+    """
+    findings: list[Finding] = []
+    for name in families:
+        try:
+            family = site.family(name)
+            findings += _Check(family, source_of(site, family), now).findings()
+        except NightshiftError as error:
+            if error.transient:
+                raise
+            findings.append(Finding(name, "", str(error), problem=True))
+    return findings
+
+
+def loadable(site: Site) -> list[str]:
+    """The families whose folders load; what is wrong with the others is told without a source."""
+    return [family.family for family in load_families(site.models)[0]]
+
+
+@dataclass
+class _Check:
+    family: ModelFamily
+    source: Source
+    now: datetime
+
+    def findings(self) -> Iterator[Finding]:
+        columns = list(self._columns())
+        yield from columns
+        if any(finding.problem for finding in columns):
+            return
+        last = self.family.previous_tick(self.now)
+        latest = self._entities(last)
+        yield from self._night(last, latest)
+        yield from self._labels()
+
+    def _told(self, subject: str, sentence: str, *, problem: bool = False) -> Finding:
+        return Finding(self.family.family, subject, sentence, problem)
+
+    def _columns(self) -> Iterator[Finding]:
+        """Columns and types of features.sql, beside everything in model.yaml that names one."""
+        family = self.family
+        question = night.features_question(family, family.previous_tick(self.now))
+        try:
+            schema = self.source.columns(question)
+        except SourceError as error:
+            yield self._told("features.sql", str(error), problem=True)
+            return
+        problems = night.column_problems(family, schema)
+        for position, expectation in enumerate(family.expectations):
+            for key, name in expectation.arguments.items():
+                if key in ("column", "column_A", "column_B") and name not in family.columns:
+                    problems.append(
+                        f"model.yaml: expectations.{position}: there is no column"
+                        f" {name!r}{nearest(str(name), family.columns)}"
+                    )
+        for problem in problems:
+            yield self._told("features.sql", problem, problem=True)
+        if not problems:
+            yield self._told("features.sql", f"{len(family.columns)} columns, as declared")
+
+    def _entities(self, as_of: datetime) -> pa.Table:
+        """``entity_id``, and the members' column where there is one, of the rows of a night."""
+        names = ["entity_id", *([self.family.models.by] if self.family.models else [])]
+        parts = []
+        with self.source.stream(night.features_question(self.family, as_of)) as (schema, batches):
+            for batch in batches:
+                rows = pa.Table.from_batches([batch])
+                if "known_at" in rows.schema.names:
+                    known = pc.less_equal(rows["known_at"], pa.scalar(as_of))
+                    rows = rows.filter(pc.fill_null(known, False))
+                parts.append(rows.select(names))
+            empty = pa.schema([schema.field(name) for name in names]).empty_table()
+        return pa.concat_tables([empty, *parts])
+
+    def _night(self, as_of: datetime, rows: pa.Table) -> Iterator[Finding]:
+        family, ids = self.family, rows["entity_id"]
+        none = not rows.num_rows and not family.allow_empty
+        yield self._told(
+            "night", f"{rows.num_rows:,} rows at {as_of:%Y-%m-%d %H:%M}Z", problem=none
+        )
+        if missing := ids.null_count:
+            yield self._told("night", f"{missing:,} rows have no entity_id", problem=True)
+        present = ids.drop_null()
+        if doubled := len(present) - len(present.unique()):
+            which = "" if family.discreet else f", such as {_repeated(present)!r}"
+            yield self._told("night", f"{doubled:,} rows repeat an entity_id{which}", problem=True)
+        if family.models:
+            yield from self._members(rows[family.models.by], family.models.by)
+        if family.labels.per == "entity" and family.source.history == "append_only":
+            yield from self._same_entities(as_of, present.unique())
+
+    def _members(self, column: pa.ChunkedArray, name: str) -> Iterator[Finding]:
+        if column.null_count:
+            yield self._told(
+                "models.by", f"{column.null_count:,} rows have no {name}", problem=True
+            )
+        members = column.drop_null().unique()
+        yield self._told("models.by", f"{len(members):,} members in {name}")
+
+    def _same_entities(self, as_of: datetime, ids: pa.Array) -> Iterator[Finding]:
+        before = self.family.previous_tick(as_of - timedelta(microseconds=1))
+        earlier = self._entities(before)["entity_id"].unique()
+        if not len(ids) or not len(earlier):
+            return
+        share = pc.mean(pc.is_in(ids, earlier)).as_py()
+        if share >= SAME_ENTITIES:
+            yield self._told(
+                "labels.per",
+                f"{share:.0%} of these entities were in the night before: a label would answer"
+                " for every night of its entity. Write labels: {per: entity_and_as_of}, and let"
+                " labels.sql return as_of",
+                problem=True,
+            )
+
+    def _labels(self) -> Iterator[Finding]:
+        family = self.family
+        since = monitoring.first_look(family, self.now)
+        try:
+            labels = monitoring.known_labels(self.source, family, since, self.now)
+        except NightshiftError as error:
+            if error.transient:
+                raise
+            yield self._told("labels.sql", str(error), problem=True)
+            return
+        asked_since = f"known since {since:%Y-%m-%d %H:%M}Z"
+        if not labels.num_rows:
+            yield self._told("labels.sql", f"no labels {asked_since}", problem=True)
+            return
+        yield self._told("labels.sql", f"{labels.num_rows:,} labels {asked_since}")
+        if family.source.history == "mutable":
+            yield self._told(
+                "labels", "which nights they answer is seen once nights are frozen:"
+                " source.history is mutable",
+            )  # fmt: skip
+            return
+        yield from self._answers(labels)
+
+    def _answers(self, labels: pa.Table) -> Iterator[Finding]:
+        """How many entities of the last nights, whose labels are due, have one."""
+        family = self.family
+        tick = family.previous_tick(self.now - family.labels.maturity)
+        for _ in range(NIGHTS):
+            ids = self._entities(tick)["entity_id"].drop_null().unique()
+            if len(ids):
+                yield self._answered(tick, ids, labels)
+            tick = family.previous_tick(tick - timedelta(microseconds=1))
+
+    def _answered(self, tick: datetime, ids: pa.Array, labels: pa.Table) -> Finding:
+        family = self.family
+        if "as_of" in labels.schema.names:
+            labels = labels.filter(pc.equal(labels["as_of"], pa.scalar(tick)))
+        answered = pc.sum(pc.is_in(ids, labels["entity_id"].combine_chunks())).as_py()
+        sentence = f"{answered:,} of {len(ids):,} entities of {tick:%Y-%m-%d %H:%M}Z have a label"
+        too_few = answered < family.labels.min_coverage * len(ids)
+        if too_few:
+            sentence += f"; labels.min_coverage asks for {family.labels.min_coverage:.0%}"
+        if not answered and labels.num_rows and not family.discreet:
+            sentence += (
+                f". features.sql says {ids[0].as_py()!r}, labels.sql"
+                f" {labels['entity_id'][0].as_py()!r}: are both the same kind of name?"
+            )
+        return self._told("labels", sentence, problem=too_few)
+
+
+def _repeated(ids: pa.ChunkedArray) -> str:
+    counts = pc.value_counts(ids)
+    return str(counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py())

@@ -1,0 +1,94 @@
+"""Pages out of templates, and how values look on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from nightshift import wording
+from nightshift.web import drawing
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def figure(value: float | None) -> str:
+    """A number as people read it."""
+    if value is None:
+        return drawing.NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent, for reading only."""
+    return drawing.NOTHING if value is None else f"{value:.1%}"
+
+
+def when(value: datetime | None) -> str:
+    """A moment as people read it, in UTC."""
+    return wording.moment(value) if value else drawing.NOTHING
+
+
+def moment(value: datetime) -> str:
+    """A moment as addresses and files have it."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def segment(value: object) -> str:
+    """A name as a part of an address."""
+    return quote(str(value), safe="")
+
+
+def brief(detail: Mapping[str, Any]) -> str:
+    """What an event holds, in one line."""
+    return ", ".join(f"{key} {value}" for key, value in detail.items())
+
+
+def root(request: Request) -> str:
+    """The path below which the pages are mounted, behind whatever proxy."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """Jinja, made once; what is put into a template is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    looks = (figure, percent, when, moment, segment, brief)
+    environment.filters |= {look.__name__: look for look in looks} | {"pretty": drawing.as_json}
+    environment.globals |= {"words": drawing.STATES}
+    return environment
+
+
+def render(template: str, root: str, **values: Any) -> str:
+    """A template with its values as HTML."""
+    return templates().get_template(template).render(root=root, **values)
+
+
+def generate(template: str, root: str, **values: Any) -> Iterable[str]:
+    """The same piece by piece, each made when it is asked for."""
+    return templates().get_template(template).generate(root=root, **values)
+
+
+def page(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> HTMLResponse:
+    """A template as an answer."""
+    return HTMLResponse(render(template, root(request), **values), status, headers)
