@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from nightshift.documents import Reference
 from nightshift.policy import gate
-from nightshift.records import Reference
 from nightshift.stats import falls, spread_of
 
 from .figures import Figure, figure, share, tell

@@ -17,7 +17,8 @@ from functools import partial
 import numpy as np
 from scipy.stats import norm
 
-from nightshift.records import Night, Reference
+from nightshift.documents import Reference
+from nightshift.records import Night
 from nightshift.stats import shift, spread_of
 
 from .figures import Figure, figure, share, tell

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from nightshift.documents import Inputs, Manifest, Shift, Worth
+
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
 DecisionKind = Literal[
@@ -147,7 +149,7 @@ class Version:
     number: int
     artifact_hash: str
     signature: bytes
-    manifest: dict[str, Any]
+    manifest: Manifest
     decision_id: int
     trained_at: datetime
     collected_at: datetime | None = field(default=None, compare=False)
@@ -169,7 +171,7 @@ class Promotion:
     kind: DecisionKind
     effective_from: datetime
     promoted_at: datetime
-    reference: dict[str, Any] | None
+    reference: Worth | None
 
 
 @dataclass(frozen=True)
@@ -187,43 +189,6 @@ class Night:
     value: float | None
     error: float | None
     missing: str | None = None
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What a version was worth when it was promoted, on rows it was not trained on.
-
-    ``value`` is the metric, ``error`` its standard error, ``spread`` the standard deviation of a
-    night's true level around it (0 where nights differ by chance only). ``deviation`` is that of
-    one row's pull on the metric (over the root of a night's labels: its standard error), and
-    ``skewness`` is how lopsided the pulls are, below zero where bad ones reach further. ``single``
-    is how far the metric of single nights lies above that of all together: 0 for means.
-    """
-
-    value: float
-    error: float
-    spread: float = 0.0
-    deviation: float = 0.0
-    skewness: float = 0.0
-    single: float = 0.0
-
-
-@dataclass(frozen=True)
-class Shift:
-    """What the sequential detector has gathered: ``evidence`` against its ``limit``.
-
-    ``since`` is the first night of the stretch that speaks loudest for a fall below the threshold;
-    None where no stretch does.
-    """
-
-    evidence: float
-    limit: float
-    since: datetime | None
-
-    @property
-    def detected(self) -> bool:
-        """Whether the evidence has reached the limit."""
-        return self.evidence >= self.limit
 
 
 @dataclass(frozen=True)
@@ -377,7 +342,7 @@ class Decision:
     rule: str
     reason: str
     as_of: datetime
-    inputs: dict[str, Any]
+    inputs: Inputs
     severity: float = 0.0
     alarming: bool = False
     falling_since: datetime | None = None
@@ -468,4 +433,4 @@ class Comparison:
     unscorable: str | None = None
     perfect: float | None = None
     baseline: float | None = None
-    reference: dict[str, Any] | None = None
+    reference: Worth | None = None

@@ -50,15 +50,6 @@ left join nightshift.decisions answered on answered.decision_id = w.decision_id
 where d.decision_id = any(cast(:decision_ids as int[]))
 order by m.name;
 
--- name: tried
--- What became of challengers in shadow and of champions on probation at a moment.
-select m.name as model, d.kind, d.reason, d.as_of
-from nightshift.decisions d
-join nightshift.models m using (model_id)
-where m.family = :family and d.as_of = cast(:as_of as timestamptz)
-  and d.about in ('shadow', 'probation')
-order by m.name;
-
 -- name: said
 -- What some decisions say.
 select m.name as model, d.kind, d.reason, d.as_of

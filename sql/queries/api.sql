@@ -1,10 +1,3 @@
--- name: families
--- Every family that has, or has had, a model or a night.
-select family from nightshift.models
-union
-select family from nightshift.snapshots
-order by family;
-
 -- name: promotions
 -- The champions of a model, the latest first.
 select v.number as version, d.kind, d.reason, d.decision_id, v.artifact_hash as artifact,

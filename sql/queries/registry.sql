@@ -68,12 +68,19 @@ cross join lateral (
 ) d
 where m.family = :family;
 
--- name: spent
--- How many retrains rules have called for in (since, as_of], over all families.
+-- name: families
+-- Every family that has, or has had, a model or a night.
+select family from nightshift.models
+union
+select family from nightshift.snapshots
+order by family;
+
+-- name: called_for
+-- How many retrains rules and calendars have called for in (since, until], over all families; null: until ever.
 select count(*) as retrains
 from nightshift.decisions
 where kind = 'retrain' and rule <> 'on_demand'
-  and as_of > cast(:since as timestamptz) and as_of <= cast(:as_of as timestamptz);
+  and as_of > cast(:since as timestamptz) and as_of <= coalesce(cast(:until as timestamptz), 'infinity');
 
 -- name: lock_budget
 -- One family at a time takes from the budget of the night.
@@ -86,6 +93,15 @@ from nightshift.decisions d
 join nightshift.models m using (model_id)
 where m.family = :family and d.subject = :subject and d.kind = 'retrain'
 order by d.decision_id;
+
+-- name: trial_ends
+-- What became of challengers in shadow and of champions on probation at a moment: of a family, or of one of its models.
+select d.decision_id, m.name as model, d.kind, d.reason, d.as_of
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where m.family = :family and (cast(:model_id as int) is null or d.model_id = :model_id)
+  and d.as_of = cast(:as_of as timestamptz) and d.about in ('shadow', 'probation')
+order by m.name, d.decision_id;
 
 -- name: lock_versions
 -- One process at a time gives a version of a model its number.
@@ -100,15 +116,6 @@ select :model_id, coalesce(max(number), 0) + 1, :artifact_hash, :signature, cast
 from nightshift.versions
 where model_id = :model_id
 returning version_id;
-
--- name: get_version
--- One version by its id, with its model.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at
-from nightshift.versions v
-join nightshift.models m using (model_id)
-left join nightshift.collected_artifacts gone using (artifact_hash)
-where v.version_id = :version_id;
 
 -- name: get_versions
 -- Versions by their ids, with their models.

@@ -202,14 +202,6 @@ from nightshift.decisions d
 join nightshift.decisions f on f.model_id = d.model_id and f.about = 'training' and f.about_id = d.decision_id
 where d.decision_id = :decision_id;
 
--- name: tried
--- What became of challengers in shadow and of champions on probation at a moment.
-select kind, reason
-from nightshift.decisions
-where model_id = :model_id and as_of = cast(:as_of as timestamptz)
-  and about in ('shadow', 'probation')
-order by decision_id;
-
 -- name: shadow
 -- The shadow that a decision to retrain led to: until when, what it has come to, how it ended.
 select v.number as version, s.ends, t.nights, t.evidence, t.needed, e.kind, e.reason

@@ -1,8 +1,3 @@
--- name: verdict
--- The latest verdict on a snapshot; null before validation.
-select (select verdict from nightshift.validations
-        where snapshot_id = :snapshot_id order by validation_id desc limit 1) as verdict;
-
 -- name: published_same
 -- The published batch of a night, if the same snapshot and the same versions made it, and none failed.
 select b.batch_id

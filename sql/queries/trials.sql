@@ -48,17 +48,6 @@ from nightshift.labelled_rows(:family, cast(:start as timestamptz), cast(:end as
 where r.version_id = any(cast(string_to_array(cast(:versions as text), ',') as int[]))
 order by r.as_of, r.entity_id;
 
--- name: snapshots
--- The snapshots behind the published nights in (start, end], oldest first.
-select p.as_of, s.content_hash
-from nightshift.published p
-join nightshift.batches b using (batch_id)
-join nightshift.snapshots s using (snapshot_id)
-where p.family = :family
-  and p.as_of > cast(:start as timestamptz)
-  and p.as_of <= cast(:end as timestamptz)
-order by p.as_of;
-
 -- name: append
 -- Store what a trial has come to at a moment; the first one stays.
 insert into nightshift.trials
@@ -67,15 +56,6 @@ values
     (:model_id, :as_of, :kind, :older, :newer, :metric, :nights, :row_count, :difference, :evidence, :needed,
      :judged_at)
 on conflict (model_id, as_of, kind, newer) do nothing;
-
--- name: decided
--- What trials of a family have decided at a moment.
-select d.decision_id
-from nightshift.decisions d
-join nightshift.models m using (model_id)
-where m.family = :family and d.as_of = cast(:as_of as timestamptz)
-  and d.about in ('shadow', 'probation')
-order by d.decision_id;
 
 -- name: ask
 -- Keep what a person is asked to approve; the first evidence of a comparison stays.

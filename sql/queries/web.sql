@@ -1,10 +1,3 @@
--- name: families
--- Every family that has a model or a night.
-select family from nightshift.models
-union
-select family from nightshift.snapshots
-order by family;
-
 -- name: newest
 -- What changes whenever something that the fleet shows does.
 select (select max(event_id) from nightshift.events) as event_id,
@@ -51,12 +44,6 @@ left join (
     group by m.family
 ) v on v.family = f.family
 order by f.family;
-
--- name: called_for
--- Retrains that measurements and calendars have called for since a moment.
-select count(*) as retrains
-from nightshift.decisions
-where kind = 'retrain' and rule <> 'on_demand' and as_of > cast(:since as timestamptz);
 
 -- name: nights
 -- The latest nights of a family: rows, verdict, when published, what was refused last.

@@ -25,6 +25,7 @@ from tests.world import FAMILY, World
 
 from nightshift import registry, reports, simulation
 from nightshift.data import Store, connect
+from nightshift.documents import Inputs
 from nightshift.errors import ArtifactRefused, NightshiftError, SnapshotError
 from nightshift.local import session
 from nightshift.records import About, Decision
@@ -349,7 +350,7 @@ def thousand(factory: World) -> World:
         saved = []
         for number in range(3, 1000):
             made = registry.model(tx, FAMILY, f"k{number}", now=now)
-            told = Decision(made.model_id, "retrain", "first", "a thousand", now, {})
+            told = Decision(made.model_id, "retrain", "first", "a thousand", now, Inputs({}))
             decision_id = registry.decide(tx, told, about=About.approval(number), now=now)
             pipeline[-1].made_for_ = made.name  # so that each has an artifact of its own
             manifest = {**first.manifest, "model": made.name}

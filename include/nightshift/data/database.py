@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nightshift.data.drivers import libpq_uri, our_nouns
 from nightshift.data.queries import named_query
+from nightshift.documents import Document
 from nightshift.errors import RowsRetired
 from nightshift.tables import Encoded, enclosed
 
@@ -252,12 +253,14 @@ def connect(
 
 def as_json(value: Any) -> str:
     """JSON that Postgres takes: moments as ISO 8601, no NaN, a replacement character for NUL."""
-    return _NUL.sub(r"\1\\ufffd", json.dumps(value, default=_iso, allow_nan=False))
+    return _NUL.sub(r"\1\\ufffd", json.dumps(value, default=_plain, allow_nan=False))
 
 
-def _iso(value: object) -> str:
+def _plain(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Document):
+        return value.stored
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 

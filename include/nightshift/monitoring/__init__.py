@@ -8,6 +8,7 @@ from nightshift.monitoring.measuring import (
     measure,
     measured_at,
     outcomes,
+    published_snapshots,
     recent,
     shift,
 )

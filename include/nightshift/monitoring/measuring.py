@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from nightshift import stats
 from nightshift.data import Database, Store, Transaction, as_json, query_text
+from nightshift.documents import Reference, Shift
 from nightshift.family import Fall, ModelFamily, ticks_per_year
-from nightshift.records import Measurement, Model, Night, Reference, Shift
+from nightshift.records import Measurement, Model, Night
 from nightshift.registry import Champion
 
 Basis = Literal["realized", "estimated"]
@@ -260,8 +261,7 @@ def _snapshots(
 ) -> pa.Table:
     """Columns of the published nights in (start, end], with ``as_of``."""
     with database.transaction() as tx:
-        window = {"family": family.family, "start": start, "end": end}
-        nights = [(r.as_of, r.content_hash) for r in tx.rows("monitoring.snapshots", **window)]
+        nights = published_snapshots(tx, family.family, start, end)
     parts = []
     for as_of, content_hash in nights:
         part = store.read_table(content_hash, columns).select(columns)
@@ -269,6 +269,14 @@ def _snapshots(
         parts.append(part.append_column("as_of", moments))
     empty = pa.table({name: pa.array([], pa.string()) for name in [*columns, "as_of"]})
     return pa.concat_tables(parts, promote_options="permissive") if parts else empty
+
+
+def published_snapshots(
+    tx: Transaction, family: str, start: datetime, end: datetime
+) -> list[tuple[datetime, str]]:
+    """The published nights in (start, end], oldest first, each with its snapshot's content hash."""
+    rows = tx.rows("monitoring.snapshots", family=family, start=start, end=end)
+    return [(row.as_of, row.content_hash) for row in rows]
 
 
 def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime) -> None:

@@ -126,10 +126,10 @@ def signals(
 def _signals(
     champion: Champion, table: pa.Table, scores: np.ndarray, estimated: Measurement | None
 ) -> Iterator[tuple[str, str, float]]:
-    profile = champion.version.manifest["profile"]
+    profile = champion.version.manifest.profile
     if "distributions" in profile:
         yield from tables.differences(table, profile)
-    told = (champion.reference or {}).get("scores")
+    told = champion.reference.scores if champion.reference else None
     if told:
         yield "score_drift", "", tables.histogram_distance(scores, told)
     if estimated is not None and estimated.value is not None and estimated.reference is not None:
@@ -145,7 +145,7 @@ def _estimated(
     as_of: datetime,
 ) -> Measurement | None:
     """The decisive metric before any label, of a binary classifier that was calibrated."""
-    corners = (champion.reference or {}).get("calibration")
+    corners = champion.reference.calibration if champion.reference else None
     if family.task != "binary_classification" or not corners or rows.empty:
         return None
     scores = rows["score"].to_numpy()

@@ -33,7 +33,8 @@ def prepare(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
 
 
 def refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot) -> None:
-    verdict = tx.one("scoring.verdict", snapshot_id=snapshot.snapshot_id).verdict
+    judged = tx.maybe("validation.latest", snapshot_id=snapshot.snapshot_id)
+    verdict = judged.verdict if judged else None
     if verdict not in ("passed", "warned"):
         raise ScoringError(
             f"{family.family}: the snapshot of {snapshot.as_of.isoformat()} is"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
+from nightshift.documents import Inputs
 from nightshift.family import Promotion
 from nightshift.records import Comparison, Decision, DecisionKind
 
@@ -26,11 +26,11 @@ def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_i
     return Decision(model_id, kind, rule, reason, as_of, _evidence(comparison))
 
 
-def _evidence(comparison: Comparison) -> dict[str, Any]:
+def _evidence(comparison: Comparison) -> Inputs:
     """The figures of a comparison, as they are stored with the decision."""
     figures = asdict(comparison)
     del figures["reference"], figures["decision_id"]
-    return figures
+    return Inputs(figures)
 
 
 def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:

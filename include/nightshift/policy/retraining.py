@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
+from nightshift.documents import Inputs
 from nightshift.family import AtLeast, GroupRule, Models, Retrain, When
 from nightshift.records import Decision, DecisionKind, Hold, Measurement, Standing, Vote
 
@@ -109,7 +110,7 @@ def while_held(asked: Decision, held: Hold | None) -> Decision:
         kind="ask" if proven else "held",
         rule="held",
         reason=f"{asked.reason}, but the family is {held}{then}",
-        inputs={**asked.inputs, "asked_by": asked.rule, "held": asdict(held)},
+        inputs=asked.inputs.and_(asked_by=asked.rule, held=asdict(held)),
     )
 
 
@@ -241,7 +242,7 @@ def _together(
         decision = _member(rule, models, verdict, told, worst, one)
         own = {one.standing.name: one.vote}
         grouped = {"group": group, "votes": kept or own, "counted": counted}
-        decided.append(replace(decision, inputs={**decision.inputs, **grouped}))
+        decided.append(replace(decision, inputs=decision.inputs.and_(**grouped)))
     return decided
 
 
@@ -283,7 +284,7 @@ def _deferred(asked: Decision, place: int, of: int, budget: int, spent: int) -> 
         " retrains are spent already"
     )
     reason = f"{asked.reason}; {why}"
-    inputs = {**asked.inputs, "asked_by": asked.rule, "budget": budget, "spent": spent}
+    inputs = asked.inputs.and_(asked_by=asked.rule, budget=budget, spent=spent)
     return replace(asked, kind="defer", rule="budget", reason=reason, inputs=inputs)
 
 
@@ -363,7 +364,7 @@ def _voted(one: Ballot, kind: DecisionKind, rule: str, reason: str) -> Decision:
 def _decision(
     standing: Standing, kind: DecisionKind, rule: str, reason: str, **inputs: object
 ) -> Decision:
-    figures = {**_figures(standing), **inputs}
+    figures = Inputs({**_figures(standing), **inputs})
     return Decision(standing.model_id, kind, rule, reason, standing.as_of, figures)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from nightshift import registry
 from nightshift.data import Transaction
+from nightshift.documents import Inputs, Worth
 from nightshift.errors import RegistryError
 from nightshift.records import About, Decision, Model
 
@@ -57,7 +58,7 @@ class Approval:
     evidence: str
     asked_at: datetime
     as_of: datetime
-    reference: dict[str, Any] | None
+    reference: Worth | None
 
     @property
     def evidence_hash(self) -> str:
@@ -146,7 +147,7 @@ def record(
         said,
         f"{_told(asked, said, by)}{f': {reason}' if reason else ''}",
         now,
-        {"approval_id": asked.approval_id, "by": by, "evidence_hash": asked.evidence_hash},
+        Inputs({"approval_id": asked.approval_id, "by": by, "evidence_hash": asked.evidence_hash}),
     )
     about = About.approval(asked.approval_id)
     decision_id = registry.decide(tx, verdict, about=about, now=now)
@@ -183,8 +184,9 @@ def _approvals(tx: Transaction, *, pending: bool = False, **only: Any) -> list[A
     return [_approval(**row._mapping) for row in rows]
 
 
-def _approval(model_id: int, family: str, model: str, **told: Any) -> Approval:
-    return Approval(model=Model(model_id, family, model), **told)
+def _approval(model_id: int, family: str, model: str, reference: Any, **row: Any) -> Approval:
+    worth = Worth.parse(reference)
+    return Approval(model=Model(model_id, family, model), reference=worth, **row)
 
 
 def _hash(text: str) -> str:

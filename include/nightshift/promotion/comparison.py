@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from nightshift import stats, tables
 from nightshift.data import Transaction, as_json
+from nightshift.documents import Worth
 from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
 from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference, Version
@@ -76,8 +77,7 @@ def compare(
     worth
         What the champion was worth in the family's metric when it was promoted.
     """
-    manifest = challenger.version.manifest
-    start, end = (datetime.fromisoformat(moment) for moment in manifest["holdout"])
+    start, end = challenger.version.manifest.holdout
     versions = [version for version in (champion, *earlier) if version is not None]
     start = max([start, *(_learnt_until(version) for version in versions)])
     own = rows.of(family, challenger.version.model).after(start)
@@ -115,24 +115,24 @@ def compare(
     return _against(family, own, unopposed, serving, trained, _scorable(family, own, earlier))
 
 
-def reference(family: ModelFamily, told: pd.DataFrame) -> dict[str, Any]:
+def reference(family: ModelFamily, told: pd.DataFrame) -> Worth:
     """What a version is worth on rows it was not trained on, and how its scores lie there."""
     worth = {
         metric: stats.reference(metric, family.task, told) for metric in family.performance.metrics
     }
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "rows": len(told),
         "metrics": {name: asdict(value) for name, value in worth.items() if value is not None},
         "scores": tables.histogram(told["score"].to_numpy()),
     }
     if family.task == "binary_classification":
-        found["calibration"] = _calibration(told)
-    return found
+        document["calibration"] = _calibration(told)
+    return Worth(document)
 
 
 def register(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
     """Store a comparison; comparing for a decision again returns the first one's id."""
-    stored = asdict(comparison)
+    stored = {**asdict(comparison), "reference": comparison.reference}
     for name in ("reference", "border_cases", "candidates", "slices"):
         stored[name] = None if stored[name] is None else as_json(stored[name])
     tx.run("comparison.append", **stored, compared_at=now)
@@ -151,6 +151,7 @@ def stored_comparison(tx: Transaction, comparison_id: int) -> Comparison:
     """The comparison of this id."""
     row = tx.one("comparison.get", comparison_id=comparison_id)
     told = {name: getattr(row, name) for name in Comparison.__dataclass_fields__}
+    told["reference"] = Worth.parse(row.reference)
     told["candidates"] = tuple(Candidate(**one) for one in told["candidates"])
     told["slices"] = tuple(SliceDifference(**one) for one in told["slices"])
     if told["border_cases"] is not None:
@@ -305,7 +306,7 @@ def border_problems(family: ModelFamily) -> Iterator[Problem]:
 
 
 def _learnt_until(version: LoadedVersion | Unopened) -> datetime:
-    return datetime.fromisoformat(version.version.manifest["training"][1])
+    return version.version.manifest.training[1]
 
 
 def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from nightshift import registry, reports
 from nightshift.data import Transaction
+from nightshift.documents import Inputs, Worth
 from nightshift.family import ModelFamily
 from nightshift.promotion import approvals, comparison, trials
 from nightshift.records import About, Decision, Promotion
@@ -24,7 +24,7 @@ class _Change:
     version_id: int
     instead_of: int | None
     effective_from: datetime
-    reference: dict[str, Any] | None = None
+    reference: Worth | None = None
     verb: str = "was promoted"
 
 
@@ -109,7 +109,7 @@ def by_hand(
     """Make a version the champion on somebody's word, without proof; the decision's id."""
     model_id = registry.version(tx, version_id).model.model_id
     serving = registry.champion(tx, model_id, now)
-    order = Decision(model_id, "promote", "by_hand", reason, now, {"by": by})
+    order = Decision(model_id, "promote", "by_hand", reason, now, Inputs({"by": by}))
     about = About.version(version_id, reason)
     decision_id = registry.decide(tx, order, about=about, now=now)
     change = _Change(version_id, serving.version_id if serving else None, now)
@@ -156,7 +156,7 @@ def roll_back(
     """
     bad, good = way
     decision_id = registry.decide(tx, order, about=about, now=now)
-    since = bad.effective_from if order.inputs["rescore"] else now
+    since = bad.effective_from if order.inputs.rescore else now
     change = _Change(good.version_id, instead_of, since, good.reference, "serves again")
     _serve(tx, versions, change, decision_id, now)
     return decision_id

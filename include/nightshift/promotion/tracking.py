@@ -125,11 +125,11 @@ def _tags(version: Version) -> dict[str, str]:
 
 def _params(version: Version) -> dict[str, str]:
     manifest = version.manifest
-    first, last = manifest["training"]
-    policy = manifest.get("policy", {}).get("policy", "window")
-    made = {"build": manifest["estimator"]["build"], "seed": manifest["estimator"]["seed"]}
-    learnt = {"policy": policy, "from": first, "to": last, "rows": manifest["rows"]}
-    told = manifest["estimator"]["params"] | made | learnt | {"threads": manifest["threads"]}
+    first, last = (moment.isoformat() for moment in manifest.training)
+    policy = manifest.policy.get("policy", "window")
+    made = {"build": manifest.build, "seed": manifest.seed, "threads": manifest.threads}
+    learnt = {"policy": policy, "from": first, "to": last, "rows": manifest.rows}
+    told = {**manifest.params, **made, **learnt}
     return {key: str(value)[:LONGEST] for key, value in told.items()}
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift import policy, registry, stats
+from nightshift import monitoring, policy, registry, stats
 from nightshift.data import ROW_GROUP, Database, Store, Transaction, query_text
+from nightshift.documents import Inputs, Worth
 from nightshift.errors import RegistryError, ScoringError
 from nightshift.family import ModelFamily, next_tick
 from nightshift.records import (
@@ -74,7 +75,7 @@ class Probation:
     number: int
     starts: datetime
     ends: datetime
-    reference: dict[str, Any] | None
+    reference: Worth | None
 
     kind: ClassVar[Literal["probation"]] = "probation"
 
@@ -184,7 +185,12 @@ def probations(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[Pr
     between = next_tick(family.schedule.monitor, family.schedule.timezone, as_of) - as_of
     since = as_of - lasts - family.labels.maturity - between
     rows = tx.rows("trials.probations", family=family.family, as_of=as_of, since=since)
-    return [Probation(**row._mapping, ends=row.starts + lasts) for row in rows]
+    return [
+        Probation(
+            **{**row._mapping, "reference": Worth.parse(row.reference)}, ends=row.starts + lasts
+        )
+        for row in rows
+    ]
 
 
 def judge(
@@ -228,7 +234,7 @@ def judge(
 
 def decided(tx: Transaction, family: str, as_of: datetime) -> list[int]:
     """The decisions that ended shadows and probations of a family at a moment."""
-    return [row.decision_id for row in tx.rows("trials.decided", family=family, as_of=as_of)]
+    return sorted(row.decision_id for row in registry.trial_ends(tx, family, as_of))
 
 
 def _trial(
@@ -285,7 +291,7 @@ def _about(
     inputs |= asdict(trial) if trial else {}
     where = "in shadow" if isinstance(one, Shadow) else "on probation"
     reason = f"version {one.number}, {where}: {told}"
-    return Decision(one.model_id, kind, rule, reason, as_of, inputs)
+    return Decision(one.model_id, kind, rule, reason, as_of, Inputs(inputs))
 
 
 def _nights_told(
@@ -403,11 +409,11 @@ def _tables(
     database: Database, store: Store, family: ModelFamily, start: datetime, as_of: datetime
 ) -> Iterator[tuple[datetime, pa.Table]]:
     """The snapshots of the matured nights after ``start``, one after the other."""
-    window = {"family": family.family, "start": start, "end": as_of - family.labels.maturity}
+    until = as_of - family.labels.maturity
     with database.transaction() as tx:
-        nights = tx.rows("trials.snapshots", **window)
-    for night in nights:
-        yield night.as_of, store.read_table(night.content_hash)
+        nights = monitoring.published_snapshots(tx, family.family, start, until)
+    for night, content_hash in nights:
+        yield night, store.read_table(content_hash)
 
 
 def _left_out(

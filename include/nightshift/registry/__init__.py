@@ -14,12 +14,22 @@ from nightshift.registry.decisions import (
     end_as_failed,
     last_retrains,
     models_decided,
+    retrains_called_for,
     retrains_of,
     retrains_spent,
+    trial_ends,
 )
 from nightshift.registry.holds import hold, hold_on, holds_now, release
 from nightshift.registry.libraries import differences, rules_of
-from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
+from nightshift.registry.members import (
+    enroll,
+    families,
+    known_model,
+    members,
+    model,
+    model_of,
+    retire,
+)
 from nightshift.registry.pipelines import LoadedVersion
 from nightshift.registry.predicting import predict
 from nightshift.registry.promotions import (

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from nightshift.data import Transaction, as_json
+from nightshift.documents import Inputs
 from nightshift.records import About, Decision
 
 FailedAt = Literal["training", "comparison"]
@@ -34,10 +35,9 @@ def end_as_failed(
 
     The next night may ask for a retrain again: one that failed is not minded by a cooldown.
     """
-    asked = decision(tx, decision_id)
-    ended = Decision(
-        asked.model_id, "failed", rule, reason, asked.as_of, {"decision_id": decision_id}
-    )
+    order = decision(tx, decision_id)
+    inputs = Inputs({"decision_id": decision_id})
+    ended = Decision(order.model_id, "failed", rule, reason, order.as_of, inputs)
     decide(tx, ended, about=About.training(decision_id), now=now)
 
 
@@ -66,7 +66,8 @@ def models_decided(tx: Transaction, model_ids: Sequence[int], about: About) -> s
 def decision(tx: Transaction, decision_id: int) -> Decision:
     """The decision of this id."""
     row = tx.one("registry.get_decision", decision_id=decision_id)
-    return Decision(**{column.name: row._mapping[column.name] for column in fields(Decision)})
+    columns = {column.name: row._mapping[column.name] for column in fields(Decision)}
+    return Decision(**columns | {"inputs": Inputs(row.inputs)})
 
 
 def decided(tx: Transaction, model_id: int, about: About) -> int | None:
@@ -81,8 +82,23 @@ def retrains_spent(tx: Transaction, since: datetime, as_of: datetime) -> int:
     Whoever asks next waits until this transaction has ended: a budget is spent by one at a time.
     """
     tx.rows("registry.lock_budget")
-    spent: int = tx.one("registry.spent", since=since, as_of=as_of).retrains
-    return spent
+    return retrains_called_for(tx, since, as_of)
+
+
+def retrains_called_for(tx: Transaction, since: datetime, until: datetime | None = None) -> int:
+    """How many retrains rules and calendars have called for in (since, until], or until ever."""
+    count: int = tx.one("registry.called_for", since=since, until=until).retrains
+    return count
+
+
+def trial_ends(
+    tx: Transaction, family: str, as_of: datetime, model_id: int | None = None
+) -> Sequence[Any]:
+    """The decisions that ended shadows and probations at a moment: of a family, or of a model.
+
+    Rows of ``decision_id``, ``model`` (its name), ``kind``, ``reason`` and ``as_of``.
+    """
+    return tx.rows("registry.trial_ends", family=family, as_of=as_of, model_id=model_id)
 
 
 def retrains_of(tx: Transaction, family: str, about: About) -> list[int]:

@@ -39,6 +39,11 @@ def model_of(tx: Transaction, model_id: int) -> Model:
     return Model(row.model_id, row.family, row.name)
 
 
+def families(tx: Transaction) -> list[str]:
+    """Every family that has, or has had, a model or a night."""
+    return [row.family for row in tx.rows("registry.families")]
+
+
 def enroll(
     tx: Transaction,
     family: ModelFamily,

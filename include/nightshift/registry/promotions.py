@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from nightshift.data import Transaction
+from nightshift.documents import Reference, Worth
 from nightshift.errors import NoChampion, RegistryError
 from nightshift.family import ModelFamily
-from nightshift.records import Model, Promotion, Reference, Version
-
-if TYPE_CHECKING:
-    pass
+from nightshift.records import Model, Promotion, Version
 from nightshift.registry.versions import _version
 
 
@@ -23,17 +20,17 @@ class Champion:
 
     version: Version
     effective_from: datetime
-    reference: dict[str, Any] | None
+    reference: Worth | None
 
     def worth(self, metric: str) -> Reference | None:
         """Its reference in a metric; None where none was stored."""
-        return _worth(self.reference, metric)
+        return self.reference.of(metric) if self.reference else None
 
 
 def champions(tx: Transaction, family: str, as_of: datetime) -> dict[int, Champion]:
     """Who served at ``as_of`` in a family, by model id; models without a champion are left out."""
     return {
-        row.model_id: Champion(_version(row), row.effective_from, row.reference)
+        row.model_id: Champion(_version(row), row.effective_from, Worth.parse(row.reference))
         for row in tx.rows("registry.champions", family=family, as_of=as_of)
     }
 
@@ -47,12 +44,8 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
 def worth(tx: Transaction, model_id: int, metric: str) -> Reference | None:
     """What the champion of a model was worth in a metric when it was promoted."""
     served = promotions(tx, model_id)
-    return _worth(served[-1].reference, metric) if served else None
-
-
-def _worth(reference: dict[str, Any] | None, metric: str) -> Reference | None:
-    found = (reference or {}).get("metrics", {}).get(metric)
-    return Reference(**found) if found else None
+    latest = served[-1].reference if served else None
+    return latest.of(metric) if latest else None
 
 
 def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:
@@ -63,7 +56,8 @@ def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Versio
 
 def promotions(tx: Transaction, model_id: int) -> list[Promotion]:
     """Every promotion of a model, oldest first."""
-    return [Promotion(**row._mapping) for row in tx.rows("registry.promotions", model_id=model_id)]
+    rows = tx.rows("registry.promotions", model_id=model_id)
+    return [Promotion(**{**row._mapping, "reference": Worth.parse(row.reference)}) for row in rows]
 
 
 def way_back(

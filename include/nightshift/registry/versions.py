@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 
 from nightshift.data import Database, Keys, Store, Transaction, as_json
+from nightshift.documents import Manifest, Worth
 from nightshift.errors import (
     ArtifactRefused,
     PromotionLost,
@@ -53,7 +54,7 @@ class Registry:
         tx: Transaction,
         model: Model,
         artifact: Pipeline | bytes,
-        manifest: dict[str, Any],
+        manifest: Mapping[str, Any],
         *,
         decision_id: int,
         now: datetime,
@@ -137,7 +138,7 @@ class Registry:
         decision_id: int,
         effective_from: datetime,
         now: datetime,
-        reference: dict[str, Any] | None = None,
+        reference: Worth | None = None,
     ) -> None:
         """Make a version the champion, provided the champion is still ``instead_of``.
 
@@ -221,7 +222,7 @@ class Registry:
 
 def version(tx: Transaction, version_id: int) -> Version:
     """The version of this id."""
-    return _version(tx.one("registry.get_version", version_id=version_id))
+    return versions(tx, [version_id])[version_id]
 
 
 def versions(tx: Transaction, version_ids: Collection[int]) -> dict[int, Version]:
@@ -330,7 +331,7 @@ def _code(store: Store, folder: Path, version: Version) -> Code | None:
         raise ArtifactRefused(f"the code of {where} was not opened: {error}") from error
 
 
-def _signed(artifact_hash: str, manifest: dict[str, Any]) -> bytes:
+def _signed(artifact_hash: str, manifest: Mapping[str, Any]) -> bytes:
     # Postgres gives 1e16 back as a whole number, and -0.0 as 0.0.
     told = json.loads(as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0)
     return f"{artifact_hash}\n{json.dumps(told, sort_keys=True)}".encode()
@@ -347,7 +348,7 @@ def _version(row: Any) -> Version:
         number=row.number,
         artifact_hash=row.artifact_hash,
         signature=bytes(row.signature),
-        manifest=row.manifest,
+        manifest=Manifest(row.manifest),
         decision_id=row.decision_id,
         trained_at=row.trained_at,
         collected_at=row.collected_at,

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, Literal
 
+from nightshift import registry
 from nightshift.data import Database, Transaction
+from nightshift.documents import Inputs
 from nightshift.family import Cause, ModelFamily
 
 RunKind = Literal["score", "monitor", "retrain", "rollback"]
@@ -189,7 +191,7 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
     decided = tx.rows("alerting.decided", family=family.family, as_of=run.as_of)
     breached = sorted((d for d in decided if d.alarming), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
-    tried = tx.rows("alerting.tried", family=family.family, as_of=run.as_of)
+    tried = registry.trial_ends(tx, family.family, run.as_of)
     found = _turns(family, run, tried)
     if breached:
         found.append(_breach(family, run, breached, len(decided)))
@@ -267,13 +269,14 @@ def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> 
 
 
 def _figures(decision: Any) -> str:
-    latest = decision.inputs["measurements"][0]
-    if latest["value"] is None:
-        return f"{latest['state']}, {decision.rule}"
-    told = f"{latest['value']:.4g}"
-    if latest["threshold"] is not None:
-        told += f", threshold {latest['threshold']:.4g}"
-    if latest["state"] != "breached" and decision.falling_since is not None:
+    latest = Inputs(decision.inputs).latest
+    assert latest is not None
+    if latest.value is None:
+        return f"{latest.state}, {decision.rule}"
+    told = f"{latest.value:.4g}"
+    if latest.threshold is not None:
+        told += f", threshold {latest.threshold:.4g}"
+    if latest.state != "breached" and decision.falling_since is not None:
         told += f", falling since {decision.falling_since:%Y-%m-%d}"
     return told
 

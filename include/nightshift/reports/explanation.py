@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from nightshift import policy
+from nightshift import policy, registry
 from nightshift.data import Database, Transaction
+from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
-from nightshift.records import DecisionKind, Measurement
+from nightshift.records import DecisionKind, Measurement, Vote
 from nightshift.reports.health import _count, _moment, find_model
 from nightshift.reports.outdated import outdated_champion
 
@@ -57,12 +57,12 @@ def why(database: Database, name: str, until: datetime, *, models: Path | None =
 
 def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
     """How a decision about a model came about; both as the queries of this room give them."""
-    at = {"model_id": model.model_id, "as_of": decision.as_of}
+    at, inputs = {"model_id": model.model_id, "as_of": decision.as_of}, Inputs(decision.inputs)
     measured = [dict(row._mapping) for row in tx.rows("reports.measurements", **at)]
     collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
     estimate = tx.maybe("reports.estimate", **at)
     signals = tx.rows("reports.signals", family=model.family, **at)
-    tried = tx.rows("reports.tried", **at)
+    tried = registry.trial_ends(tx, model.family, **at)
     followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
     failed = tx.maybe("reports.failed", decision_id=decision.decision_id)
     shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
@@ -72,7 +72,7 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
         "measurements": measured,
         "estimate": dict(estimate._mapping) if estimate else None,
         "signals": [dict(row._mapping) for row in signals],
-        "tried": [dict(row._mapping) for row in tried],
+        "tried": [{"kind": row.kind, "reason": row.reason} for row in tried],
         "followed": dict(followed._mapping) if followed else None,
         "failed": failed.reason if failed else None,
         "shadow": dict(shadow._mapping) if shadow else None,
@@ -80,11 +80,11 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
     sentences = (
         *_about_labels(collection),
         *(_about_measurements(measured) if measured or decision.kind != "rollback" else ()),
-        *_about_detection(decision.inputs),
+        *_about_detection(inputs),
         *_about_signals(signals, estimate),
-        *_about_group(decision.inputs),
+        *_about_group(inputs),
         *(f"Tried: {row.kind}: {row.reason}." for row in tried),
-        _about_decision(decision),
+        _about_decision(decision, inputs),
         *_about_consequences(decision, followed, failed),
         *_about_shadow(shadow),
     )
@@ -154,15 +154,15 @@ def _as_measurement(row: Mapping[str, Any]) -> Measurement:
     return Measurement(model_id=0, **{name: row[name] for name in names if name in row})
 
 
-def _about_detection(inputs: Mapping[str, Any]) -> Iterator[str]:
-    shift = inputs.get("shift")
-    if not shift:
+def _about_detection(inputs: Inputs) -> Iterator[str]:
+    shift = inputs.shift
+    if shift is None:
         return
-    verdict = "reached" if shift["evidence"] >= shift["limit"] else "not reached"
-    since = f" since the night of {shift['since'][:10]}" if shift["since"] else ""
+    verdict = "reached" if shift.detected else "not reached"
+    since = f" since the night of {shift.since:%Y-%m-%d}" if shift.since else ""
     yield (
         f"Detector: the evidence for a lasting fall below the threshold is"
-        f" {shift['evidence']:.3g}{since}; its limit, {shift['limit']:.3g}, is {verdict}."
+        f" {shift.evidence:.3g}{since}; its limit, {shift.limit:.3g}, is {verdict}."
     )
 
 
@@ -185,24 +185,21 @@ def _about_signals(signals: Sequence[Any], estimate: Any) -> Iterator[str]:
         )
 
 
-def _about_group(inputs: Mapping[str, Any]) -> Iterator[str]:
-    votes = inputs.get("votes")
-    if not votes:
+def _about_group(inputs: Inputs) -> Iterator[str]:
+    if inputs.group is None:
         return
-    # Of a large group a decision keeps how many votes there were, not everybody's.
-    counted = Counter(inputs.get("counted") or Counter(votes.values()))
-    told = ", ".join(
-        f"{counted[vote]} {vote}" for vote in ("fail", "pass", "unknown") if counted[vote]
-    )
-    yield f"Group: {inputs['group']} has {_count(counted.total(), 'vote')}: {told}."
+    votes = inputs.votes
+    counted = ", ".join(f"{votes[vote]} {vote}" for vote in get_args(Vote) if votes.get(vote))
+    yield f"Group: {inputs.group} has {_count(sum(votes.values()), 'vote')}: {counted}."
 
 
-def _about_decision(decision: Any) -> str:
-    last = decision.inputs.get("last_retrain")
-    before = ""
-    if last:
-        fresh = decision.inputs.get("fresh_labels") or 0
-        before = f" (The last retrain was decided at {last[:10]}; {fresh:,} labels matured since.)"
+def _about_decision(decision: Any, inputs: Inputs) -> str:
+    last, before = inputs.last_retrain, ""
+    if last is not None:
+        before = (
+            f" (The last retrain was decided at {last:%Y-%m-%d};"
+            f" {inputs.fresh_labels:,} labels matured since.)"
+        )
     return f"Decided: {decision.kind}, by the rule {decision.rule}: {decision.reason}.{before}"
 
 

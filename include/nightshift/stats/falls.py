@@ -36,7 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
 
-from nightshift.records import Night, Reference, Shift
+from nightshift.documents import Reference, Shift
+from nightshift.records import Night
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
 
-from nightshift.records import Night, Reference
+from nightshift.documents import Reference
+from nightshift.records import Night
 from nightshift.stats import undefined
 from nightshift.stats.formulas import has_formula, influence, row_scores
 from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate

@@ -21,7 +21,8 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from nightshift.records import Night, Reference, Shift
+from nightshift.documents import Reference, Shift
+from nightshift.records import Night
 
 OVERSHOOT = 1.166
 """By how many standard errors a sum of nights oversteps its limit and its floor together."""

@@ -127,7 +127,7 @@ def loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:
 
 def cutoff_of(version: Version) -> datetime:
     """The moment as of which a version was trained."""
-    return datetime.fromisoformat(version.manifest["cutoff"])
+    return version.manifest.cutoff
 
 
 def source_of(site: Site, family: ModelFamily) -> sources.Source:

@@ -154,7 +154,7 @@ class _Bench:
 
     def holdout(self, frame: Frame, challenger: Version) -> training.Rows:
         """The labelled rows on which a challenger is compared."""
-        start, end = map(datetime.fromisoformat, challenger.manifest["holdout"])
+        start, end = challenger.manifest.holdout
         key = (start, end, cutoff_of(challenger))
         if key not in self.rows:
             self.rows[key] = training.labelled_rows(

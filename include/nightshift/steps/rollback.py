@@ -7,6 +7,7 @@ from datetime import datetime
 
 from nightshift import night, promotion, registry
 from nightshift.data import connect
+from nightshift.documents import Inputs
 from nightshift.records import About, Decision
 from nightshift.site import Site
 from nightshift.steps.frame import audited
@@ -77,7 +78,7 @@ def rollback(
             "since": bad.effective_from,
             "rescore": undo.rescore,
         }
-        order = Decision(model.model_id, "rollback", "by_hand", sentence, as_of, inputs)
+        order = Decision(model.model_id, "rollback", "by_hand", sentence, as_of, Inputs(inputs))
         serving = served[-1].version_id
         return promotion.roll_back(
             tx, frame.registry, order, about, way, instead_of=serving, now=now
@@ -92,13 +93,13 @@ def rescore(site: Site, decision_id: int, *, now: datetime) -> list[datetime]:
     """
     with connect(site.database_url).transaction() as tx:
         order = registry.decision(tx, decision_id)
-        if not order.inputs["rescore"]:
+        if not order.inputs.rescore:
             return []
         nights = night.nights_scored_by(
             tx,
             registry.model_of(tx, order.model_id).family,
-            order.inputs["newer"],
-            datetime.fromisoformat(order.inputs["since"]),
+            order.inputs.newer,
+            order.inputs.since,
         )
     for snapshot_id in nights.values():
         shown = publish(site, score(site, snapshot_id, now=now), now=now)

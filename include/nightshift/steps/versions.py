@@ -27,8 +27,8 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> training.
     database, store = connect(site.database_url), store_of(site)
     with database.transaction() as tx:
         version = registry.numbered_version(tx, model_id, number)
-        went_on = version.manifest.get("base")
-        base = registry.version(tx, went_on["version_id"]) if went_on else None
+        went_on = version.manifest.base
+        base = registry.version(tx, went_on.version_id) if went_on else None
     versions, family = registry_of(site), site.family(version.model.family)
     before = versions.load(base) if base else None
     kept = store.has(version.artifact_hash, "joblib")
@@ -46,7 +46,7 @@ def export_onnx(
     with database.transaction() as tx:
         version = registry.numbered_version(tx, model_id, number)
     family, loaded = site.family(version.model.family), registry_of(site).load(version)
-    start, end = map(datetime.fromisoformat, version.manifest["holdout"])
+    start, end = version.manifest.holdout
     rows = training.labelled_rows(
         database, store_of(site), family, [training.Span(start, end)], cutoff_of(version), now=now
     )

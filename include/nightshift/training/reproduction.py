@@ -69,7 +69,7 @@ def reproduce(
     SnapshotError
         A snapshot is not in the store any more, or was changed.
     """
-    manifest = version.manifest
+    manifest = dict(version.manifest)
     then = _as_trained(family, manifest)
     plan = _planned(manifest, version)
     nights = _nights(database, then, manifest, plan)

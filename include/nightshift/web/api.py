@@ -134,12 +134,13 @@ class Reader:
 
 def reader(host: HostDep, user: UserDep) -> Reader:
     """The database, opened for reading, and the families that the host lets the user see."""
+    from nightshift import registry
     from nightshift.data import connect
 
     site = host.site()
     database = connect(site.database_url)
     with database.reading(PATIENCE) as tx:
-        families = {row.family for row in tx.rows("api.families")}
+        families = set(registry.families(tx))
     families.update(folder.name for folder in family_folders(site.models))
     return Reader(host, user, database, host.allowed(user, families, "read"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nightshift import reports, wording
+from nightshift import registry, reports, wording
 from nightshift.data import Transaction, connect
 from nightshift.family import ModelFamily, load_families
 from nightshift.records import WITHHELD_VALUES, Check
@@ -45,11 +45,6 @@ Row = dict[str, Any]
 def reading(site: Site) -> Any:
     """A read-only transaction on the site's database."""
     return connect(site.database_url, read_only=True).reading(PATIENCE)
-
-
-def families(tx: Transaction) -> list[str]:
-    """Every family that has left a trace."""
-    return [row.family for row in tx.rows("web.families")]
 
 
 # The fleet -----------------------------------------------------------------------------------
@@ -164,8 +159,8 @@ def _fleet(tx: Transaction) -> Fleet:
         (row.family, row.model): drawing.spark(row.points, thresholds.get((row.family, row.model)))
         for row in tx.rows("web.sparks", family=None, nights=SPARK_NIGHTS)
     }
-    retrains = tx.one("web.called_for", since=latest - timedelta(days=1))
-    return Fleet(tuple(members), sparks, retrains.retrains)
+    retrains = registry.retrains_called_for(tx, since=latest - timedelta(days=1))
+    return Fleet(tuple(members), sparks, retrains)
 
 
 def verdict(fleet: Fleet, late: Mapping[str, datetime]) -> str:

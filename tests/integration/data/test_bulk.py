@@ -27,7 +27,7 @@ def test_postgres_has_nothing_to_warn_of(postgres: Postgres, database_url: str) 
     with pytest.raises(DatabaseError, match="division by zero"):
         append_and(database, "select 1 / 0")
     with database.bulk() as bulk:
-        assert bulk.read("select i from generate_series(1, 3) i").num_rows == 3
+        assert bulk.read("select 1 as one").num_rows == 1
     database.close()
     assert warnings(postgres, database_url) == []
 

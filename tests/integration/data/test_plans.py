@@ -120,7 +120,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     | {"since": MONITOR - timedelta(days=2), "collected_at": MONITOR},
     "registry.decided": {"model_ids": [1, 2, 3], "subject": "monitor 180"},
     "registry.last_retrains": {"family": "fleet", "before": MONITOR},
-    "registry.spent": {"since": NIGHT, "as_of": MONITOR},
+    "registry.called_for": {"since": NIGHT, "until": MONITOR},
     "registry.vanished": MOMENT | {"since": NIGHT - timedelta(days=30)},
     "alerting.decided": {"family": "fleet", "as_of": NIGHT},
     "alerting.rejection": {"family": "fleet", "as_of": NIGHT},

@@ -13,8 +13,9 @@ from tests.world import FAMILY, World
 
 from nightshift import policy, reports, simulation
 from nightshift.data import connect
+from nightshift.documents import Shift
 from nightshift.family import Models, Retrain, ShiftRule, Training, When
-from nightshift.records import Measurement, Shift, Standing
+from nightshift.records import Measurement, Standing
 from nightshift.reports import Alert, Run
 from nightshift.steps import monitor, retrain
 

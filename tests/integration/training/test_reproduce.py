@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from nightshift import registry, training
 from nightshift.cli import app
 from nightshift.data import Store, connect
+from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
 from nightshift.local import session
 from nightshift.records import About, Decision
@@ -122,12 +123,14 @@ def without_code(world: World, number: int) -> None:
         found = registry.version(tx, row.version_id)
         keeper = registry.Registry(Store(world.site.store), world.site.keys, world.site.models)
         code = {"code": {"family": found.manifest["code"]["family"], "commit": None}}
-        order = Decision(found.model.model_id, "retrain", "test", "again", world.night(9), {})
+        order = Decision(
+            found.model.model_id, "retrain", "test", "again", world.night(9), Inputs({})
+        )
         decision_id = registry.decide(
             tx, order, about=About.request(world.night(9), "test", "again"), now=world.night(9)
         )
         keeper.save(
-            tx, found.model, keeper.load(found).pipeline, found.manifest | code,
+            tx, found.model, keeper.load(found).pipeline, {**found.manifest, **code},
             decision_id=decision_id, now=world.night(9),
         )  # fmt: skip
 

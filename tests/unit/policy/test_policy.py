@@ -11,6 +11,7 @@ import pytest
 
 from nightshift import policy, reports
 from nightshift.data import as_json
+from nightshift.documents import Inputs, Shift
 from nightshift.family import AtLeast, GroupRule, Models, Promotion, Retrain
 from nightshift.records import (
     BorderCases,
@@ -18,7 +19,6 @@ from nightshift.records import (
     Comparison,
     Decision,
     Measurement,
-    Shift,
     SliceDifference,
     Standing,
     State,
@@ -170,10 +170,10 @@ def test_a_calendar_minds_the_cooldown_and_a_person_is_obeyed() -> None:
 
 def test_the_budget_goes_to_the_worst_and_the_rest_is_deferred() -> None:
     asked = [
-        Decision(number, "retrain", "shift", "", NOW, {}, severity)
+        Decision(number, "retrain", "shift", "", NOW, Inputs({}), severity)
         for number, severity in enumerate([1.0, 3.0, 2.0])
     ]
-    by_hand = Decision(9, "retrain", "on_demand", "", NOW, {})
+    by_hand = Decision(9, "retrain", "on_demand", "", NOW, Inputs({}))
     given = policy.within_budget([*asked, by_hand], budget=3, spent=1)
     assert [decision.kind for decision in given] == ["defer", "retrain", "retrain", "retrain"]
     assert given[0].reason.endswith(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from nightshift import policy
 from nightshift.data import as_json
+from nightshift.documents import Inputs, Shift
 from nightshift.family import Models, Retrain
-from nightshift.records import Decision, Level, Measurement, Shift, Standing, State
+from nightshift.records import Decision, Level, Measurement, Standing, State
 
 NOW = datetime(2026, 11, 3, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -136,7 +137,7 @@ def test_whatever_the_standings_are(
 
 DECISIONS = st.lists(
     st.builds(
-        lambda kind, rule, severity: Decision(1, kind, rule, "why", NOW, {}, severity),
+        lambda kind, rule, severity: Decision(1, kind, rule, "why", NOW, Inputs({}), severity),
         st.sampled_from(["keep", "alert", "retrain", "retrain"]),
         st.sampled_from(["shift", "breaches", "on_demand"]),
         st.floats(0, 10),

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightshift import stats
-from nightshift.records import Night, Reference, Shift
+from nightshift.documents import Reference, Shift
+from nightshift.records import Night
 from nightshift.stats import shift
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from nightshift.records import Night, Reference
+from nightshift.documents import Reference
+from nightshift.records import Night
 from nightshift.stats.falls import alarms_a_night, bets, deviance, fall, limit_of, shapes
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
