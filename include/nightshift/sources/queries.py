@@ -152,8 +152,6 @@ def _sentence(error: SqlglotError) -> str:
     """What the tokenizer says, without the letters around, which may be all there are."""
     reason = str(error.__cause__ or error).partition(" from ")[0].strip()
     opened = reason.removeprefix("Missing ")
-    return (
-        f"{opened} is opened and never closed"
-        if opened != reason
-        else "a comment or quote is never closed"
-    )
+    if opened != reason:
+        return f"{opened} is opened and never closed"
+    return "a comment or quote is never closed"
