@@ -14,11 +14,12 @@ from scipy.special import gammaincinv
 from nightshift.records import Night, Reference
 from nightshift.stats import undefined
 from nightshift.stats.formulas import has_formula, influence, row_scores
-from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate
+from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate, overflowing
 from nightshift.stats.metrics import value
 from nightshift.stats.outcomes import Array, Outcomes, Task, nights_of, outcomes
 
 
+@overflowing
 def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     """A metric night by night, oldest first.
 
@@ -78,6 +79,7 @@ def _night_figure(
     return found.value, found.error, None
 
 
+@overflowing
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
     known = outcomes(rows, task)
@@ -123,6 +125,7 @@ def spread_of(values: Array, labels: Array, deviation: float) -> float:
     return math.sqrt(between - chance) if between > most else 0.0
 
 
+@overflowing
 def nightly_differences(
     metric: str, task: Task, older: Outcomes, newer: Outcomes, nights: Array
 ) -> Array:
@@ -138,7 +141,8 @@ def nightly_differences(
         pairs = (
             [value(metric, task, side.take(rows)) for side in (older, newer)] for rows in parts
         )
-        return np.array([new - old for old, new in pairs if old is not None and new is not None])
+        differences = np.array([n - o for o, n in pairs if o is not None and n is not None])
+        return differences if np.isfinite(differences).all() else np.array([])
     parts = [
         rows
         for rows in parts
