@@ -34,7 +34,8 @@ class Source(Section):
     """Where features.sql and labels.sql run."""
 
     connection: str = Field(
-        description="an Airflow connection to a [source](operations.md#sources), in any case of letters"
+        description="an Airflow connection to a [source](operations.md#sources), in any case of"
+        " letters"
     )
     history: Literal["append_only", "mutable"] = Field(
         description="`append_only`: the source can say what was known at a past moment; `mutable`:"

@@ -51,6 +51,9 @@ def e_values(differences: Array) -> Array:
     is 0 where the sum is not above zero, and after the first difference, which says nothing of the
     variance.
     """
+    largest = np.abs(differences).max(axis=-1, initial=0.0, keepdims=True)
+    # Only ratios count: in units of the largest, no square is too large or too small for a float.
+    differences = differences / np.where(largest > 0, largest, 1.0)
     count = np.arange(1, differences.shape[-1] + 1)
     total, squares = np.cumsum(differences, axis=-1), np.cumsum(differences**2, axis=-1)
     told = (total > 0) & (squares > 0) & (count > 1)

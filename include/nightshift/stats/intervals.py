@@ -68,6 +68,11 @@ class Undefined:
     reason: str
 
 
+overflowing = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""Figures that are no finite number are states; numpy need not warn of them."""
+
+
+@overflowing
 def estimate(
     metric: str,
     task: Task,
@@ -105,6 +110,7 @@ def estimate(
     return _finite(Estimate(number, float(low), float(high), error, how), metric, known)
 
 
+@overflowing
 def expected(
     metric: str,
     score: Array,
@@ -147,6 +153,7 @@ def expected(
     return Estimate(float(sample.mean()), float(low), float(high), float(sample.std(ddof=1)), how)
 
 
+@overflowing
 def paired_difference(
     metric: str,
     task: Task,

@@ -15,12 +15,13 @@ from nightshift.documents import Reference
 from nightshift.records import Night
 from nightshift.stats import undefined
 from nightshift.stats.formulas import has_formula, influence, row_scores
-from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate
+from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate, overflowing
 from nightshift.stats.metrics import value
 from nightshift.stats.outcomes import Array, Outcomes, nights_of, outcomes
 from nightshift.stats.ranges import Task
 
 
+@overflowing
 def by_night(metric: str, task: Task, rows: pd.DataFrame) -> list[Night]:
     """A metric night by night, oldest first.
 
@@ -80,6 +81,7 @@ def _night_figure(
     return found.value, found.error, None
 
 
+@overflowing
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
     known = outcomes(rows, task)
@@ -125,6 +127,7 @@ def spread_of(values: Array, labels: Array, deviation: float) -> float:
     return math.sqrt(between - chance) if between > most else 0.0
 
 
+@overflowing
 def nightly_differences(
     metric: str, task: Task, older: Outcomes, newer: Outcomes, nights: Array
 ) -> Array:
@@ -140,7 +143,8 @@ def nightly_differences(
         pairs = (
             [value(metric, task, side.take(rows)) for side in (older, newer)] for rows in parts
         )
-        return np.array([new - old for old, new in pairs if old is not None and new is not None])
+        differences = np.array([n - o for o, n in pairs if o is not None and n is not None])
+        return differences if np.isfinite(differences).all() else np.array([])
     parts = [
         rows
         for rows in parts

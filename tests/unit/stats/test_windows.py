@@ -96,9 +96,9 @@ def windows(draw: st.DrawFn, task: str) -> pd.DataFrame:
     kinds = draw(st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"]]))
     decided = draw(st.sampled_from([["0"], ["1"], ["0", "1"]]))
     rows = []
-    for night in range(draw(st.integers(1, 8))):
+    for night in range(draw(st.integers(1, 7))):
         calm = draw(st.booleans())
-        for _ in range(draw(st.integers(1, 6))):
+        for _ in range(draw(st.integers(1, 5))):
             if task == "regression":
                 value = same if same is not None else draw(st.floats(0.5, 5) if calm else numbers)
                 row = (repr(value), draw(st.floats(0.5, 5) if calm else numbers), None)
@@ -183,7 +183,7 @@ def test_whatever_the_rows_nothing_that_is_stored_is_nan_or_infinite(
     known, beside = (stats.outcomes(part, task) for part in (rows, other))  # type: ignore[arg-type]
     nights = stats.nights_of(rows)
     # A few draws find what many would: whether a draw can end in something that is no number.
-    with warnings.catch_warnings(), mock.patch.object(intervals, "RESAMPLES", 8):
+    with warnings.catch_warnings(), mock.patch.object(intervals, "RESAMPLES", 4):
         warnings.simplefilter("error")
         stored: list[Any] = [
             stats.estimate(metric, task, known, nights=nights),  # type: ignore[arg-type]

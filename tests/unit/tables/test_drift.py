@@ -88,3 +88,60 @@ def test_a_night_of_no_rows_and_a_column_of_nulls_are_no_error(seen: dict[str, o
         "edges": [],
         "counts": [0],
     }
+
+
+def numbers(size: int, seed: int, kind: str) -> np.ndarray:
+    """Numbers of which most are equal, as a year of rows has them."""
+    random = np.random.default_rng(seed)
+    return {
+        "a flag": lambda: random.random(size) < 0.05,
+        "a rare flag": lambda: random.random(size) < 0.002,
+        "a constant": lambda: np.full(size, 3.0),
+        "a count": lambda: random.poisson(0.1, size),
+        "mostly zero": lambda: np.where(random.random(size) < 0.9, 0, random.gamma(2, 30, size)),
+        "two prices": lambda: np.where(random.random(size) < 0.9, 9.99, 19.99),
+    }[kind]().astype(np.float64)
+
+
+CHANGED = {
+    "a flag": np.ones_like,
+    "a rare flag": np.ones_like,
+    "a constant": lambda seen: seen + 1,
+    "a count": lambda seen: seen + 1,
+    "mostly zero": lambda seen: np.where(seen == 0, 40.0, seen),
+    "two prices": lambda seen: np.full_like(seen, 14.99),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "boolean"),
+    [*((kind, False) for kind in CHANGED), ("a flag", True), ("a rare flag", True)],
+)
+def test_a_change_where_most_values_are_equal_is_near_one(kind: str, boolean: bool) -> None:
+    declared = Features(numeric=["size"], categorical=[])
+
+    def table(values: np.ndarray) -> pa.Table:
+        return pa.table({"size": values.astype(bool) if boolean else values})
+
+    seen = tables.profile(table(numbers(TRAINED, 1, kind)), declared)
+    later = numbers(600, 2, kind)
+    told = signals(table(CHANGED[kind](later)), seen)
+    assert told["drift", "size"] > 0.85
+    assert signals(table(later), seen)["drift", "size"] < WARN
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_numbers_of_which_most_are_equal_raise_no_more_alarms_than_others(kind: str) -> None:
+    seen = tables.histogram(numbers(TRAINED, 1, kind))
+    drifts = [tables.histogram_distance(numbers(500, n, kind), seen) for n in range(100, 300)]
+    assert np.mean([drift >= WARN for drift in drifts]) <= 0.01
+
+
+def test_five_rows_of_training_make_no_value_frequent() -> None:
+    assert "frequent" not in tables.histogram(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+
+
+def test_a_profile_of_an_older_version_still_reads() -> None:
+    before = {"edges": [0.0], "counts": [0, 5_000]}
+    assert tables.histogram_distance(np.zeros(500), before) == 0
+    assert tables.histogram_distance(np.full(500, -1.0), before) > 0.9
