@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +71,14 @@ def _sections(annotation: Any) -> set[type[BaseModel]]:
         fields = annotation.model_fields.values()
         return {annotation}.union(*(_sections(field.annotation) for field in fields))
     return {section for part in get_args(annotation) for section in _sections(part)}
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_layers() -> None:
+    contracts = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [c["layers"] for c in contracts["contracts"] if c["type"] == "layers"]
+    drawing = (DOCS / "architecture.md").read_text().split("## The rooms")[1].split("```")[1]
+    drawn = [re.split(r"\s{2,}", line)[0] for line in drawing.strip().splitlines()]
+    assert drawn == layers
 
 
 def test_every_threat_has_a_control_and_a_test_that_exists() -> None:

@@ -1,8 +1,8 @@
 """One night of one family: its rows are frozen, judged, scored, and shown to readers at once."""
 
 from nightshift.night.on_demand import Answer, answer
-from nightshift.night.packing import MODEL_COST, Share, cut
 from nightshift.night.parts import PartBook
+from nightshift.night.plans import MODEL_COST, Share, cut
 from nightshift.night.posted_rows import Record, table
 from nightshift.night.publishing import (
     batch_night,

@@ -1,15 +1,74 @@
-"""What a batch is made of: which rows each version scores, in which part."""
+"""Who scores what: a night cut into shares of about the same cost, and what becomes of each row.
+
+A model costs what its rows cost, and something for being loaded, verified and called at all.
+"""
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
 from nightshift.data import as_json
-from nightshift.night.packing import Share
 from nightshift.night.serving import Seen, Serving
 from nightshift.records import READERS, SHADOW
+
+MODEL_COST = 5_000
+"""What one more model costs, in rows: loading, verifying and calling it (`make bench-scale`)."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows that one task scores: those of ``members``, in every ``pieces``-th row group.
+
+    The member None stands for all rows, in a family of one model.
+    """
+
+    members: tuple[str | None, ...]
+    piece: int = 0
+    pieces: int = 1
+
+
+def cut(
+    rows: Mapping[str | None, int], *, row_groups: int, max_tasks: int, rows_per_task: int
+) -> list[Share]:
+    """Cut a night into at most ``max_tasks`` shares that cost about ``rows_per_task`` rows each.
+
+    A member that costs more than an even share is cut by row groups; the others are packed, the
+    costliest first, each into the share that costs least so far.
+
+    Parameters
+    ----------
+    rows
+        Rows of each member.
+    row_groups
+        Of the snapshot: no member is cut into more pieces.
+    """
+    cost = {member: count + MODEL_COST for member, count in rows.items()}
+    total = sum(cost.values())
+    tasks = min(max_tasks, math.ceil(total / rows_per_task))
+    if tasks <= 1 or not rows:
+        return [Share(tuple(rows))]
+    pieces = {member: min(row_groups, tasks * each // total) for member, each in cost.items()}
+    large = {member: count for member, count in pieces.items() if count > 1}
+    small = {member: cost[member] for member in rows if member not in large}
+    return [
+        Share((member,), piece, count) for member, count in large.items() for piece in range(count)
+    ] + _packed(small, max(1, tasks - sum(large.values())))
+
+
+def _packed(cost: Mapping[str | None, int], bins: int) -> list[Share]:
+    """The members in so many shares, or fewer; heaviest first, always onto the lightest."""
+    packed: list[tuple[int, int, list[str | None]]] = [
+        (0, number, []) for number in range(min(bins, len(cost)))
+    ]
+    for member in sorted(cost, key=lambda each: (-cost[each], str(each))):
+        weight, number, members = heapq.heappop(packed)
+        members.append(member)
+        heapq.heappush(packed, (weight + cost[member], number, members))
+    return [Share(tuple(members)) for _, _, members in sorted(packed, key=lambda each: each[1])]
 
 
 @dataclass(frozen=True)

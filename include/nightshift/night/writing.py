@@ -13,8 +13,7 @@ from nightshift.data import Database, Store
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.night import parts
-from nightshift.night.packing import Share
-from nightshift.night.plans import Plan
+from nightshift.night.plans import Plan, Share
 from nightshift.night.scoring import ROWS, PartScorer
 from nightshift.night.serving import Seen, Serving
 from nightshift.records import READERS, SHADOW, Snapshot, Version
