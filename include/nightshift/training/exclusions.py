@@ -26,8 +26,7 @@ def goes_on_from(
     """
     if family.retrain.training.policy != "incremental" or champion is None:
         return None
-    trained = champion.manifest.get("excluded_by", champion.trained_at.isoformat())
-    since = {"since": datetime.fromisoformat(trained), "stated_by": now}
+    since = {"since": champion.manifest.excluded_by(champion.trained_at), "stated_by": now}
     fresh = tx.one("training.excluded_since", family=family.family, **since).entities
     return None if fresh else champion
 

@@ -57,7 +57,7 @@ def fit(
         params = {**params, **found.params}
     threads = estimators.threads_for(frame)
     if base is not None:
-        params = base.version.manifest["estimator"]["params"]
+        params = base.version.manifest.params
     pipeline = make(family, model, params, frame, truth, threads, base)
     manifest = _manifest(family, model, plan, own, base.version if base else None) | {
         "estimator": _estimator(family, params),
