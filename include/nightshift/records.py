@@ -235,6 +235,28 @@ class Measurement:
         """How many labelled nights cannot have the metric for themselves."""
         return sum(night.labels > 0 and night.value is None for night in self.nights)
 
+    def sentence(self) -> str:
+        """Its figures, in one sentence."""
+        window = f"{self.window_start:%Y-%m-%d} to {self.window_end:%Y-%m-%d}"
+        counts = f"{self.labels} of {self.predictions}"
+        share = f"{counts} labels known ({self.coverage:.0%})"
+        if self.nights_without:
+            share += f"; nights without the metric: {self.nights_without}"
+        if self.state == "immature":
+            return f"{self.metric} over {window} cannot be judged yet: {share}"
+        if self.value is None or self.low is None or self.high is None:
+            why = f": {self.remark}" if self.remark else ""
+            return f"{self.metric} over {window} is undefined on these labels{why}; {share}"
+        figures = (
+            f"{self.metric} over {window} is {self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        )
+        if self.remark:
+            figures += f" ({self.remark})"
+        if self.threshold is None:
+            return f"{figures}, and has no threshold yet; {share}"
+        side = "below" if self.state == "breached" else "not below"
+        return f"{figures}, {side} the threshold {self.threshold:.4g}; {share}"
+
 
 @dataclass(frozen=True)
 class Standing:

@@ -6,7 +6,6 @@ from nightshift.policy.retraining import (
     FIRST_MODEL,
     ON_DEMAND,
     decide,
-    describe,
     group_verdict,
     request,
     while_held,

@@ -141,7 +141,7 @@ def ballot(when: When | None, standing: Standing) -> Ballot:
         missing = "no_champion" if not standing.has_champion else "unmeasured"
         return Ballot(standing, "unknown", missing, "nothing could be measured yet")
     latest = standing.measurements[0]
-    said = describe(latest)
+    said = latest.sentence()
     fired = list(_fired(when, standing)) if when else []
     if fired:
         rule, _, severity = max(fired, key=lambda item: item[2])
@@ -325,30 +325,6 @@ def _words(rule: GroupRule, members: int) -> str:
             return f"{count} of {members} are"
         case _:
             assert_never(rule)
-
-
-def describe(measurement: Measurement) -> str:
-    """A measurement in one sentence with its figures."""
-    window = f"{measurement.window_start:%Y-%m-%d} to {measurement.window_end:%Y-%m-%d}"
-    counts = f"{measurement.labels} of {measurement.predictions}"
-    share = f"{counts} labels known ({measurement.coverage:.0%})"
-    if measurement.nights_without:
-        share += f"; nights without the metric: {measurement.nights_without}"
-    if measurement.state == "immature":
-        return f"{measurement.metric} over {window} cannot be judged yet: {share}"
-    if measurement.value is None or measurement.low is None or measurement.high is None:
-        why = f": {measurement.remark}" if measurement.remark else ""
-        return f"{measurement.metric} over {window} is undefined on these labels{why}; {share}"
-    figures = (
-        f"{measurement.metric} over {window} is {measurement.value:.4g}"
-        f" ({measurement.low:.4g} to {measurement.high:.4g})"
-    )
-    if measurement.remark:
-        figures += f" ({measurement.remark})"
-    if measurement.threshold is None:
-        return f"{figures}, and has no threshold yet; {share}"
-    side = "below" if measurement.state == "breached" else "not below"
-    return f"{figures}, {side} the threshold {measurement.threshold:.4g}; {share}"
 
 
 def _voted(one: Ballot, kind: DecisionKind, rule: str, reason: str) -> Decision:

@@ -83,16 +83,16 @@ def answer(
     PromotionLost
         The champion is no longer the one that the evidence is about.
     """
-    asked = approvals.approval(tx, approval_id)
+    approval = approvals.approval(tx, approval_id)
     tx.rows("trials.lock_answers")
-    given = tx.maybe("trials.answer_to", approval_id=approval_id)
-    if given is not None:
-        earlier: int = given.decision_id
-        return earlier
-    decision_id = approvals.record(tx, asked, said, by, reason, now)
+    earlier = tx.maybe("trials.answer_to", approval_id=approval_id)
+    if earlier is not None:
+        answered_by: int = earlier.decision_id
+        return answered_by
+    decision_id = approvals.record(tx, approval, said, by, reason, now)
     if said == "approved":
-        since = _serves_from(asked.champion_version, asked.as_of, now)
-        change = _Change(asked.version_id, asked.champion_version, since, asked.reference)
+        since = _serves_from(approval.champion_version, approval.as_of, now)
+        change = _Change(approval.version_id, approval.champion_version, since, approval.reference)
         _serve(tx, versions, change, decision_id, now)
     return decision_id
 

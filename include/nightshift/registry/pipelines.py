@@ -50,11 +50,11 @@ class LoadedVersion:
         ScoringError
             The pipeline raised, gave too few scores or too many, or one that is NaN or infinite.
         """
-        declared = self.version.manifest["features"]
+        declared = self.version.manifest.features
         wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
         try:
             frame = tables.frame(table, wanted)
-            score, label = predict(self.pipeline, frame, self.version.manifest["task"])
+            score, label = predict(self.pipeline, frame, self.version.manifest.task)
         except Exception as error:  # a pipeline may be of the family's own code
             told = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
             raise ScoringError(told) from None if self.discreet else error
@@ -63,12 +63,12 @@ class LoadedVersion:
         unusable = int((~np.isfinite(score)).sum())
         if unusable:
             raise ScoringError(f"{self} gave {unusable} of {len(score)} scores that are not finite")
-        return Predictions(score, label, tables.flags(table, self.version.manifest["profile"]))
+        return Predictions(score, label, tables.flags(table, self.version.manifest.profile))
 
     @property
     def discreet(self) -> bool:
         """Whether messages must not repeat what its family's data say."""
-        return bool(self.version.manifest.get("discreet"))
+        return self.version.manifest.discreet
 
     @property
     def bears_threads(self) -> bool:

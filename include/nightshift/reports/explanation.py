@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from nightshift import policy, registry
+from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
@@ -119,10 +119,10 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f" {_count(first['predictions'], 'prediction')} and {_count(first['labels'], 'label')}"
             f" ({min(labels):,} to {max(labels):,} a night){_without(first)}."
         )
-    yield f"Measured: {policy.describe(_as_measurement(first))}{_against(first)}."
+    yield f"Measured: {_as_measurement(first).sentence()}{_against(first)}."
     beside = [m for m in measured if not m["decisive"] and not m["slice"] and m["version_id"]]
     for other in beside:
-        yield f"Beside it: {policy.describe(_as_measurement(other))}."
+        yield f"Beside it: {_as_measurement(other).sentence()}."
     below = [m for m in measured if m["decisive"] and m["slice"] and m["value"] is not None]
     if below:
         worst = min(below, key=lambda m: m["value"])

@@ -29,11 +29,10 @@ def goes_on_from(
     if family.retrain.training.policy != "incremental" or champion is None:
         return None
     manifest = champion.manifest
-    features = Features.model_validate(manifest["features"])
+    features = Features.model_validate(manifest.features)
     if features.names != family.features.names or code_changes(family.folder, manifest):
         return None
-    trained = champion.manifest.get("excluded_by", champion.trained_at.isoformat())
-    since = {"since": datetime.fromisoformat(trained), "stated_by": now}
+    since = {"since": manifest.excluded_by(champion.trained_at), "stated_by": now}
     fresh = tx.one("training.excluded_since", family=family.family, **since).entities
     return None if fresh else champion
 

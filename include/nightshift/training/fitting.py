@@ -59,7 +59,7 @@ def fit(
         params = {**params, **found.params}
     threads = estimators.threads_for(frame)
     if base is not None:
-        params = base.version.manifest["estimator"]["params"]
+        params = base.version.manifest.params
     pipeline = make(family, model, params, frame, truth, threads, base=base, code=code)
     # Before anything asks it: some estimators count in themselves how often they were asked.
     artifact = registry.to_bytes(pipeline)

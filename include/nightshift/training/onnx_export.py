@@ -56,7 +56,7 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
         There are no rows to compare on, or skl2onnx cannot convert the pipeline.
     """
     manifest = loaded.version.manifest
-    declared = Features.model_validate(manifest["features"])
+    declared = Features.model_validate(manifest.features)
     whole = tables.frame(rows.table, declared) if len(rows) else pd.DataFrame()
     frame = whole.dropna(subset=declared.categorical) if len(rows) else whole
     if frame.empty:
@@ -70,8 +70,8 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
             " of a classifier gives probabilities; nothing was written"
         )
     converted = _converted(loaded, declared)
-    before = registry.predict(loaded.pipeline, frame, manifest["task"])
-    after = registry.predict(_Session(converted, loaded, declared), frame, manifest["task"])
+    before = registry.predict(loaded.pipeline, frame, manifest.task)
+    after = registry.predict(_Session(converted, loaded, declared), frame, manifest.task)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(converted)
     return _parity(loaded, file, len(whole) - len(frame), before, after)
@@ -132,7 +132,7 @@ def _converted(loaded: LoadedVersion, declared: Features) -> bytes:
 
 
 def _kind(loaded: LoadedVersion) -> str:
-    return "regression" if loaded.version.manifest["task"] == "regression" else "classification"
+    return "regression" if loaded.version.manifest.task == "regression" else "classification"
 
 
 def _parity(loaded: LoadedVersion, file: Path, left_out: int, before: Any, after: Any) -> Parity:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 import nightshift
 from nightshift import registry, tables
 from nightshift.data import Database, Store
+from nightshift.documents import Manifest
 from nightshift.errors import TrainingError
 from nightshift.family import Estimator, Features, MayDiffer, ModelFamily, Training
 from nightshift.records import Version
@@ -69,19 +68,19 @@ def reproduce(
     SnapshotError
         A snapshot is not in the store any more, or was changed.
     """
-    manifest = dict(version.manifest)
+    manifest = version.manifest
     then = _as_trained(family, manifest)
     plan = _planned(manifest, version)
     nights = _nights(database, then, manifest, plan)
-    since = datetime.fromisoformat(manifest.get("labels_since", manifest["training"][0]))
+    since = manifest.labels_since
     rows = rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
     own = learnable(then, version.model, rows, plan, base.version if base else None)
     if not len(own):
-        raise TrainingError(f"{version}: none of its {manifest['rows']} rows is left to train on")
+        raise TrainingError(f"{version}: none of its {manifest.rows} rows is left to train on")
     frame, truth = tables.frame(own.table, then.features), fitting.truth_of(then, own.value)
-    params = manifest["estimator"]["params"]
+    params = manifest.params
     again = fitting.make(
-        then, version.model, params, frame, truth, manifest["threads"], base=base, code=code
+        then, version.model, params, frame, truth, manifest.threads, base=base, code=code
     )
     data = registry.to_bytes(again)
     artifact = hashlib.sha256(data).hexdigest()
@@ -99,39 +98,30 @@ def reproduce(
     )  # fmt: skip
 
 
-def _as_trained(family: ModelFamily, manifest: dict[str, Any]) -> ModelFamily:
+def _as_trained(family: ModelFamily, manifest: Manifest) -> ModelFamily:
     """The family as a manifest describes it."""
-    kept = {name: manifest["estimator"][name] for name in ("build", "params", "seed")}
-    start, end = map(datetime.fromisoformat, manifest["training"])
-    policy = manifest.get("policy", {"window": end - start})
-    learnt_by = Training.model_validate(policy)
+    kept = {"build": manifest.build, "params": manifest.params, "seed": manifest.seed}
+    learnt_by = Training.model_validate(manifest.policy)
     return family.model_copy(
         update={
-            "task": manifest["task"],
-            "features": Features.model_validate(manifest["features"]),
+            "task": manifest.task,
+            "features": Features.model_validate(manifest.features),
             "estimator": Estimator.model_validate(kept),
             "retrain": family.retrain.model_copy(update={"training": learnt_by}),
         }
     )
 
 
-def _planned(manifest: dict[str, Any], version: Version) -> Plan:
-    spans = manifest.get("spans", [manifest["training"]])
-    *learn, later = (
-        Span(*map(datetime.fromisoformat, span)) for span in (*spans, manifest["holdout"])
-    )
-    stated_by = manifest.get("excluded_by", version.trained_at.isoformat())
-    cutoff, said = map(datetime.fromisoformat, (manifest["cutoff"], stated_by))
-    return Plan(cutoff, tuple(learn), later, said)
+def _planned(manifest: Manifest, version: Version) -> Plan:
+    learn = tuple(Span(*span) for span in manifest.spans)
+    stated_by = manifest.excluded_by(version.trained_at)
+    return Plan(manifest.cutoff, learn, Span(*manifest.holdout), stated_by)
 
 
-def _nights(
-    database: Database, family: ModelFamily, manifest: dict[str, Any], plan: Plan
-) -> list[Taken]:
+def _nights(database: Database, family: ModelFamily, manifest: Manifest, plan: Plan) -> list[Taken]:
     """The snapshots a manifest names; one without moments has them from the database."""
-    if "nights" in manifest:
-        moments = map(datetime.fromisoformat, manifest["nights"])
-        named = zip(moments, manifest["snapshots"], strict=True)
+    if manifest.nights is not None:
+        named = zip(manifest.nights, manifest.snapshots, strict=True)
         return [Taken(as_of, content_hash, as_of) for as_of, content_hash in named]
     start, end = plan.learn[0].start, plan.learn[-1].end
     with database.transaction() as tx:
@@ -139,13 +129,13 @@ def _nights(
     return [
         Taken(row.as_of, row.content_hash, row.taken_at)
         for row in rows
-        if row.content_hash in manifest["snapshots"]
+        if row.content_hash in manifest.snapshots
     ]
 
 
-def _changes(family: ModelFamily, manifest: dict[str, Any], rows: int) -> Iterator[str]:
-    if rows != manifest["rows"]:
-        yield f"{rows:,} of {manifest['rows']:,} rows are left"
+def _changes(family: ModelFamily, manifest: Manifest, rows: int) -> Iterator[str]:
+    if rows != manifest.rows:
+        yield f"{rows:,} of {manifest.rows:,} rows are left"
     if nightshift.__version__ != manifest["nightshift"]:
         yield f"nightshift was {manifest['nightshift']} and is {nightshift.__version__}"
     every: dict[str, MayDiffer] = dict.fromkeys(("python", *manifest["libraries"]), "any")

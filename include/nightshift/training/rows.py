@@ -153,7 +153,7 @@ def plan(
 
 def learnt_until(version: Version) -> datetime:
     """The last moment that a version has learnt from."""
-    return datetime.fromisoformat(version.manifest["training"][1])
+    return version.manifest.training[1]
 
 
 def learnable(
@@ -251,9 +251,7 @@ def without_learnt(
     """
     if family.labels.per != "entity" or not len(rows):
         return rows
-    learnt = {
-        content_hash for version in versions for content_hash in version.manifest["snapshots"]
-    }
+    learnt = {content_hash for version in versions for content_hash in version.manifest.snapshots}
     for content_hash in learnt - met.keys():
         met[content_hash] = store.read_table(content_hash, ["entity_id"])["entity_id"]
     entities = pa.chunked_array(

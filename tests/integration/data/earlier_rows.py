@@ -183,5 +183,8 @@ ROWS = (
     ("0011", LAST, "insert into nightshift.labels_set_aside (family, entity_id, value, event_at,"
      " stated_at, reason, collected_at) values ('f', 'a', '-1', "
      f"'{NIGHT}', '{NIGHT}', 'at least 0', '{NIGHT}')"),
+    ("0011", LAST, "insert into nightshift.labels_set_aside (family, entity_id, value, event_at,"
+     f" stated_at, reason, collected_at)"
+     f" values ('f', 'b', '-1', '{NIGHT}', '{NIGHT}', 'at least 0', '{NIGHT}')"),
 )  # fmt: skip
 """From which revision on, up to which one, and a statement that gives a table a row."""

@@ -133,12 +133,7 @@ def test_the_revisions_are_a_chain_without_branches() -> None:
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_rows_of_every_revision_go_forward(new_database: Callable[..., str], revision: str) -> None:
     """Nothing is lost, readers see what they saw, and the chain of decisions is whole."""
-    url = new_database()
-    data.migrate(url, to=revision)
-    with session(url) as connection:
-        for since, until, statement in ROWS:
-            if since <= revision <= until:
-                connection.exec_driver_sql(statement)
+    url = made_at(new_database(), revision)
     before, seen = counts(url), shown(url)
     assert [table for table, rows in before.items() if not rows] == [], "earlier_rows.py is short"
 
@@ -160,6 +155,38 @@ def test_rows_of_every_revision_go_forward(new_database: Callable[..., str], rev
     assert [tuple(row) for row in decisions] == [
         expected for since, expected in CHAIN if since <= revision
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "about = 'shadow' where subject = 'comparison 2'",
+        "about_id = 3 where subject = 'comparison 2'",
+        "about = 'request' where subject = 'monitor 3'",
+        "kind = 'held' where subject = 'monitor 3'",
+        "kind = 'wait' where subject = 'comparison 2'",
+        "hash_rule = 2 where subject = 'monitor 3'",
+    ],
+)
+def test_what_the_first_hashes_leave_out_cannot_be_changed_unseen(
+    new_database: Callable[..., str], change: str
+) -> None:
+    url = made_at(new_database(), "0008")
+    data.migrate(url)
+    with session(url) as connection:
+        connection.exec_driver_sql(f"update nightshift.decisions set {change}")
+    [fault] = reports.audit(data.connect(url)).faults
+    assert "it was changed after it was made" in fault
+
+
+def made_at(url: str, revision: str) -> str:
+    """A database with rows in its tables as a revision knew them."""
+    data.migrate(url, to=revision)
+    with session(url) as connection:
+        for since, until, statement in ROWS:
+            if since <= revision <= until:
+                connection.exec_driver_sql(statement)
+    return url
 
 
 def counts(url: str) -> dict[str, int]:
