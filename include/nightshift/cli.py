@@ -114,8 +114,8 @@ def check(
         console.print(str(problem), highlight=False, soft_wrap=True, markup=False)
     findings = []
     if source:
-        asked = families or checking.loadable(site)
-        findings = checking.check_source(site, asked, now=datetime.now(UTC))
+        names = families or checking.loadable(site)
+        findings = checking.check_source(site, names, now=datetime.now(UTC))
         _print_findings(findings)
     if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)
