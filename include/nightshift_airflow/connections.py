@@ -59,7 +59,7 @@ def places(name: str) -> list[str]:
     backend = conf.get("secrets", "backend", fallback="")
     workers = conf.get("workers", "secrets_backend", fallback="")
     return [
-        *(f"the secrets backend {one}" for one in dict.fromkeys(filter(None, (workers, backend)))),
+        *(f"the secrets backend {name}" for name in dict.fromkeys((workers, backend)) if name),
         f"AIRFLOW_CONN_{name.upper()} in the environment",
         "Airflow's database",
     ]
@@ -81,7 +81,7 @@ def find(name: str) -> dict[str, Any]:
         }.get(kind, f"the secrets backend {kind}")
         try:
             connection = backend.get_connection(conn_id=name)
-        except Exception as error:
+        except Exception as error:  # a backend is anybody's code
             looked.append(f"{place}, which could not be asked ({type(error).__name__})")
             continue
         if connection is not None:

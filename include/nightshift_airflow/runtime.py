@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -68,7 +68,7 @@ def site(*families: ModelFamily) -> Site:
             )
             for family in families
         },
-        find=lambda name: _database_url(name, "a source"),
+        find=partial(_database_url, purpose="a source"),
         **shared_places(),
     )
 

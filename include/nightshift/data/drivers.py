@@ -25,9 +25,10 @@ _BUSY = re.compile(r"40001|40P01|55P03|57014")
 
 # Who enters is told why not in words alone, without a SQLSTATE. What a setting is to blame for:
 _SETTING = re.compile(
-    r"authentication|no password supplied|does not exist|not permitted to log in|pg_hba\.conf"
-    r"|unsupported startup parameter|unrecognized configuration parameter|invalid .*(option|value"
-    r"|parameter|port|URI|integer)|does not support SSL|certificate|unsupported frontend protocol"
+    r"authentication (failed|method|mechanism)|no password supplied|does not exist"
+    r"|not permitted to log in|pg_hba\.conf|unsupported startup parameter"
+    r"|unrecognized configuration parameter|invalid .*(option|value|parameter|port|URI|integer)"
+    r"|does not support SSL|certificate|unsupported frontend protocol"
     r"|invalid response|expected authentication request|wrong version number|permission denied"
     r"|name or service not known|nodename nor servname|no address associated"
     r"|no such (user|database)|not currently accepting connections",

@@ -81,7 +81,7 @@ def site() -> Site:
         external = _connection_url("NIGHTSHIFT_DATABASE_URL", given)
     server = embedded_server(state)
     ours = {} if external else {"warehouse": server.url("warehouse", "warehouse_reader")}
-    found = Site(
+    here = Site(
         home=home,
         state=state,
         models=models_folder(home).absolute(),
@@ -89,7 +89,7 @@ def site() -> Site:
         sources=ours | connections,
         **shared_places(),
     )
-    return replace(found, find=partial(find_source, found))
+    return replace(here, find=partial(find_source, here))
 
 
 def find_source(site: Site, name: str) -> str:

@@ -63,15 +63,15 @@ def _column_problems(file: Path, query: Query, wanted: Sequence[str]) -> Iterato
                     " list the columns instead of the star",
                 )  # fmt: skip
         return
-    known = [name for name in names if name]
-    for name, times in Counter(known).items():
+    returned = [name for name in names if name]
+    for name, times in Counter(returned).items():
         if times > 1:
             yield Problem(file, "", f"returns column {name!r} {times} times; leave one")
     if not items or not all(names):
         return
     for name in wanted:
-        if name not in known:
-            near = nearest(name, [other for other in known if other not in wanted])
+        if name not in returned:
+            near = nearest(name, [other for other in returned if other not in wanted])
             yield Problem(
                 file, f"line {_line(items[0])}", f"the select list has no column {name!r}{near}"
             )
@@ -126,4 +126,4 @@ def _hidden(item: Expr) -> str | None:
 def _line(item: Expr) -> int:
     from sqlglot import exp
 
-    return next((one.meta["line"] for one in item.find_all(exp.Identifier) if one.meta), 1)
+    return next((name.meta["line"] for name in item.find_all(exp.Identifier) if name.meta), 1)

@@ -72,14 +72,13 @@ class _Check:
     def findings(self) -> Iterator[Finding]:
         columns = list(self._columns())
         yield from columns
-        if any(finding.problem for finding in columns):
-            return
-        last = self.family.previous_tick(self.now)
-        latest = self._entities(last)
-        yield from self._night(last, latest)
-        yield from self._labels()
+        in_order = not any(finding.problem for finding in columns)
+        if in_order:
+            last = self.family.previous_tick(self.now)
+            yield from self._night(last, self._entities(last))
+        yield from self._labels(of_nights=in_order)
 
-    def _told(self, subject: str, sentence: str, *, problem: bool = False) -> Finding:
+    def _finding(self, subject: str, sentence: str, *, problem: bool = False) -> Finding:
         return Finding(self.family.family, subject, sentence, problem)
 
     def _columns(self) -> Iterator[Finding]:
@@ -89,7 +88,7 @@ class _Check:
         try:
             schema = self.source.columns(question)
         except SourceError as error:
-            yield self._told("features.sql", str(error), problem=True)
+            yield self._finding("features.sql", str(error), problem=True)
             return
         problems = night.column_problems(family, schema)
         for position, expectation in enumerate(family.expectations):
@@ -100,9 +99,9 @@ class _Check:
                         f" {name!r}{nearest(str(name), family.columns)}"
                     )
         for problem in problems:
-            yield self._told("features.sql", problem, problem=True)
+            yield self._finding("features.sql", problem, problem=True)
         if not problems:
-            yield self._told("features.sql", f"{len(family.columns)} columns, as declared")
+            yield self._finding("features.sql", f"{len(family.columns)} columns, as declared")
 
     def _entities(self, as_of: datetime) -> pa.Table:
         """``entity_id``, and the members' column where there is one, of the rows of a night."""
@@ -121,15 +120,17 @@ class _Check:
     def _night(self, as_of: datetime, rows: pa.Table) -> Iterator[Finding]:
         family, ids = self.family, rows["entity_id"]
         none = not rows.num_rows and not family.allow_empty
-        yield self._told(
+        yield self._finding(
             "night", f"{rows.num_rows:,} rows at {as_of:%Y-%m-%d %H:%M}Z", problem=none
         )
         if missing := ids.null_count:
-            yield self._told("night", f"{missing:,} rows have no entity_id", problem=True)
+            yield self._finding("night", f"{missing:,} rows have no entity_id", problem=True)
         present = ids.drop_null()
         if doubled := len(present) - len(present.unique()):
             which = "" if family.discreet else f", such as {_repeated(present)!r}"
-            yield self._told("night", f"{doubled:,} rows repeat an entity_id{which}", problem=True)
+            yield self._finding(
+                "night", f"{doubled:,} rows repeat an entity_id{which}", problem=True
+            )
         if family.models:
             yield from self._members(rows[family.models.by], family.models.by)
         if family.labels.per == "entity" and family.source.history == "append_only":
@@ -137,11 +138,11 @@ class _Check:
 
     def _members(self, column: pa.ChunkedArray, name: str) -> Iterator[Finding]:
         if column.null_count:
-            yield self._told(
+            yield self._finding(
                 "models.by", f"{column.null_count:,} rows have no {name}", problem=True
             )
         members = column.drop_null().unique()
-        yield self._told("models.by", f"{len(members):,} members in {name}")
+        yield self._finding("models.by", f"{len(members):,} members in {name}")
 
     def _same_entities(self, as_of: datetime, ids: pa.Array) -> Iterator[Finding]:
         before = self.family.previous_tick(as_of - timedelta(microseconds=1))
@@ -150,7 +151,7 @@ class _Check:
             return
         share = pc.mean(pc.is_in(ids, earlier)).as_py()
         if share >= SAME_ENTITIES:
-            yield self._told(
+            yield self._finding(
                 "labels.per",
                 f"{share:.0%} of these entities were in the night before: a label would answer"
                 " for every night of its entity. Write labels: {per: entity_and_as_of}, and let"
@@ -158,7 +159,8 @@ class _Check:
                 problem=True,
             )
 
-    def _labels(self) -> Iterator[Finding]:
+    def _labels(self, *, of_nights: bool) -> Iterator[Finding]:
+        """What labels.sql returns, and with ``of_nights`` whom of the last nights it answers."""
         family = self.family
         since = monitoring.first_look(family, self.now)
         try:
@@ -166,15 +168,17 @@ class _Check:
         except NightshiftError as error:
             if error.transient:
                 raise
-            yield self._told("labels.sql", str(error), problem=True)
+            yield self._finding("labels.sql", str(error), problem=True)
             return
         asked_since = f"known since {since:%Y-%m-%d %H:%M}Z"
         if not labels.num_rows:
-            yield self._told("labels.sql", f"no labels {asked_since}", problem=True)
+            yield self._finding("labels.sql", f"no labels {asked_since}", problem=True)
             return
-        yield self._told("labels.sql", f"{labels.num_rows:,} labels {asked_since}")
+        yield self._finding("labels.sql", f"{labels.num_rows:,} labels {asked_since}")
+        if not of_nights:
+            return
         if family.source.history == "mutable":
-            yield self._told(
+            yield self._finding(
                 "labels", "which nights they answer is seen once nights are frozen:"
                 " source.history is mutable",
             )  # fmt: skip
@@ -205,7 +209,7 @@ class _Check:
                 f". features.sql says {ids[0].as_py()!r}, labels.sql"
                 f" {labels['entity_id'][0].as_py()!r}: are both the same kind of name?"
             )
-        return self._told("labels", sentence, problem=too_few)
+        return self._finding("labels", sentence, problem=too_few)
 
 
 def _repeated(ids: pa.ChunkedArray) -> str:
