@@ -69,12 +69,12 @@ def validate(
             checks=as_json([asdict(check) for check in checks]),
             validated_at=now,
         ).validation_id
-        told = {"family": family.family, "as_of": snapshot.as_of}
+        of, as_of = family.family, snapshot.as_of
         if verdict == "warned":
-            tx.record("snapshot_warned", now=now, **told, failed=failed)
+            tx.record("snapshot_warned", now=now, family=of, as_of=as_of, failed=failed)
         if verdict != "rejected" and snapshot.left_out:
             reasons = {fault: left["rows"] for fault, left in snapshot.left_out.items()}
-            tx.record("rows_left_out", now=now, **told, rows=reasons)
+            tx.record("rows_left_out", now=now, family=of, as_of=as_of, rows=reasons)
     if verdict == "rejected":
         raise SnapshotRejected(_rejection(family, snapshot, checks))
     return validation_id
