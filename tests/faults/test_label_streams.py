@@ -85,9 +85,9 @@ class Model:
             stated = self.world.night(night) + hours * HOUR
             if not reached < stated <= day or not 0 <= value <= 50:
                 continue
-            latest = max(self.asked, default=None)
-            late = latest is not None and stated <= latest
-            arrived = max(day, latest + timedelta(microseconds=1)) if late else stated
+            arrived = stated
+            if self.asked and stated <= max(self.asked):
+                arrived = max(day, max(self.asked) + timedelta(microseconds=1))
             self.collected.setdefault((name, stated, str(value)), arrived)
         self.asked.append(day)
 
@@ -117,7 +117,8 @@ def test_any_stream_of_labels_is_read_as_the_rule_says(served: World) -> None:
                 "truncate nightshift.labels, nightshift.labels_set_aside,"
                 " nightshift.label_collections"
             )
-        model, told = Model(served), {}
+        model = Model(served)
+        told: dict[int, dict[str, str]] = {}
         for labels, number in waves:
             reach_the_source(served, labels)
             model.source += labels
