@@ -143,5 +143,5 @@ def _repeated(rows: pa.Table) -> np.ndarray:
     all_equal = np.logical_and.reduceat(same, starts)
     out = np.repeat(lengths > 1, lengths)
     out[starts[all_equal]] = False
-    repeated: np.ndarray = out & ~_mask(pc.is_null(rows["entity_id"]))
+    repeated: np.ndarray = np.logical_and(out, ~_mask(pc.is_null(rows["entity_id"])))
     return repeated

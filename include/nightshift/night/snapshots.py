@@ -65,11 +65,8 @@ def freeze(
         kept = pa.schema([_kept(schema.field(name), family) for name in family.columns])
         content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), kept)
     reach("snapshots.stored")
-    if (
-        before is not None
-        and before.content_hash == content_hash
-        and before.left_out == left_out.told()
-    ):
+    frozen = (content_hash, left_out.told())
+    if before is not None and (before.content_hash, before.left_out) == frozen:
         return _snapshot(before)
     with database.transaction() as tx:
         tx.run(

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -65,12 +64,12 @@ def validate(
             checks=as_json([asdict(check) for check in checks]),
             validated_at=now,
         ).validation_id
-        record = partial(tx.record, now=now, family=family.family, as_of=snapshot.as_of)
+        of, as_of = family.family, snapshot.as_of
         if verdict == "warned":
-            record("snapshot_warned", failed=failed)
+            tx.record("snapshot_warned", now=now, family=of, as_of=as_of, failed=failed)
         if verdict != "rejected" and snapshot.left_out:
             reasons = {fault: left["rows"] for fault, left in snapshot.left_out.items()}
-            record("rows_left_out", rows=reasons)
+            tx.record("rows_left_out", now=now, family=of, as_of=as_of, rows=reasons)
     if verdict == "rejected":
         raise SnapshotRejected(_rejection(family, snapshot, checks))
     return validation_id

@@ -58,7 +58,7 @@ def test_publishing_a_night_tells_those_who_listen_once(
             "batch_id": night.batch_id,
             "rows": 30,
             "versions": [1],
-            "contract": "2.0",
+            "contract": "2.2",
         }
     ]
     world.score(10)  # again

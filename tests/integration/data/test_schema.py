@@ -18,10 +18,14 @@ APPEND_ONLY = (
     "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
     "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
     "approvals", "answers", "holds", "retirements", "pseudonym_keys",
+    "labels_set_aside",
 )  # fmt: skip
 INCOMING = """
 create temporary table incoming_labels (
-    entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz)
+    entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz);
+create temporary table unexpected_labels (
+    entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz,
+    reason text)
 """
 
 

@@ -275,8 +275,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
         (alert(on="failed"), "alerts.0.on: found 'failed': write a list, even of one: [a]"),
         (alert(on=["failed", "breech"]),
          "alerts.0.on.1: found 'breech': must be 'breach', 'drift', 'rejected_snapshot',"
-         " 'missing_labels', 'missed_night', 'retrain_started', 'approval', 'promoted', 'rejected',"
-         " 'rolled_back' or 'failed'"),
+         " 'missing_labels', 'missed_night', 'left_out', 'repeated_entities', 'retrain_started',"
+         " 'approval', 'promoted', 'rejected', 'rolled_back' or 'failed'"),
         # the rest of what is matched by a pattern
         ({"estimator": {"build": "build"}},
          "estimator.build: found 'build': write <module>.<function> in lower case, such as"
@@ -515,7 +515,7 @@ def test_what_is_left_out_has_the_documented_default() -> None:
     assert family.retrain.when is not None
     assert family.retrain.when.shift is not None
     assert family.retrain.when.shift.false_alarms == 0.05
-    assert len(family.alerts[0].on) == 11
+    assert len(family.alerts[0].on) == 13
     assert family.watch.levels("drift") is not None
     assert family.watch.levels("estimated") is None
 
