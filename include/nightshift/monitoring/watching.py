@@ -55,7 +55,7 @@ def watch(
     rows_of = _rows_of(scored, family)
     estimates, told = [], []
     for model, champion in judged:
-        own = table if model.name == family.family else table_of[model.name]
+        own = table if family.is_whole(model.name) else table_of[model.name]
         scores = rows_of[model.model_id]["score"].to_numpy()
         estimated = _estimated(family, model, champion, scores, start, as_of)
         estimates += [estimated] if estimated else []

@@ -18,7 +18,7 @@ from nightshift.registry.decisions import (
 from nightshift.registry.holds import current, hold, of, release
 from nightshift.registry.libraries import differences, rules_of
 from nightshift.registry.members import enroll, known_model, members, model, model_of, retire
-from nightshift.registry.pipelines import LoadedVersion, predict
+from nightshift.registry.pipelines import LoadedVersion, missing_text, predict
 from nightshift.registry.promotions import (
     Champion,
     champion,
