@@ -42,6 +42,9 @@ def serving(
         assert whole is not None
         return night.Serving({None: (whole, _version(champions, whole))}, shadows=shadows)
     told = {name: seen.group for name, seen in found.items() if name is not None}
+    if whole is not None and family.family in told:
+        del told[family.family]
+        _refuse_name(tx, family, as_of, now)
     enrolled = registry.enroll(tx, family, told, as_of, now=now)
     return night.Serving(
         {name: (model, _version(champions, model)) for name, model in enrolled.items()},
@@ -70,7 +73,11 @@ def asked(
 
     if family.models is None:
         return night.Serving({None: served(family.family)})
-    wanted = [name for name in found if name is not None and family.models.wanted(name)]
+    wanted = [
+        name
+        for name in found
+        if name is not None and family.models.wanted(name) and not family.is_whole(name)
+    ]
     return night.Serving(
         {name: served(name) for name in wanted},
         fallback=served(family.family)[1] if family.models.fallback else None,
@@ -83,6 +90,20 @@ def _whole(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime)
     if family.models is not None and not family.models.fallback:
         return None
     return registry.enroll(tx, family, {name: None}, as_of, now=now)[name]
+
+
+def _refuse_name(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> None:
+    """Say that a member cannot be a model of its own, for the fallback is called so already."""
+    assert family.models is not None
+    tx.record(
+        "member_refused",
+        now=now,
+        family=family.family,
+        as_of=as_of,
+        reason=f"{family.family}: {family.models.by} has the value {family.family!r}, and so is"
+        " called the model of the whole family, which models.fallback asks for: that model scores"
+        " those rows. Give the family or the value another name, and it gets a model of its own",
+    )
 
 
 def _version(champions: Mapping[int, Champion], model: Model) -> Version | None:
@@ -198,5 +219,9 @@ def _enroll(
     names = rows.table[family.models.by].to_pylist()
     groups = rows.table[family.models.group_by or family.models.by].to_pylist()
     told = dict(zip(names, groups if family.models.group_by else [None] * len(names), strict=True))
-    new = {name: group for name, group in told.items() if name not in known}
+    new = {
+        name: group
+        for name, group in told.items()
+        if name not in known and not family.is_whole(name)
+    }
     registry.enroll(tx, family, new, as_of, now=now)

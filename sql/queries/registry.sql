@@ -196,7 +196,7 @@ join lateral (
     limit 1
 ) n on true
 where m.family = :family
-  and m.name <> m.family
+  and m.name is distinct from cast(:whole as text)
   and n.state = 'active'
   and n.as_of <= cast(:since as timestamptz)
   and exists (select from recent)

@@ -163,6 +163,13 @@ class ModelFamily(Section):
         """Every column of a snapshot, in order."""
         return ["entity_id", *self.keys, *self.features.names]
 
+    def is_whole(self, model: str) -> bool:
+        """Whether a model of this name learns from every row of the family.
+
+        In a factory without a fallback there is none: whoever is called as the family is a member.
+        """
+        return model == self.family and (self.models is None or self.models.fallback)
+
     def level_of(self, member: str) -> float | None:
         """The absolute threshold of a model; None where it is relative."""
         if self.models is None:

@@ -54,7 +54,7 @@ def watch(
     rows_of = _rows_of(scored, family)
     estimates, told = [], []
     for model, champion in judged:
-        own = table if model.name == family.family else table_of[model.name]
+        own = table if family.is_whole(model.name) else table_of[model.name]
         rows = rows_of[model.model_id]
         scores = rows["score"].to_numpy()
         estimated = _estimated(family, model, champion, rows, start, as_of)

@@ -63,9 +63,9 @@ def enroll(
     """
     factory = family.models
     wanted = {
-        name: factory.group_of(name, told) if factory and name != family.family else None
+        name: factory.group_of(name, told) if factory and not family.is_whole(name) else None
         for name, told in seen.items()
-        if factory is None or name == family.family or factory.wanted(name)
+        if factory is None or family.is_whole(name) or factory.wanted(name)
     }
     before = {
         row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
@@ -96,7 +96,8 @@ def retire(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[str]:
     if family.models is None:
         return []
     since = as_of - family.models.retire_after
-    rows = tx.rows("registry.vanished", family=family.family, since=since, as_of=as_of)
+    whole = family.family if family.is_whole(family.family) else None
+    rows = tx.rows("registry.vanished", family=family.family, whole=whole, since=since, as_of=as_of)
     for row in rows:
         _member(tx, row.model_id, as_of, "retired", row.group_name)
     return [row.name for row in rows]

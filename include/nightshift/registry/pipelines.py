@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +55,7 @@ class LoadedVersion:
         declared = self.version.manifest.features
         wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
         try:
-            frame = tables.frame(table, wanted)
+            frame = tables.frame(table, wanted, missing_text(self.version.manifest))
             score, label = predict(self.pipeline, frame, self.version.manifest.task)
         except Exception as error:  # a pipeline may be of the family's own code
             told = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
@@ -79,6 +81,11 @@ class LoadedVersion:
 
     def __str__(self) -> str:
         return str(self.version)
+
+
+def missing_text(manifest: Mapping[str, Any]) -> float | None:
+    """What stands for missing text in the frame that a version knows: NaN, or None of before."""
+    return math.nan if manifest.get("missing_text") == "NaN" else None
 
 
 def _module(part: Any) -> str:

@@ -78,9 +78,7 @@ class Registry:
         """
         data = artifact if isinstance(artifact, bytes) else canonical.to_bytes(artifact)
         tx.rows("registry.lock_artifacts", shared=True)
-        if isinstance(code, Code):
-            self._store.write_bytes(code.data, "code")
-        artifact_hash = self._store.write_bytes(data, "joblib")
+        artifact_hash = self._write(data, code)
         reach("registry.stored")
         tx.rows("registry.lock_versions", model_id=model.model_id)
         faster = version_of_decision(tx, decision_id)
@@ -96,6 +94,25 @@ class Registry:
             trained_at=now,
         ).version_id
         return saved
+
+    def sign(
+        self,
+        model: Model,
+        artifact: bytes,
+        manifest: dict[str, Any],
+        code: Code,
+        *,
+        now: datetime,
+    ) -> Version:
+        """Store and sign a version that no database knows: what a rehearsal opens again."""
+        artifact_hash = self._write(artifact, code)
+        signature = Keys(self._keys).sign(_signed(artifact_hash, manifest))
+        return Version(0, model, 0, artifact_hash, signature, manifest, 0, now, None)
+
+    def _write(self, artifact: bytes, code: Code | LegacyCode | None) -> str:
+        if isinstance(code, Code):
+            self._store.write_bytes(code.data, "code")
+        return self._store.write_bytes(artifact, "joblib")
 
     def load(self, version: Version) -> LoadedVersion:
         """The version's pipeline, verified before it is deserialised.

@@ -6,6 +6,7 @@ Scoring, measuring and training all pass through here, so they cannot differ.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,31 +73,46 @@ def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.float64(), safe=False)
 
 
-def frame(table: pa.Table, features: Features) -> pd.DataFrame:
-    """The estimator's input: numeric columns as float64, categorical ones as str, None for null.
+def frame(
+    table: pa.Table, features: Features, missing_text: float | None = math.nan
+) -> pd.DataFrame:
+    """The estimator's input: numeric columns as float64, categorical ones as str in objects.
 
     Columns are taken by name, so their order in ``table`` does not matter. Text may come as codes
     into a dictionary: equal values are then one object, which is made once.
+
+    Parameters
+    ----------
+    missing_text
+        What stands for a null of a categorical column: NaN as where pandas reads a file, which
+        imputers and encoders know as missing; None for versions of before, which learnt that.
     """
     numeric = {
         name: numbers(table[name]).to_numpy(zero_copy_only=False) for name in features.numeric
     }
     categorical = {
-        name: pd.Series(_objects(table[name]), dtype=object, copy=False)
+        name: pd.Series(_objects(table[name], missing_text), dtype=object, copy=False)
         for name in features.categorical
     }
     return pd.DataFrame({**numeric, **categorical}, columns=features.names)
 
 
-def _objects(column: pa.ChunkedArray) -> np.ndarray:
+def _objects(column: pa.ChunkedArray, missing: float | None) -> np.ndarray:
     if not pa.types.is_dictionary(column.type):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    parts = [_decoded(_with_none(chunk.dictionary), chunk) for chunk in column.chunks]
+        return _texts(column, missing)
+    parts = [_decoded(_with_missing(chunk.dictionary, missing), chunk) for chunk in column.chunks]
     return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
 
-def _with_none(values: pa.Array) -> np.ndarray:
-    return np.append(values.to_numpy(zero_copy_only=False).astype(object), [None])
+def _texts(column: pa.ChunkedArray | pa.Array, missing: float | None) -> np.ndarray:
+    values = np.array(column.to_numpy(zero_copy_only=False), dtype=object)
+    if missing is not None and column.null_count:
+        values[np.asarray(column.is_null().to_numpy(zero_copy_only=False))] = missing
+    return values
+
+
+def _with_missing(values: pa.Array, missing: float | None) -> np.ndarray:
+    return np.append(_texts(values, missing), np.array([missing], dtype=object))
 
 
 def _decoded(values: np.ndarray, chunk: pa.DictionaryArray) -> np.ndarray:

@@ -4,6 +4,7 @@ from nightshift.training.estimators import THREADS, build
 from nightshift.training.exclusions import Exclusion, exclude, goes_on_from
 from nightshift.training.fitting import estimator_problems, fit
 from nightshift.training.onnx_export import Parity, export
+from nightshift.training.rehearsal import rehearse
 from nightshift.training.reproduction import Reproduction, reproduce
 from nightshift.training.rows import (
     Plan,

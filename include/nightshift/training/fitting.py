@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def fit(
     own = learnable(family, model, rows, plan, base.version if base else None)
     _refuse_too_few(family, model, own, plan, base)
     truth = truth_of(family, own.value)
-    frame = tables.frame(own.table, family.features)
+    missing = registry.missing_text(base.version.manifest) if base else math.nan
+    frame = tables.frame(own.table, family.features, missing)
     params, found = family.estimator.params, None
     if family.estimator.search is not None and base is None:
         from nightshift.training import search
@@ -69,6 +71,7 @@ def fit(
     ) | {
         "estimator": _estimator(family, params),
         "threads": threads,
+        "missing_text": None if missing is None else "NaN",
         "pipeline": estimators.describe(pipeline),
     }
     if found is not None and family.estimator.search is not None:

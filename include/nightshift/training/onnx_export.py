@@ -57,7 +57,11 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
     """
     manifest = loaded.version.manifest
     declared = Features.model_validate(manifest.features)
-    whole = tables.frame(rows.table, declared) if len(rows) else pd.DataFrame()
+    whole = (
+        tables.frame(rows.table, declared, registry.missing_text(manifest))
+        if len(rows)
+        else pd.DataFrame()
+    )
     frame = whole.dropna(subset=declared.categorical) if len(rows) else whole
     if frame.empty:
         raise TrainingError(

@@ -77,7 +77,10 @@ def reproduce(
     own = learnable(then, version.model, rows, plan, base.version if base else None)
     if not len(own):
         raise TrainingError(f"{version}: none of its {manifest.rows} rows is left to train on")
-    frame, truth = tables.frame(own.table, then.features), fitting.truth_of(then, own.value)
+    frame, truth = (
+        tables.frame(own.table, then.features, registry.missing_text(manifest)),
+        fitting.truth_of(then, own.value),
+    )
     params = manifest.params
     again = fitting.make(
         then, version.model, params, frame, truth, manifest.threads, base=base, code=code

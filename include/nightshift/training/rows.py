@@ -95,7 +95,7 @@ class Rows:
 
     def of(self, family: ModelFamily, model: Model) -> Rows:
         """The rows of one member; all of them for the model of the whole family."""
-        if family.models is None or model.name == family.family or not len(self):
+        if family.models is None or family.is_whole(model.name) or not len(self):
             return self
         return self.where(pc.equal(self.table[family.models.by], model.name))
 

@@ -8,7 +8,8 @@ import pytest
 from tests.families import K1_CHANGES, MEMBERS, NEW_KIND, train_all
 from tests.world import FAMILY, World
 
-from nightshift import simulation
+from nightshift import registry, simulation
+from nightshift.data import connect
 from nightshift.errors import ConfigError, NoChampion, TrainingError
 from nightshift.steps import retrain
 
@@ -152,3 +153,58 @@ def test_deciding_again_decides_nothing_new(factory: World) -> None:
     assert factory.monitor(15) == first
     count = factory.rows("select count(*) from decisions where as_of > '2026-01-12'")[0][0]
     assert count == 4
+
+
+NAMESAKE = f"update items set kind = '{FAMILY}' where kind = 'k1'"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_member_called_as_the_family_learns_from_its_own_rows(
+    factory: World, listed: bool
+) -> None:
+    factory.source(NAMESAKE)
+    factory.configure(models={"fallback": False})
+    if listed:
+        groups = {"g": {"thresholds": {FAMILY: -1.0, "k0": -1.0, "k2": -1.0}}}
+        factory.configure(models={"groups": groups, "thresholds": {}})
+    factory.source(f"update truths set value = 9 * value from items where kind = '{FAMILY}'"
+                   " and items.entity_id = truths.entity_id")  # fmt: skip
+    assert len(train_all(factory, 9)) == 3
+    learnt = factory.rows(
+        "select m.name, (v.manifest ->> 'rows')::int as rows from nightshift.versions v"
+        " join nightshift.models m using (model_id) order by 1"
+    )
+    assert [tuple(row) for row in learnt] == [("k0", 50), ("k2", 50), (FAMILY, 50)]
+    assert scored(factory, 10) == dict.fromkeys(("k0", "k2", FAMILY), (10, False, 1))
+    [far] = factory.rows(f"select max(score) as most from predictions where model = '{FAMILY}'")
+    assert far.most > 200  # nobody else's truth is above 33
+
+
+def test_a_member_called_as_the_family_is_retired_as_the_others_are(factory: World) -> None:
+    factory.source(NAMESAKE)
+    factory.configure(models={"fallback": False, "retire_after": "P2D"})
+    train_all(factory, 9)
+    scored(factory, 10)
+    factory.source(f"delete from items where kind = '{FAMILY}' and night > '{factory.night(10)}'")
+    for number in range(11, 15):
+        factory.score(number)
+        factory.monitor(number)
+    with connect(factory.site.database_url).transaction() as tx:
+        found = factory.site.family(FAMILY)
+        registry.retire(tx, found, factory.night(14))
+        assert [one.name for one in registry.members(tx, FAMILY, factory.night(14))] == ["k0", "k2"]
+
+
+def test_beside_a_fallback_a_member_called_as_the_family_is_refused_with_a_sentence(
+    factory: World,
+) -> None:
+    factory.source(NAMESAKE)
+    assert len(train_all(factory, 9)) == 3
+    assert scored(factory, 10)[FAMILY] == (10, False, 1)
+    [refused] = factory.rows("select detail from nightshift.events where code = 'member_refused'")
+    assert "kind has the value 'loads'" in refused.detail["reason"]
+    assert "Give the family or the value another name" in refused.detail["reason"]
+    factory.source(f"update items set kind = 'k1' where kind = '{FAMILY}'")
+    scored(factory, 11)
+    codes = factory.rows("select * from nightshift.events where code = 'member_refused'")
+    assert len(codes) == 1

@@ -1,0 +1,229 @@
+"""What a training will do, done on rows that are made up: `check` fails where a night would.
+
+The pipeline is built, fitted on rows of the declared types, asked, stored, opened by another
+process, and asked again. One process opens those of all families.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nightshift import registry, stats, tables
+from nightshift.data import Store
+from nightshift.errors import ConfigError, NightshiftError
+from nightshift.family import RECORDED_LIBRARIES, ModelFamily, Problem, load_family
+from nightshift.records import Model, Version
+from nightshift.registry import Code, Registry
+from nightshift.training import estimators, fitting
+
+ROWS = 120
+"""How many rows are made up: enough for a few folds of each class."""
+
+WORDS = ("first kind", "second kind", "third kind")
+"""What stands in a column of text."""
+
+PATIENCE = 300
+"""Seconds that another process may take to open what was stored."""
+
+_ANSWER = """
+import sys
+from pathlib import Path
+from nightshift.training.rehearsal import answer
+answer(Path(sys.argv[1]))
+"""
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What was fitted for a family, and what it said before it was stored."""
+
+    family: ModelFamily
+    version: Version
+    scores: np.ndarray
+
+
+def rehearse(families: Sequence[ModelFamily]) -> Iterator[Problem]:
+    """What a training of each family would die of, by file and key.
+
+    Only families whose ``build`` works are worth a rehearsal, see
+    :func:`nightshift.training.estimator_problems`.
+    """
+    with tempfile.TemporaryDirectory(prefix="nightshift-check-") as name:
+        folder, stored = Path(name), []
+        for family in families:
+            try:
+                stored.append(_stored(family, folder))
+            except NightshiftError as error:
+                yield _problem(family, str(error))
+            except Exception as error:  # the family's own code runs here
+                yield _problem(family, _died(family, error))
+        if stored:
+            yield from _opened_elsewhere(stored, folder)
+
+
+def _stored(family: ModelFamily, folder: Path) -> _Stored:
+    from nightshift.training import search
+
+    code = Code.of(family.folder)
+    table, truth = made_up(family)
+    frame = tables.frame(table, family.features)
+    pipeline = estimators.build(family, search.first_choice(family), code)
+    with warnings.catch_warnings():
+        # Of made-up rows nobody wants to know that they do not converge.
+        warnings.simplefilter("ignore")
+        estimators.fit(pipeline, frame, truth, 1)
+        if family.retrain.training.policy == "incremental":
+            estimators.go_on(pipeline, frame, truth, 1)
+        artifact = registry.to_bytes(pipeline)
+        score, label = registry.predict(pipeline, frame, family.task)
+        _measure(family, truth, score, label)
+    manifest = {
+        "task": family.task,
+        "features": family.features.model_dump(),
+        "estimator": {"build": family.estimator.build},
+        "missing_text": "NaN",
+        "profile": tables.profile(table, family.features),
+        "libraries": {name: installed_version(name) for name in RECORDED_LIBRARIES},
+        "code": code.record,
+    }
+    model = Model(0, family.family, family.family)
+    version = _registry(folder, family.folder).sign(model, artifact, manifest, code, now=_EPOCH)
+    return _Stored(family, version, np.asarray(score, dtype=np.float64))
+
+
+def made_up(family: ModelFamily) -> tuple[pa.Table, np.ndarray]:
+    """Rows of the declared types, with a truth that depends on the numbers.
+
+    Numbers lie between 1 and 100 and are never missing; text is one of :data:`WORDS`.
+    """
+    draws = np.random.default_rng(0)
+    numbers = {name: draws.uniform(1, 100, ROWS) for name in family.features.numeric}
+    texts = {name: draws.choice(WORDS, ROWS) for name in family.features.categorical}
+    table = pa.table(
+        {name: pa.array(values) for name, values in numbers.items()}
+        | {name: pa.array(values, pa.string()) for name, values in texts.items()}
+    )
+    value = sum(numbers.values(), draws.normal(size=ROWS))
+    if family.task == "regression":
+        return table, value
+    classes = 2 if family.task == "binary_classification" else 3
+    ranks = np.argsort(np.argsort(value)) * classes // ROWS
+    names = ranks if classes == 2 else np.array([f"class {rank}" for rank in ranks], dtype=object)
+    return table, fitting.truth_of(family, names)
+
+
+def _measure(
+    family: ModelFamily, truth: np.ndarray, score: np.ndarray, label: np.ndarray | None
+) -> None:
+    import pandas as pd
+
+    if len(score) != len(truth):
+        raise ConfigError(f"{family.estimator.build} gave {len(score)} scores for {ROWS} rows")
+    unusable = int((~np.isfinite(score)).sum())
+    if unusable:
+        raise ConfigError(
+            f"{family.estimator.build} gave {unusable} of {ROWS} scores that are not finite"
+        )
+    values = truth if family.task == "regression" else truth.astype(str)
+    rows = pd.DataFrame({"value": values, "score": score, "label": label})
+    for metric in family.performance.metrics:
+        if stats.metric_problem(metric, family.task) is None:
+            stats.value(metric, family.task, stats.outcomes(rows, family.task))
+
+
+def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Problem]:
+    asked = [
+        {
+            "family": str(each.family.folder),
+            "artifact": each.version.artifact_hash,
+            "signature": each.version.signature.hex(),
+            "manifest": each.version.manifest,
+        }
+        for each in stored
+    ]
+    (folder / "asked.json").write_text(json.dumps(asked))
+    ran = subprocess.run(
+        [sys.executable, "-c", _ANSWER, folder],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    answers = folder / "answers.json"
+    told: list[Mapping[str, Any]] = json.loads(answers.read_text()) if answers.exists() else []
+    for number, each in enumerate(stored):
+        if number >= len(told):
+            last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+            yield _problem(
+                each.family, f"another process died of opening what was stored: {last[0]}"
+            )
+            return
+        if "problem" in told[number]:
+            yield _problem(
+                each.family,
+                "what was fitted was stored, and another process cannot use it:"
+                f" {told[number]['problem']}",
+            )
+        elif not np.allclose(told[number]["scores"], each.scores, rtol=1e-6, atol=1e-9):
+            yield _problem(
+                each.family,
+                "gives other scores after it was stored and opened by another process: a step keeps"
+                " what it has learnt outside of itself",
+            )
+
+
+def _answered(folder: Path) -> Iterator[dict[str, Any]]:
+    """What each stored version says in this process, or why it says nothing."""
+    for asked in json.loads((folder / "asked.json").read_text()):
+        family_folder = Path(asked["family"])
+        version = Version(
+            version_id=0, model=Model(0, family_folder.name, family_folder.name), number=0,
+            artifact_hash=asked["artifact"], signature=bytes.fromhex(asked["signature"]),
+            manifest=asked["manifest"], decision_id=0, trained_at=_EPOCH, collected_at=None,
+        )  # fmt: skip
+        try:
+            loaded = _registry(folder, family_folder).load(version)
+            table, _ = made_up(load_family(family_folder))
+            yield {"scores": loaded.predict(table).score.tolist()}
+        except Exception as error:  # the family's own code runs here
+            yield {"problem": f"{type(error).__name__}: {error}"}
+
+
+def _registry(folder: Path, family_folder: Path) -> Registry:
+    return Registry(Store(folder / "store"), folder / "keys", family_folder.parent)
+
+
+def _problem(family: ModelFamily, told: str) -> Problem:
+    return Problem(family.folder / "model.yaml", "estimator.build", told)
+
+
+def _died(family: ModelFamily, error: Exception) -> str:
+    """What an estimator raised, and the line of the family's own code where there is one."""
+    own = [
+        f"{Path(frame.filename).name}, line {frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(family.folder)
+    ]
+    where = f" ({own[-1]})" if own else ""
+    return (
+        f"cannot be fitted and asked on {ROWS} made-up rows (numbers from 1 to 100, text such as"
+        f" {WORDS[0]!r}): {type(error).__name__}: {error}{where}"
+    )
+
+
+def answer(folder: Path) -> None:
+    """What the other process does."""
+    (folder / "answers.json").write_text(json.dumps(list(_answered(folder))))
