@@ -107,7 +107,7 @@ class Registry:
         """Store and sign a version that no database knows: what a rehearsal opens again."""
         artifact_hash = self._write(artifact, code)
         signature = Keys(self._keys).sign(_signed(artifact_hash, manifest))
-        return Version(0, model, 0, artifact_hash, signature, manifest, 0, now, None)
+        return Version(0, model, 0, artifact_hash, signature, Manifest(manifest), 0, now, None)
 
     def _write(self, artifact: bytes, code: Code | LegacyCode | None) -> str:
         if isinstance(code, Code):
