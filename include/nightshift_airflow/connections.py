@@ -42,7 +42,7 @@ def fields(connection: Connection) -> AirflowConnection:
             f" values ({type(error).__name__})"
         ) from None
     return AirflowConnection(
-        conn_type=(connection.conn_type or "").partition("+")[0].replace("postgresql", "postgres"),
+        conn_type=connection.conn_type or "",
         host=connection.host or None,
         port=int(connection.port) if connection.port else None,
         login=connection.login or None,
@@ -72,6 +72,8 @@ def find(name: str) -> dict[str, Any]:
     """
     from airflow.configuration import ensure_secrets_loaded
 
+    from nightshift.sources import spellings
+
     looked = []
     for backend in ensure_secrets_loaded():
         kind = type(backend).__name__
@@ -80,7 +82,8 @@ def find(name: str) -> dict[str, Any]:
             "MetastoreBackend": "Airflow's database",
         }.get(kind, f"the secrets backend {kind}")
         try:
-            connection = backend.get_connection(conn_id=name)
+            kept = (backend.get_connection(conn_id=spelling) for spelling in spellings(name))
+            connection = next(filter(None, kept), None)
         except Exception as error:  # a backend is anybody's code
             looked.append(f"{place}, which could not be asked ({type(error).__name__})")
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial, wraps
 from pathlib import Path
@@ -195,10 +196,13 @@ def failing_once(function: Callable[P, R]) -> Callable[P, R]:
 def _database_url(name: str, purpose: str) -> str:
     from nightshift import sources
 
-    try:
-        connection = Connection.get(name)
-    except AirflowNotFoundException:
-        raise sources.not_there(name, purpose, connections.places(name)) from None
+    connection = None
+    for spelling in sources.spellings(name):
+        with suppress(AirflowNotFoundException):
+            connection = Connection.get(spelling)
+            break
+    if connection is None:
+        raise sources.not_there(name, purpose, connections.places(name))
     if name == DATABASE and connection.conn_type not in _POSTGRES:
         raise SetupError(
             f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"

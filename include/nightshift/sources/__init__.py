@@ -7,6 +7,7 @@ from nightshift.sources.connections import (
     not_there,
     read_connection,
     read_extra,
+    spellings,
     variable_of,
 )
 from nightshift.sources.pseudonyms import Names, names_in, names_of

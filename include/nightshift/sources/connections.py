@@ -11,12 +11,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from nightshift.errors import SetupError
 
 _ALIASES = {"postgresql": "postgres"}
-_DRIVER = "+"  # postgresql+psycopg2 is SQLAlchemy's spelling of postgresql
 
 
 @dataclass(frozen=True)
 class AirflowConnection:
-    """The fields of a connection; ``schema`` is what others call the database."""
+    """The fields of a connection; ``schema`` is what others call the database.
+
+    Of several spellings of a type, ``postgresql+psycopg2`` for one, it has the one that Airflow
+    keeps.
+    """
 
     conn_type: str
     host: str | None = None
@@ -25,6 +28,11 @@ class AirflowConnection:
     password: str | None = field(default=None, repr=False)
     schema: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        name = self.conn_type.partition("+")[0].lower()
+        conn_type = _ALIASES.get(name, name.replace("-", "_"))
+        object.__setattr__(self, "conn_type", conn_type)
 
 
 def read_connection(text: str) -> AirflowConnection:
@@ -63,6 +71,11 @@ def not_there(name: str, purpose: str, places: Sequence[str]) -> SetupError:
     )
 
 
+def spellings(name: str) -> list[str]:
+    """A name as it is written, and as others may have written it: in any case of letters."""
+    return list(dict.fromkeys((name, name.lower(), name.upper())))
+
+
 def variable_of(name: str) -> str:
     """The variable of the environment in which Airflow looks for a connection."""
     return f"AIRFLOW_CONN_{name.upper()}"
@@ -72,7 +85,7 @@ def _from_json(text: str) -> AirflowConnection:
     fields = json.loads(text)
     extra = fields.get("extra") or {}
     return AirflowConnection(
-        conn_type=_normal(fields["conn_type"]),
+        conn_type=fields["conn_type"],
         host=fields.get("host") or None,
         port=int(fields["port"]) if fields.get("port") else None,
         login=fields.get("login") or None,
@@ -92,7 +105,7 @@ def _from_uri(text: str) -> AirflowConnection:
     place = parts.netloc.rpartition("@")[2]
     host = place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
     return AirflowConnection(
-        conn_type=_normal(parts.scheme),
+        conn_type=parts.scheme,
         host=unquote(host) or None,
         port=parts.port,
         login=unquote(parts.username) if parts.username else None,
@@ -100,8 +113,3 @@ def _from_uri(text: str) -> AirflowConnection:
         schema=unquote(parts.path[1:]) or None,
         extra=extra,
     )
-
-
-def _normal(conn_type: str) -> str:
-    name = conn_type.partition(_DRIVER)[0].lower()
-    return _ALIASES.get(name, name.replace("-", "_"))

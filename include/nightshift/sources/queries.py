@@ -23,6 +23,7 @@ MOMENTS = ("as_of", "since")
 """The parameters that a query may use: the moment it is asked about, and labels known after."""
 
 _NAME = re.compile(r"[^\W\d]\w*")
+_QUOTED_NAME = re.compile(r"'([^\W\d]\w*)'")  # as psql writes a variable that is to be quoted
 _OPENING = {"L_PAREN", "L_BRACKET"}
 _CLOSING = {"R_PAREN", "R_BRACKET"}
 _BEGINNINGS = {"select", "with", "values", "table"}
@@ -95,10 +96,10 @@ def read_query(sql: str, accepted: tuple[str, ...] = MOMENTS, dialect: str = "po
         return Query(sql, (), (), len(sql), (Fault(line, f"is no SQL: {_sentence(error)}"),))
     faults: list[Fault] = []
     parameters = []
-    for place, parameter, in_slice in _colons(sql, tokens):
+    for place, parameter, unsure in _colons(sql, tokens):
         if parameter.name in accepted:
             parameters.append(parameter)
-        elif not in_slice:
+        elif not unsure:
             names = " and ".join(f":{name}" for name in accepted)
             faults.append(
                 Fault(
@@ -117,7 +118,10 @@ def read_query(sql: str, accepted: tuple[str, ...] = MOMENTS, dialect: str = "po
 
 
 def _colons(sql: str, tokens: Sequence[Token]) -> list[tuple[Token, Parameter, bool]]:
-    """Each colon with a name right behind it, and whether it may be one of an array's slice."""
+    """Each colon with a name right behind it, and whether it may be one of an array's slice.
+
+    A quoted name may be the end of a slice too.
+    """
     colons, brackets = [], ["L_PAREN"]
     for token in tokens:
         kind = token.token_type.name
@@ -125,9 +129,13 @@ def _colons(sql: str, tokens: Sequence[Token]) -> list[tuple[Token, Parameter, b
             brackets.append(kind)
         elif kind in _CLOSING and len(brackets) > 1:
             brackets.pop()
-        elif kind == "COLON" and (name := _NAME.match(sql, token.end + 1)):
+        elif kind != "COLON":
+            continue
+        elif name := _NAME.match(sql, token.end + 1):
             parameter = Parameter(name.group(), token.start, name.end())
             colons.append((token, parameter, brackets[-1] == "L_BRACKET"))
+        elif name := _QUOTED_NAME.match(sql, token.end + 1):
+            colons.append((token, Parameter(name.group(1), token.start, name.end()), True))
     return colons
 
 

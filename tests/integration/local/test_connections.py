@@ -66,8 +66,9 @@ def test_a_connection_in_the_environment_is_found_in_any_case_of_letters(
     assert local.site().source(name) == URL
 
 
-def test_a_connection_in_airflows_database_is_found_with_its_options(site: Site) -> None:
-    assert site.source("dwh") == URL
+@pytest.mark.parametrize("name", ["dwh", "DWH"])
+def test_a_connection_in_airflows_database_is_found_with_its_options(site: Site, name: str) -> None:
+    assert site.source(name) == URL
 
 
 def test_a_secrets_backend_is_asked(
@@ -113,3 +114,16 @@ def test_airflows_database_that_cannot_be_asked_is_told_as_such(
     with pytest.raises(SetupError, match="could not be asked") as refused:
         local.site().source("dwh")
     assert "\n" not in str(refused.value)
+
+
+def test_a_setting_that_cannot_be_used_is_told_to_who_asks_for_it_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {"conn_type": "postgres", "host": "db", "extra": {"hosts": ["a", "b"]}}
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(odd))
+    assert local.site() == site
+    with pytest.raises(SetupError, match="'odd': its extra 'hosts' holds several values"):
+        local.site().source("odd")
+    monkeypatch.setenv("AIRFLOW_CONN_NIGHTSHIFT", json.dumps(odd))
+    with pytest.raises(SetupError, match="'nightshift': its extra 'hosts'"):
+        local.site()

@@ -22,6 +22,7 @@ MOMENT = "('2026-01-05T02:00:00+00:00'::timestamptz)"
         ("select cast(:as_of as date)::text;\n", f"select cast({MOMENT} as date)::text"),
         ("select :as_of::date", f"select {MOMENT}::date"),
         ("select f(a => :as_of, b := :as_of)", f"select f(a => {MOMENT}, b := {MOMENT})"),
+        ("select :'as_of'::date, a[:'2']", f"select {MOMENT}::date, a[:'2']"),
         ("select x<:as_of", f"select x<{MOMENT}"),
         ("select a[1:2], a[lo:hi], a[:hi] + :as_of", f"select a[1:2], a[lo:hi], a[:hi] + {MOMENT}"),
         ("select größe from ü where :as_of>n", f"select größe from ü where {MOMENT}>n"),
