@@ -31,16 +31,20 @@ MOST_CATEGORIES = 50
 
 OTHER = "\N{HORIZONTAL ELLIPSIS}"
 
+MOSTLY_DISTINCT = 0.5
+"""From which share of distinct values on a column names its rows, as an id or a text does."""
+
 
 def profile(table: pa.Table, features: Features) -> dict[str, Any]:
     """What training saw, as a manifest keeps it.
 
-    Returns
-    -------
-    dict
-        ``categories`` (column to values), ``ranges`` (column to [low, high]), ``missing`` (column
-        to the share of nulls), ``rows``, and ``distributions``: for a number its
-        :func:`histogram`, for a category its ``counts``.
+        Returns
+        -------
+        dict
+            ``categories`` (column to values), ``ranges`` (column to [low, high]), ``missing`` (column
+                to the share of nulls), ``rows``, and ``distributions``: for a number its
+            :func:`histogram`, for a category its ``counts``.
+            ``identifiers`` are categorical columns that name their rows: only their nulls are known.
     """
     ranges: dict[str, Any] = {}
     distributions: dict[str, Any] = {}
@@ -50,8 +54,12 @@ def profile(table: pa.Table, features: Features) -> dict[str, Any]:
         ranges[name] = [extent["min"], extent["max"]]
         distributions[name] = histogram(_finite(values))
     categories = {}
+    identifiers = []
     for name in features.categorical:
         counts = _category_counts(table[name])
+        if _names_rows(counts):
+            identifiers.append(name)
+            continue
         categories[name] = sorted(counts)
         distributions[name] = {"counts": _commonest(counts)}
     return {
@@ -60,7 +68,7 @@ def profile(table: pa.Table, features: Features) -> dict[str, Any]:
         "missing": {name: _share_missing(table, name) for name in features.names},
         "distributions": distributions,
         "rows": table.num_rows,
-    }
+    } | ({"identifiers": identifiers} if identifiers else {})
 
 
 def histogram(values: np.ndarray) -> dict[str, list[Any]]:
@@ -101,6 +109,8 @@ def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, st
     shares of all rows, ``drift`` is :func:`distance`.
     """
     rows = max(table.num_rows, 1)
+    for name in seen.get("identifiers", ()):
+        yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
     for name, distribution in seen["distributions"].items():
         column = table[name]
         yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
@@ -209,6 +219,13 @@ def _category_counts(column: Any) -> dict[str, int]:
     return dict(
         zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
     )
+
+
+def _names_rows(counts: dict[str, int]) -> bool:
+    """Whether values are an id or a text of their own in most rows: then every new one is unseen,
+    and no distribution is left to drift from.
+    """
+    return len(counts) > MOST_CATEGORIES and len(counts) > MOSTLY_DISTINCT * sum(counts.values())
 
 
 def _commonest(counts: dict[str, int]) -> dict[str, int]:
