@@ -101,9 +101,7 @@ def test_r2_passes_over_the_night_whose_labels_are_all_equal(world: World) -> No
 
 
 def test_a_percentage_of_a_truth_of_zero_is_undefined_and_named(world: World) -> None:
-    world.configure(
-        performance={"metric": "neg_mean_absolute_percentage_error", "threshold": -0.5}
-    )
+    world.configure(performance={"metric": "neg_mean_absolute_percentage_error", "threshold": -0.5})
     world.train(15)
     world.source("update truths set value = 0 where entity_id = '20260117-3'")
     for number in (16, 17):
