@@ -38,13 +38,13 @@ MOSTLY_DISTINCT = 0.5
 def profile(table: pa.Table, features: Features) -> dict[str, Any]:
     """What training saw, as a manifest keeps it.
 
-        Returns
-        -------
-        dict
-            ``categories`` (column to values), ``ranges`` (column to [low, high]), ``missing`` (column
-                to the share of nulls), ``rows``, and ``distributions``: for a number its
-            :func:`histogram`, for a category its ``counts``.
-            ``identifiers`` are categorical columns that name their rows: only their nulls are known.
+    Returns
+    -------
+    dict
+        ``categories`` (column to values), ``ranges`` (column to [low, high]), ``missing`` (column
+            to the share of nulls), ``rows``, and ``distributions``: for a number its
+        :func:`histogram`, for a category its ``counts``.
+        ``identifiers`` are categorical columns that name their rows: only their nulls are known.
     """
     ranges: dict[str, Any] = {}
     distributions: dict[str, Any] = {}

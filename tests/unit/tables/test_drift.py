@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,17 +95,18 @@ def test_a_night_of_no_rows_and_a_column_of_nulls_are_no_error(seen: dict[str, o
 def numbers(size: int, seed: int, kind: str) -> np.ndarray:
     """Numbers of which most are equal, as a year of rows has them."""
     random = np.random.default_rng(seed)
-    return {
+    kinds: dict[str, Callable[[], np.ndarray]] = {
         "a flag": lambda: random.random(size) < 0.05,
         "a rare flag": lambda: random.random(size) < 0.002,
         "a constant": lambda: np.full(size, 3.0),
         "a count": lambda: random.poisson(0.1, size),
         "mostly zero": lambda: np.where(random.random(size) < 0.9, 0, random.gamma(2, 30, size)),
         "two prices": lambda: np.where(random.random(size) < 0.9, 9.99, 19.99),
-    }[kind]().astype(np.float64)
+    }
+    return kinds[kind]().astype(np.float64)
 
 
-CHANGED = {
+CHANGED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "a flag": np.ones_like,
     "a rare flag": np.ones_like,
     "a constant": lambda seen: seen + 1,
@@ -142,6 +145,6 @@ def test_five_rows_of_training_make_no_value_frequent() -> None:
 
 
 def test_a_profile_of_an_older_version_still_reads() -> None:
-    before = {"edges": [0.0], "counts": [0, 5_000]}
+    before: dict[str, list[float]] = {"edges": [0.0], "counts": [0, 5_000]}
     assert tables.histogram_distance(np.zeros(500), before) == 0
     assert tables.histogram_distance(np.full(500, -1.0), before) > 0.9
