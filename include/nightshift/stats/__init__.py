@@ -13,6 +13,6 @@ from nightshift.stats.intervals import (
 )
 from nightshift.stats.metrics import baseline, figure, metric_problem, perfect, value
 from nightshift.stats.nights import by_night, nightly_differences, reference, spread_of
-from nightshift.stats.outcomes import Outcomes, Task, nights_of, outcomes
-from nightshift.stats.ranges import drop_problem, level_problem, range_of, task_problem
+from nightshift.stats.outcomes import Outcomes, nights_of, outcomes
+from nightshift.stats.ranges import Task, drop_problem, level_problem, range_of, task_problem
 from nightshift.stats.sequential import shift
