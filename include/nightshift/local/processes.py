@@ -154,7 +154,8 @@ class Processes:
         return _SETTINGS.format(user=user, **places) + "".join(programs)
 
     def _command(self, name: str) -> str:
-        return shlex.join([sys.executable, "-m", __name__, *self.commands[name]])
+        become = f"from {__name__} import main; main()"
+        return shlex.join([sys.executable, "-c", become, *self.commands[name]])
 
     @property
     def _socket(self) -> Path:
@@ -226,7 +227,3 @@ def main() -> None:
     alive = {supervisord, *_descendants(supervisord)}
     _kill(_members(os.getsid(0), Path.cwd()) - alive)
     os.execv(sys.argv[1], sys.argv[1:])
-
-
-if __name__ == "__main__":
-    main()
