@@ -25,7 +25,7 @@ from nightshift.family import (
     problems_of,
     read_yaml,
 )
-from nightshift.wording import nearest
+from nightshift.wording import listed, nearest
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Site:
             known = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
                 f"there is no family {name!r} in {self.models}{nearest(name, known)};"
-                f" families: {', '.join(known) or 'none'}"
+                f" families: {listed(known)}"
             )
         return load_family(self.models / name)
 

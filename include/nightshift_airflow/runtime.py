@@ -17,6 +17,7 @@ from sqlalchemy import URL
 from nightshift.errors import NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site, default_home, models_folder, shared_places
+from nightshift.wording import listed, moment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,9 +93,9 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
         if text
     }
     if len(given) > 1:
-        listed = " and ".join(moment.isoformat() for moment in sorted(given))
+        moments = listed(moment(at, seconds=True) for at in sorted(given))
         raise AirflowFailException(
-            f"The partition key and the parameter as_of name two moments: {listed}. Give one."
+            f"The partition key and the parameter as_of name two moments: {moments}. Give one."
         )
     if given:
         return given.pop()
@@ -190,7 +191,7 @@ def _database_url(name: str, purpose: str) -> str:
     if connection.conn_type not in _POSTGRES:
         raise SetupError(
             f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"
-            f" accepted: {', '.join(_POSTGRES)}"
+            f" accepted: {listed(_POSTGRES)}"
         )
     return sqlalchemy_url(connection)
 

@@ -28,6 +28,7 @@ from nightshift.family.values import (
     WaitingTime,
     time_zone,
 )
+from nightshift.wording import listed
 
 
 class Source(Section):
@@ -65,14 +66,14 @@ class Features(Section):
             raise ValueError("list at least one column under numeric or categorical")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise ValueError(f"listed twice: {', '.join(twice)}")
+            raise ValueError(f"listed twice: {listed(twice)}")
         reserved = RESERVED & set(self.names)
         if reserved:
-            raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
+            raise ValueError(f"{listed(sorted(reserved))} is not a feature")
         unknown = [name for name in self.sensitive if name not in self.names]
         if unknown:
             raise ValueError(
-                f"sensitive: {', '.join(unknown)} is no feature; name columns that are listed under"
+                f"sensitive: {listed(unknown)} is no feature; name columns that are listed under"
                 " numeric or categorical"
             )
         return self

@@ -19,6 +19,7 @@ from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.sources import Names
+from nightshift.wording import listed, moment
 
 OVERLAP = timedelta(days=2)
 """How far back each collection looks again, for labels that reached the source late."""
@@ -140,7 +141,7 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
         predictions = tx.one("labels.unlabelled", family=family.family, **window).predictions
     if not predictions:
         return None
-    last = f"since {known_at:%Y-%m-%d %H:%M}Z" if known_at else "ever"
+    last = f"since {moment(known_at)}" if known_at else "ever"
     return (
         f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
         f" have returned labels for {predictions} predictions that are older than"
@@ -181,8 +182,8 @@ def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     wrong = [name for name in wanted if table.schema.names.count(name) != 1]
     if wrong:
         raise SourceError(
-            f"{family.family}: {file} returns {', '.join(table.schema.names)}; it must return"
-            f" {', '.join(wanted)}, each once (missing or repeated: {', '.join(wrong)})"
+            f"{family.family}: {file} returns {listed(table.schema.names)}; it must return"
+            f" {listed(wanted)}, each once (missing or repeated: {listed(wrong)})"
         )
     for name in (name for name in wanted if name != "value"):
         kind = table.schema.field(name).type

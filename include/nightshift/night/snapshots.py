@@ -18,6 +18,7 @@ from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
 from nightshift.records import Snapshot
 from nightshift.sources import Names
+from nightshift.wording import moment
 
 
 def freeze(
@@ -139,10 +140,10 @@ class _Rows:
 
 def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> None:
     if as_of > now:
-        raise SnapshotError(f"{family.family}: as_of {as_of.isoformat()} lies in the future")
+        raise SnapshotError(f"{family.family}: as_of {moment(as_of)} lies in the future")
     if family.source.history == "mutable" and family.next_tick(as_of) <= now:
         raise SnapshotError(
-            f"{family.family}: no snapshot was taken at {as_of.isoformat()}, and none can be taken"
+            f"{family.family}: no snapshot was taken at {moment(as_of)}, and none can be taken"
             " now: source.history is mutable, so today's tables no longer say what was known then."
             " If the source keeps history with known_at, say history: append_only in model.yaml"
         )

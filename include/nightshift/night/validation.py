@@ -24,6 +24,7 @@ from nightshift.data import Database, Store, as_json
 from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
 from nightshift.records import Check, Snapshot, Verdict
+from nightshift.wording import moment
 
 ROW_BY_ROW = frozenset(
     f"expect_{name}"
@@ -116,7 +117,7 @@ def validate(
             )  # fmt: skip
     if verdict == "rejected":
         raise SnapshotRejected(
-            f"{family.family}: the snapshot of {snapshot.as_of.isoformat()}"
+            f"{family.family}: the snapshot of {moment(snapshot.as_of)}"
             f" ({snapshot.row_count} rows) was rejected: {'; '.join(failed)}."
             " The previous batch is still served. Mend the source and run this night again"
         )

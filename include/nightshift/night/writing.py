@@ -27,6 +27,7 @@ from nightshift.night.serving import Seen, Serving
 from nightshift.records import READERS, SHADOW, Snapshot, Version
 from nightshift.registry import LoadedVersion
 from nightshift.tables import Encoded, ahead, chunked, encode, mapped, ordered
+from nightshift.wording import moment
 
 ROWS = pa.schema(
     [
@@ -198,7 +199,7 @@ def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot
     verdict = tx.one("scoring.verdict", snapshot_id=snapshot.snapshot_id).verdict
     if verdict not in ("passed", "warned"):
         raise ScoringError(
-            f"{family.family}: the snapshot of {snapshot.as_of.isoformat()} is"
+            f"{family.family}: the snapshot of {moment(snapshot.as_of)} is"
             f" {verdict or 'not validated'}; only one that passed is scored"
         )
 
@@ -206,7 +207,7 @@ def _refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot
 def _refuse_given_up(family: ModelFamily, snapshot: Snapshot, batch_id: int, batch: Any) -> None:
     if batch.state == "abandoned" or batch.purged_at is not None:
         raise ScoringError(
-            f"{family.family}: batch {batch_id} of {snapshot.as_of.isoformat()} was given up;"
+            f"{family.family}: batch {batch_id} of {moment(snapshot.as_of)} was given up;"
             " clear the task before this one, which begins another"
         )
 

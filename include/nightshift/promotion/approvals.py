@@ -12,6 +12,7 @@ from nightshift import registry
 from nightshift.data import Transaction
 from nightshift.errors import RegistryError
 from nightshift.records import Decision, Model
+from nightshift.wording import moment
 
 
 def ask(tx: Transaction, comparison_id: int, evidence: str, *, now: datetime) -> None:
@@ -209,7 +210,7 @@ def _told(asked: Approval, said: Answer, by: str) -> str:
         case "declined":
             return f"{by} declined {asked.versions}"
         case "timed_out":
-            since = f"{asked.asked_at:%Y-%m-%d %H:%M}Z"
+            since = moment(asked.asked_at)
             return f"nobody answered since {since}, so {asked.versions} was not approved"
         case "superseded":
             return f"the question about {asked.versions} is superseded"

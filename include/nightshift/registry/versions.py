@@ -31,6 +31,7 @@ from nightshift.registry import canonical
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 from nightshift.registry.pipelines import LoadedVersion, family_module
+from nightshift.wording import listed, moment
 
 _LOADING = Lock()
 """One artifact at a time: another thread must not replace the module that is looked up."""
@@ -205,8 +206,10 @@ def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
 
 
 def _told(keys: Keys) -> str:
-    known = ", ".join(keys.trusted())
-    return f"{keys.folder} has {known}" if known else f"{keys.folder} has none: restore it"
+    trusted = keys.trusted()
+    return (
+        f"{keys.folder} has {listed(trusted)}" if trusted else f"{keys.folder} has none: restore it"
+    )
 
 
 def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
@@ -217,9 +220,10 @@ def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
 
 def _refuse_collected(store: Store, found: Version) -> None:
     if not store.has(found.artifact_hash, "joblib"):
+        assert found.collected_at is not None
         raise ArtifactRefused(
             f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
-            f" its artifact was collected at {found.collected_at:%Y-%m-%d %H:%M}Z, since nothing"
+            f" its artifact was collected at {moment(found.collected_at)}, since nothing"
             f" needed it any more; make it again: nightshift reproduce {found.model.family}/"
             f"{found.model.name} --version {found.number}"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightshift.data import Database
-from nightshift.reports.health import _count
+from nightshift.wording import count
 
 CHAIN_STRETCH = 10_000
 """How many decisions are verified at a time."""
@@ -75,7 +75,7 @@ def _chain(database: Database) -> Iterator[Any]:
 def _faults(row: Any, place: int, last: str) -> Iterator[str]:
     told = f"decision {row.decision_id} (number {row.seq} in the chain)"
     if row.seq != place:
-        yield f"{told}: {_count(row.seq - place, 'decision')} missing before it"
+        yield f"{told}: {count(row.seq - place, 'decision')} missing before it"
     elif row.prev_hash != last:
         yield f"{told}: it does not follow the decision before it"
     if decision_hash(row) != row.hash:

@@ -24,7 +24,6 @@ and the bootstrap draws nights.
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -40,6 +39,7 @@ from nightshift.errors import ConfigError
 from nightshift.records import Night, Reference
 from nightshift.stats import ranges
 from nightshift.stats.ranges import Task
+from nightshift.wording import nearest
 
 Array = np.ndarray
 
@@ -330,8 +330,7 @@ def metric_problem(metric: str, task: Task) -> str | None:
     from sklearn.metrics import get_scorer_names
 
     if metric not in get_scorer_names():
-        close = difflib.get_close_matches(metric, get_scorer_names(), n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        hint = nearest(metric, get_scorer_names(), most=3)
         return f"{metric!r} is not the name of a scikit-learn scorer{hint}"
     problem = ranges.task_problem(metric, task)
     if problem:

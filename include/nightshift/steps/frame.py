@@ -12,6 +12,7 @@ from nightshift.family import ModelFamily
 from nightshift.records import Version
 from nightshift.registry import Registry
 from nightshift.site import Site
+from nightshift.wording import listed
 
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
@@ -69,7 +70,7 @@ def _source(site: Site, family: ModelFamily) -> Database:
     if name not in site.sources:
         raise ConfigError(
             f"{family.family}: {family.folder / 'model.yaml'}: source.connection is {name!r}, and"
-            f" there is no such connection (known: {', '.join(sorted(site.sources)) or 'none'});"
+            f" there is no such connection (known: {listed(sorted(site.sources))});"
             f" set AIRFLOW_CONN_{name.upper()} or add it in Airflow"
         )
     return connect(site.sources[name], role=None, read_only=True)

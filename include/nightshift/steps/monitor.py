@@ -16,6 +16,7 @@ from nightshift.site import Site
 from nightshift.steps.budget import _within_budget
 from nightshift.steps.frame import _audited, _each, _loadable, _registry, _source, _store
 from nightshift.steps.retrain import _promote, _roll_back
+from nightshift.wording import moment
 
 
 def collect_labels(
@@ -58,7 +59,7 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
             measured = [row.family for row in tx.rows("monitoring.measured_at", as_of=as_of)]
         if family_name not in measured:
             raise NightshiftError(
-                f"{family_name} was not measured at {as_of.isoformat()}; nothing can be decided."
+                f"{family_name} was not measured at {moment(as_of)}; nothing can be decided."
                 " Run the measure step of this night first"
             )
         others = [other for other in _loadable(site, measured) if other.family != family_name]

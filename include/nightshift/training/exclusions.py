@@ -9,6 +9,7 @@ from nightshift.data import Transaction
 from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily
 from nightshift.records import Version
+from nightshift.wording import moment
 
 if TYPE_CHECKING:
     pass
@@ -68,7 +69,7 @@ def exclude(
     said = before.state if before else "released"
     if before is not None and said == "erased" != state:
         raise TrainingError(
-            f"{family}: {entity_id!r} was erased at {before.as_of.isoformat()}, which is for good"
+            f"{family}: {entity_id!r} was erased at {moment(before.as_of)}, which is for good"
         )
     if state == "released" and said == "released":
         raise TrainingError(f"{family}: {entity_id!r} is not quarantined; there is nothing to undo")

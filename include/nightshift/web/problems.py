@@ -292,8 +292,9 @@ def describe(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
     )
+    every: list[type[BaseModel]] = [Problem, *models]
     _, definitions = models_json_schema(
-        [(model, "validation") for model in (Problem, *models)],
+        [(model, "validation") for model in every],
         ref_template="#/components/schemas/{model}",
     )
     components = description["components"]
