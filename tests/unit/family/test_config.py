@@ -213,7 +213,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "retrain.when.signals.drfit: found 'drfit': must be 'missing', 'unseen', 'out_of_range',"
          " 'drift', 'score_drift' or 'estimated'"),
         (when(signals={"drift": 3}),
-         "retrain.when.signals.drift: found 3: write keys and values (accepted: nights and of_last)"),
+         "retrain.when.signals.drift: found 3: write keys and values (accepted: nights and"
+         " of_last)"),
         (when(signals={"drift": {"nights": 3, "of_last": 2}}),
          "retrain.when.signals.drift: nights (3) cannot exceed of_last (2)"),
         ({**when(signals={"drift": {"nights": 1, "of_last": 2}}), "watch": {"drift": None}},
