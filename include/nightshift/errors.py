@@ -32,6 +32,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nightshift.wording import listed
+
 WITHHELD = "its words are withheld, because model.yaml protects data of this family"
 """Said instead of a foreign error's message, which may repeat values."""
 
@@ -119,9 +121,7 @@ class RowProblem:
 
     def __str__(self) -> str:
         which = "row" if len(self.rows) == 1 else "rows"
-        more = f" and {len(self.rows) - 5:,} more" if len(self.rows) > 5 else ""
-        numbers = ", ".join(map(str, self.rows[:5]))
-        return f"column {self.column!r} {self.message} ({which} {numbers}{more})"
+        return f"column {self.column!r} {self.message} ({which} {listed(self.rows, most=5)})"
 
 
 class RowsRefused(ScoringError):

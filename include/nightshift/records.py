@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from nightshift.documents import Inputs, Manifest, Shift, Worth
+from nightshift.wording import moment
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
@@ -380,7 +381,7 @@ class Hold:
     since: datetime
 
     def __str__(self) -> str:
-        return f"held by {self.by} since {self.since:%Y-%m-%d %H:%M}Z: {self.reason}"
+        return f"held by {self.by} since {moment(self.since)}: {self.reason}"
 
 
 @dataclass(frozen=True)

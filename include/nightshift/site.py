@@ -25,7 +25,7 @@ from nightshift.family import (
     problems_of,
     read_yaml,
 )
-from nightshift.wording import nearest
+from nightshift.wording import listed, nearest
 
 CHUNK_ROWS = 262_144
 """About how many rows of a night are held in memory at once, where nothing else is said."""
@@ -105,7 +105,7 @@ class Site:
             known = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
                 f"there is no family {name!r} in {self.models}{nearest(name, known)};"
-                f" families: {', '.join(known) or 'none'}"
+                f" families: {listed(known)}"
             )
 
 

@@ -37,7 +37,12 @@ def listed(names: Iterable[object], most: int | None = None, *, last: str = "and
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
+def near(name: str, accepted: Iterable[str], most: int = 1) -> list[str]:
+    """What may have been meant by an unknown name, the nearest first."""
+    return difflib.get_close_matches(name, sorted(accepted), n=most)
+
+
 def nearest(name: str, accepted: Iterable[str], most: int = 1) -> str:
     """A hint at what was meant by an unknown name; empty where nothing is near."""
-    close = difflib.get_close_matches(name, list(accepted), n=most)
+    close = near(name, accepted, most)
     return f" (did you mean {listed(map(repr, close), last='or')}?)" if close else ""

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from nightshift.errors import ConfigError, DatabaseUnavailable
 from nightshift.family import ModelFamily, Notifier
+from nightshift.wording import listed
 from nightshift_airflow import runtime
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def make(family: ModelFamily, key: str, notifier: Notifier) -> BaseNotifier:
     try:
         return found(**notifier.arguments)
     except Exception as error:  # a notifier may say anything to its arguments
-        accepted = ", ".join(name for name in signature(found).parameters if name != "kwargs")
+        accepted = listed(name for name in signature(found).parameters if name != "kwargs")
         raise ConfigError(
             f"{where}.arguments: {notifier.notifier} refuses them: {error}; accepted: {accepted}"
         ) from error

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from nightshift.errors import InternalError, NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site, default_home, models_folder, shared_places
+from nightshift.wording import listed, moment
 from nightshift_airflow import connections
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
         if text
     }
     if len(given) > 1:
-        listed = " and ".join(moment.isoformat() for moment in sorted(given))
+        moments = listed(moment(at, seconds=True) for at in sorted(given))
         raise AirflowFailException(
-            f"The partition key and the parameter as_of name two moments: {listed}. Give one."
+            f"The partition key and the parameter as_of name two moments: {moments}. Give one."
         )
     if given:
         return given.pop()
@@ -206,6 +207,6 @@ def _database_url(name: str, purpose: str) -> str:
     if name == DATABASE and connection.conn_type not in _POSTGRES:
         raise SetupError(
             f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"
-            f" accepted: {', '.join(_POSTGRES)}"
+            f" accepted: {listed(_POSTGRES)}"
         )
     return connections.source_url(connection)

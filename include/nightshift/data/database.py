@@ -28,6 +28,7 @@ from nightshift.data.queries import named_query
 from nightshift.documents import Document
 from nightshift.errors import RowsRetired
 from nightshift.tables import Encoded, enclosed
+from nightshift.wording import moment
 
 LOCK_TIMEOUT = "30s"
 """How long a statement waits for a lock that somebody else holds."""
@@ -107,7 +108,7 @@ class Transaction:
         if gone.nights:
             raise RowsRetired(
                 f"{family}: predictions of {gone.nights} published nights up to"
-                f" {gone.last.isoformat()} were retired; those before {gone.ends.isoformat()} are"
+                f" {moment(gone.last)} were retired; those before {moment(gone.ends)} are"
                 " gone. Ask about later nights; keep_predictions in include/nightshift.yaml says"
                 " how long predictions are kept"
             )

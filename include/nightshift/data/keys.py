@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from nightshift.errors import SetupError
+from nightshift.wording import listed
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Keys:
         # Asked again: a faster process may have made the key, and be trusted, since it was missing.
         if lost and self._signing() is None:
             raise SetupError(
-                f"{self._signing_file} is missing, although {', '.join(lost)} has signed here;"
+                f"{self._signing_file} is missing, although {listed(lost)} has signed here;"
                 " restore it from a backup, or make a new key: nightshift keys rotate. What was"
                 " signed before still opens"
             )

@@ -28,6 +28,7 @@ from nightshift.demo import flights
 from nightshift.errors import NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site
+from nightshift.wording import day, listed
 
 PAST = {
     "air_time": timedelta(days=190),
@@ -89,7 +90,7 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
             if nights[name]
         ]
         for name, night in _told(queue, running):
-            shown = f"{name}, the night of {night:%Y-%m-%d}"
+            shown = f"{name}, the night of {day(night)}"
             bars.update(bars_of[name], advance=1, description=shown)
         for future in running:
             future.result()
@@ -202,7 +203,7 @@ def _one_cycle(site: Site, now: datetime, console: Console) -> None:
             airflow.unpause(dag_id)
         for family in families:
             _trigger_last_ticks(airflow, family, now)
-        airflow.trigger("maintain", f"demo-{now:%Y-%m-%d}", {})
+        airflow.trigger("maintain", f"demo-{day(now)}", {})
         _watch(airflow, dags, now, status.update)
         for family in families:
             _retrain_once(airflow, family, now)
@@ -224,7 +225,7 @@ def _retrain_once(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
         asked: dict[str, Any] = {"reason": "the demonstration shows a retrain on demand"}
         if family.models is not None:
             asked["members"] = [family.family]
-        airflow.trigger(dag_id, f"demo-{now:%Y-%m-%d}", asked)
+        airflow.trigger(dag_id, f"demo-{day(now)}", asked)
 
 
 def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[str], None]) -> None:
@@ -238,11 +239,9 @@ def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[s
             if run.state == "failed" and run.asked_at >= since
         ]
         if failed:
-            raise SetupError(
-                f"failed in Airflow: {', '.join(failed)}; open the run and read its log"
-            )
+            raise SetupError(f"failed in Airflow: {listed(failed)}; open the run and read its log")
         going = sorted({run.dag_id for run in runs if run.state not in _OVER})
-        tell(f"Airflow: running {', '.join(going)}")
+        tell(f"Airflow: running {listed(going)}")
         return not going
 
     _wait(over, "Airflow's runs to end")

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from nightshift.family.values import Duration, Fraction, Inline, Key, Section, WaitingTime, YesNo
+from nightshift.wording import listed
 
 
 class Levels(Inline):
@@ -164,10 +165,10 @@ class Training(Section):
         given = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
         missing = [name for name in needs if name not in given]
         if missing:
-            raise ValueError(f"policy {self.policy} needs {' and '.join(missing)}")
+            raise ValueError(f"policy {self.policy} needs {listed(missing)}")
         idle = [name for name in given if name not in needs]
         if idle:
-            raise ValueError(f"{', '.join(idle)} means nothing to the policy {self.policy}")
+            raise ValueError(f"{listed(idle)} means nothing to the policy {self.policy}")
         return self
 
 
@@ -261,10 +262,10 @@ class Models(Section):
 
     @model_validator(mode="after")
     def _one_group_each(self) -> Models:
-        listed = [name for group in self.groups.values() for name in group.thresholds]
-        twice = sorted({name for name in listed if listed.count(name) > 1})
+        members = [name for group in self.groups.values() for name in group.thresholds]
+        twice = sorted({name for name in members if members.count(name) > 1})
         if twice:
-            raise ValueError(f"in two groups: {', '.join(twice)}; a member belongs to one")
+            raise ValueError(f"in two groups: {listed(twice)}; a member belongs to one")
         if self.groups and (self.group_by or self.thresholds):
             raise ValueError(
                 "list groups, or discover members with thresholds and group_by, not both"

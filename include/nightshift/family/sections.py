@@ -28,6 +28,7 @@ from nightshift.family.values import (
     WaitingTime,
     time_zone,
 )
+from nightshift.wording import listed
 
 
 class Source(Section):
@@ -71,15 +72,15 @@ class Features(Section):
             raise ValueError("list at least one column under numeric or categorical")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise ValueError(f"listed twice: {', '.join(twice)}")
+            raise ValueError(f"listed twice: {listed(twice)}")
         reserved = RESERVED & set(self.names)
         if reserved:
-            raise ValueError(f"{', '.join(sorted(reserved))} is not a feature")
-        for key, listed in (("sensitive", self.sensitive), ("optional", self.optional)):
-            unknown = [name for name in listed if name not in self.names]
+            raise ValueError(f"{listed(sorted(reserved))} is not a feature")
+        for key, names in (("sensitive", self.sensitive), ("optional", self.optional)):
+            unknown = [name for name in names if name not in self.names]
             if unknown:
                 raise ValueError(
-                    f"{key}: {', '.join(unknown)} is no feature; name columns that are listed under"
+                    f"{key}: {listed(unknown)} is no feature; name columns that are listed under"
                     " numeric or categorical"
                 )
         return self

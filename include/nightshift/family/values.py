@@ -24,6 +24,8 @@ from pydantic import (
     field_validator,
 )
 
+from nightshift.wording import listed
+
 FAMILY_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 """Family names are folder names, DAG ids and parts of SQL names: short, lower case, plain."""
 
@@ -75,7 +77,7 @@ def _cron(value: str) -> str:
 
 def _own_column(value: str) -> str:
     if value in RESERVED:
-        raise ValueError(f"name a column of features.sql other than {', '.join(sorted(RESERVED))}")
+        raise ValueError(f"name a column of features.sql other than {listed(sorted(RESERVED))}")
     return value
 
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from nightshift.family.values import PATTERNS
-from nightshift.wording import nearest
+from nightshift.wording import listed, nearest
 
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _NUMBERS = {
@@ -136,9 +136,9 @@ def _message(section: type[BaseModel], place: tuple[int | str, ...], error: Any)
     kind = error["type"]
     if kind == "extra_forbidden":
         accepted = _accepted_keys(section, place[:-1])
-        return f"unknown key{nearest(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
+        return f"unknown key{nearest(str(place[-1]), accepted)}; accepted: {listed(accepted)}"
     if kind == "model_type":
-        return f"write keys and values (accepted: {', '.join(_accepted_keys(section, place))})"
+        return f"write keys and values (accepted: {listed(_accepted_keys(section, place))})"
     if kind == "string_pattern_mismatch":
         return PATTERNS[error["ctx"]["pattern"]]
     if kind in ("float_type", "int_type") and _is_quoted_number(error["input"]):

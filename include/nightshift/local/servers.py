@@ -55,6 +55,7 @@ from nightshift.local.installation import (
 )
 from nightshift.local.processes import Processes
 from nightshift.site import Site
+from nightshift.wording import listed
 
 __all__ = [
     "Postgres",
@@ -452,7 +453,7 @@ def _wait_until_healthy(processes: Processes, url: str) -> None:
         if dead or time.monotonic() > deadline:
             shown = dead or [part for part in PARTS if part.replace("-", "_") in unhealthy]
             logs = "\n".join(processes.last_lines(name) for name in shown)
-            raise SetupError(f"Airflow is not healthy: {', '.join(unhealthy)}.\n{logs}")
+            raise SetupError(f"Airflow is not healthy: {listed(unhealthy)}.\n{logs}")
         time.sleep(0.5)
 
 

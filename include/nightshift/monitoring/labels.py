@@ -21,6 +21,7 @@ from nightshift.errors import LabelsError, SourceError, words_of
 from nightshift.failpoints import reach
 from nightshift.family import OVERLAP, ModelFamily
 from nightshift.sources import Names, Question, Source, label_columns, read_query
+from nightshift.wording import listed
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -219,8 +220,8 @@ def _refuse_other_shape(table: pa.Table, family: ModelFamily) -> None:
     wrong = [name for name in wanted if table.schema.names.count(name) != 1]
     if wrong:
         raise SourceError(
-            f"{family.family}: {file} returns {', '.join(table.schema.names)}; it must return"
-            f" {', '.join(wanted)}, each once (missing or repeated: {', '.join(wrong)})"
+            f"{family.family}: {file} returns {listed(table.schema.names)}; it must return"
+            f" {listed(wanted)}, each once (missing or repeated: {listed(wrong)})"
         )
     for name in (name for name in wanted if name != "value"):
         kind = table.schema.field(name).type

@@ -9,6 +9,7 @@ from nightshift.data import Database, Transaction, as_json
 from nightshift.errors import ScoringError
 from nightshift.failpoints import reach
 from nightshift.records import Batch
+from nightshift.wording import moment
 
 VERSIONS_TOLD = 100
 """A notification lists so many version numbers at most; more would not fit in every case."""
@@ -32,13 +33,13 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
         row = tx.one("scoring.lock", batch_id=batch_id)
         if row.purged_at is not None:
             raise ScoringError(
-                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} was purged at"
-                f" {row.purged_at:%Y-%m-%d %H:%M}Z, since nobody had published it; it was not"
+                f"{row.family}: batch {batch_id} of {moment(row.as_of)} was purged at"
+                f" {moment(row.purged_at)}, since nobody had published it; it was not"
                 " published. Run the night again"
             )
         if row.state != "written" or _told_for(row) != row.snapshot_rows:
             raise ScoringError(
-                f"{row.family}: batch {batch_id} of {row.as_of.isoformat()} is {row.state} with"
+                f"{row.family}: batch {batch_id} of {moment(row.as_of)} is {row.state} with"
                 f" {row.row_count} rows for a snapshot of {row.snapshot_rows}; it was not"
                 " published. Run the night again"
             )

@@ -19,6 +19,7 @@ from nightshift.family import ModelFamily
 from nightshift.night.leaving_out import LeftOut
 from nightshift.records import Snapshot
 from nightshift.sources import Names, Question, Source
+from nightshift.wording import moment
 
 
 def freeze(
@@ -167,10 +168,10 @@ class _Rows:
 
 def _refuse_if_too_late(family: ModelFamily, as_of: datetime, now: datetime) -> None:
     if as_of > now:
-        raise SnapshotError(f"{family.family}: as_of {as_of.isoformat()} lies in the future")
+        raise SnapshotError(f"{family.family}: as_of {moment(as_of)} lies in the future")
     if family.source.history == "mutable" and family.next_tick(as_of) <= now:
         raise SnapshotError(
-            f"{family.family}: no snapshot was taken at {as_of.isoformat()}, and none can be taken"
+            f"{family.family}: no snapshot was taken at {moment(as_of)}, and none can be taken"
             " now: source.history is mutable, so today's tables no longer say what was known then."
             " If the source keeps history with known_at, say history: append_only in model.yaml"
         )

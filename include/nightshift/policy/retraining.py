@@ -15,6 +15,7 @@ from typing import Any, Literal, assert_never
 from nightshift.documents import Inputs
 from nightshift.family import AtLeast, GroupRule, Models, Retrain, When
 from nightshift.records import Decision, DecisionKind, Hold, Measurement, Standing, Vote
+from nightshift.wording import day, listed, moment
 
 CALENDAR, ON_DEMAND, FIRST_MODEL = "calendar", "on_demand", "first_model"
 
@@ -169,8 +170,9 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
     """Every rule that fires: its name, its sentence, and how severe it is."""
     latest, shift = standing.measurements[0], standing.shift
     if shift is not None and _fallen(standing):
+        assert shift.since is not None  # evidence without a stretch is none
         told = (
-            f"since the night of {shift.since:%Y-%m-%d} the nights speak for a level below the"
+            f"since the night of {day(shift.since)} the nights speak for a level below the"
             f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
         )
         yield "shift", told, shift.evidence / shift.limit
@@ -270,10 +272,10 @@ def _restrained(rule: Retrain, standing: Standing, asked: Decision) -> Decision:
         return asked
     if standing.as_of - last < rule.cooldown:
         until = last + rule.cooldown
-        why = f"but the cooldown lasts until {until:%Y-%m-%d %H:%M}Z"
+        why = f"but the cooldown lasts until {moment(until)}"
         return replace(asked, kind="alert", rule="cooldown", reason=f"{asked.reason}, {why}")
     if not standing.fresh_labels:
-        why = f"but no label has matured since the retrain of {last:%Y-%m-%d %H:%M}Z"
+        why = f"but no label has matured since the retrain of {moment(last)}"
         return replace(asked, kind="alert", rule="no_new_labels", reason=f"{asked.reason}, {why}")
     return asked
 
@@ -305,14 +307,8 @@ def _tally(members: Sequence[Ballot]) -> str:
     unknown = [one.standing.name for one in members if one.vote == "unknown"]
     told = f"{len(failing)} of {len(members)} below their thresholds"
     if failing:
-        told += f" ({_listed(failing)})"
-    return told + (f", unknown: {_listed(unknown)}" if unknown else "")
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The names of a group's models, as many as a sentence bears."""
-    told = ", ".join(names[:NAMED])
-    return f"{told} and {len(names) - NAMED} more" if len(names) > NAMED else told
+        told += f" ({listed(failing, NAMED)})"
+    return told + (f", unknown: {listed(unknown, NAMED)}" if unknown else "")
 
 
 def _words(rule: GroupRule, members: int) -> str:

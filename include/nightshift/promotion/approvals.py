@@ -13,6 +13,7 @@ from nightshift.data import Transaction
 from nightshift.documents import Inputs, Worth
 from nightshift.errors import RegistryError
 from nightshift.records import About, Decision, Model
+from nightshift.wording import moment
 
 
 def ask(tx: Transaction, comparison_id: int, evidence: str, *, now: datetime) -> None:
@@ -170,7 +171,7 @@ def _told(asked: Approval, said: Answer, by: str) -> str:
         case "declined":
             return f"{by} declined {asked.versions}"
         case "timed_out":
-            since = f"{asked.asked_at:%Y-%m-%d %H:%M}Z"
+            since = moment(asked.asked_at)
             return f"nobody answered since {since}, so {asked.versions} was not approved"
         case "superseded":
             return f"the question about {asked.versions} is superseded"

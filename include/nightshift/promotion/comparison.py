@@ -23,6 +23,7 @@ from nightshift.family import ModelFamily, Problem
 from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference, Version
 from nightshift.registry import LoadedVersion
 from nightshift.training import Rows
+from nightshift.wording import listed
 
 BORDER_CASES = "border_cases.csv"
 EARLIER = 3
@@ -281,8 +282,8 @@ def border_cases(family: ModelFamily) -> Rows | None:
     frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
     missing = [name for name in wanted if name not in frame]
     if missing or frame.empty:
-        what = f"column {', '.join(missing)} is missing" if missing else "it has no rows"
-        raise ConfigError(f"{family.family}: {file}: {what}; write {', '.join(wanted)}")
+        what = f"column {listed(missing)} is missing" if missing else "it has no rows"
+        raise ConfigError(f"{family.family}: {file}: {what}; write {listed(wanted)}")
     try:
         table = pa.table(
             {name: frame[name].astype("float64") for name in family.features.numeric}

@@ -31,6 +31,7 @@ from nightshift.records import (
     Version,
 )
 from nightshift.registry import LoadedVersion
+from nightshift.wording import count
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,10 @@ class Trial:
         if self.difference is None:
             return f"no night with its labels could tell its {self.metric} from the other's"
         side = "better" if self.difference > 0 else "worse"
-        count = f"{self.nights} night{'' if self.nights == 1 else 's'}"
         return (
-            f"over {count} ({self.row_count:,} rows) its {self.metric} is {side} by"
-            f" {abs(self.difference):.3g}: evidence {self.evidence:.3g}, and {self.needed:.3g} is"
-            " needed"
+            f"over {count(self.nights, 'night')} ({self.row_count:,} rows) its {self.metric} is"
+            f" {side} by {abs(self.difference):.3g}: evidence {self.evidence:.3g}, and"
+            f" {self.needed:.3g} is needed"
         )
 
 

@@ -12,6 +12,7 @@ from nightshift.errors import NoChampion, RegistryError
 from nightshift.family import ModelFamily
 from nightshift.records import Model, Promotion, Version
 from nightshift.registry.versions import _version
+from nightshift.wording import listed, moment
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,14 @@ def way_back(
             if to is None
             else f"has had no champion with the version number {to}"
         )
-        raise RegistryError(
-            f"{where} {missing}; its champions so far: {', '.join(map(str, numbers))}"
-        )
+        raise RegistryError(f"{where} {missing}; its champions so far: {listed(numbers)}")
     if target[-1].version_id != latest.version_id:
         return latest, target[-1]
     if again and latest.kind == "rollback":
         replaced = [one for one in served if one.version_id != latest.version_id]
         return replaced[-1], latest
     raise RegistryError(
-        f"{where}: version {latest.number} serves already, since"
-        f" {latest.effective_from:%Y-%m-%d %H:%M}Z"
+        f"{where}: version {latest.number} serves already, since {moment(latest.effective_from)}"
     )
 
 
@@ -122,8 +120,8 @@ def _undone(served: Sequence[Promotion]) -> list[Promotion]:
 def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
     """The error that nobody serves at ``as_of``, with since when somebody does."""
     first = tx.one("registry.first_promotion", family=family.family).effective_from
-    since = f"its first champion serves from {first.isoformat()}" if first else "none was trained"
+    since = f"its first champion serves from {moment(first)}" if first else "none was trained"
     return NoChampion(
-        f"{family.family} has no champion at {as_of.isoformat()}: {since}."
+        f"{family.family} has no champion at {moment(as_of)}: {since}."
         f" Train one with: nightshift train {family.family}"
     )

@@ -32,6 +32,7 @@ from nightshift.registry import canonical
 from nightshift.registry.code import Code, LegacyCode
 from nightshift.registry.libraries import refuse_other_libraries
 from nightshift.registry.members import model_of
+from nightshift.wording import listed, moment
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -265,8 +266,10 @@ def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
 
 
 def _told(keys: Keys) -> str:
-    known = ", ".join(keys.trusted())
-    return f"{keys.folder} has {known}" if known else f"{keys.folder} has none: restore it"
+    trusted = keys.trusted()
+    return (
+        f"{keys.folder} has {listed(trusted)}" if trusted else f"{keys.folder} has none: restore it"
+    )
 
 
 def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
@@ -277,9 +280,10 @@ def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
 
 def _refuse_collected(store: Store, found: Version) -> None:
     if not store.has(found.artifact_hash, "joblib"):
+        assert found.collected_at is not None
         raise ArtifactRefused(
             f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
-            f" its artifact was collected at {found.collected_at:%Y-%m-%d %H:%M}Z, since nothing"
+            f" its artifact was collected at {moment(found.collected_at)}, since nothing"
             f" needed it any more; make it again: nightshift reproduce {found.model.family}/"
             f"{found.model.name} --version {found.number}"
         )

@@ -18,6 +18,7 @@ from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.family import Cause, ModelFamily
+from nightshift.wording import listed, moment
 
 RunKind = Literal["score", "monitor", "retrain", "rollback"]
 
@@ -183,7 +184,7 @@ def _lame(run: Run, failed: Sequence[Any]) -> Finding:
     """Models whose rows are missing from a night that was published."""
     what = f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
     reasons = list(dict.fromkeys(_short(row.reason) for row in failed))
-    told = f"{_listed([row.model for row in failed])}; {'; '.join(reasons[:REASONS])}"
+    told = f"{listed([row.model for row in failed], NAMED)}; {'; '.join(reasons[:REASONS])}"
     return _about(run, "failed", what, told, of="models")
 
 
@@ -247,7 +248,7 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
         rows = [row for row in decided if row.kind == kind]
         if not rows:
             continue
-        named = _listed([row.model for row in rows])
+        named = listed([row.model for row in rows], NAMED)
         told = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
         if family.models is not None and len(rows) == 1:
             told = f"{named}: {told}"
@@ -263,8 +264,8 @@ def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> 
     if family.models is None:
         return _about(run, "breach", "breached", breached[0].reason)
     kinds = [decision.kind for decision in breached]
-    follows = ", ".join(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
-    told = f"{_listed([f'{d.model} ({_figures(d)})' for d in breached])}; decided: {follows}"
+    follows = listed(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
+    told = f"{listed([f'{d.model} ({_figures(d)})' for d in breached], NAMED)}; decided: {follows}"
     return _about(run, "breach", f"{len(breached)} of {of} models breached", told)
 
 
@@ -288,7 +289,7 @@ def _retrain_started(
         what, told = "retrain started", decisions[0].reason
     else:
         what = f"retrain of {len(decisions)} of {of} models started"
-        told = _listed([f"{decision.model} ({decision.rule})" for decision in decisions])
+        told = listed([f"{decision.model} ({decision.rule})" for decision in decisions], NAMED)
     return _about(run, "retrain_started", what, told, as_of=as_of)
 
 
@@ -299,9 +300,9 @@ def _drift(family: ModelFamily, run: Run, drifted: Sequence[Any], watched: int) 
         told.setdefault(row.model, []).append(f"{where} {row.value:.2g}")
     if family.models is None:
         signals = [signal for of_model in told.values() for signal in of_model]
-        return _about(run, "drift", "drift", _listed(signals))
+        return _about(run, "drift", "drift", listed(signals, NAMED))
     named = [f"{model} ({signals[0]})" for model, signals in told.items()]
-    return _about(run, "drift", f"{len(told)} of {watched} models drift", _listed(named))
+    return _about(run, "drift", f"{len(told)} of {watched} models drift", listed(named, NAMED))
 
 
 def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
@@ -316,7 +317,7 @@ def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> li
     if not missed:
         return []
     hours = family.schedule.deadline / timedelta(hours=1)
-    named = _listed([_moment(night) for night in reversed(missed)])
+    named = listed([moment(night) for night in reversed(missed)], NAMED)
     told = f"{named} not published within {hours:g} hours"
     what = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
     return [Finding("missed_night", missed[-1], missed[-1].isoformat(), what, told)]
@@ -334,7 +335,7 @@ def _waiting(
         )
     else:
         what = f"approval of {len(rows)} of {of} challengers wanted"
-        told = _listed([f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows])
+        told = listed([f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows], NAMED)
     return _about(run, "approval", what, told, as_of=as_of)
 
 
@@ -352,7 +353,7 @@ def _concluded(
         told = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
         return _about(run, cause, cause, told, as_of=as_of, of=of)
     what = f"{len(rows)} of {count} challengers {cause}"
-    told = _listed([f"{row.model} ({_against(row)})" for row in rows])
+    told = listed([f"{row.model} ({_against(row)})" for row in rows], NAMED)
     return _about(run, cause, what, told, as_of=as_of, of=of)
 
 
@@ -371,7 +372,7 @@ def _unfinished(
     if family.models is None:
         return _about(run, "failed", _failed_in(run), "; ".join(reasons), as_of=as_of)
     own = [reason for reason in reasons if any(name in reason for name in names)] or reasons
-    told = f"{_listed(names)}; {'; '.join(own[:REASONS])}"
+    told = f"{listed(names, NAMED)}; {'; '.join(own[:REASONS])}"
     what = f"retrain of {len(rows)} of {of} models failed"
     return _about(run, "failed", what, told, as_of=as_of)
 
@@ -388,7 +389,7 @@ def _failed(
 
 def _failed_in(run: Run, left: Sequence[str] | None = None) -> str:
     failed = run.failed if left is None else left
-    return f"{run.kind} failed in {_listed(failed)}" if failed else f"{run.kind} failed"
+    return f"{run.kind} failed in {listed(failed, NAMED)}" if failed else f"{run.kind} failed"
 
 
 def _refusals(
@@ -405,9 +406,9 @@ def _refusals(
 def _about(
     run: Run, cause: Cause, what: str, told: str, *, as_of: datetime | None = None, of: str = ""
 ) -> Finding:
-    moment = as_of or run.as_of
-    subject = " ".join(filter(None, [moment.isoformat(), _scope(cause, run), of]))
-    return Finding(cause, moment, subject, what, f"{told} (as of {_moment(moment)})")
+    at = as_of or run.as_of
+    subject = " ".join(filter(None, [at.isoformat(), _scope(cause, run), of]))
+    return Finding(cause, at, subject, what, f"{told} (as of {moment(at)})")
 
 
 def _scope(cause: Cause, run: Run) -> str:
@@ -437,14 +438,5 @@ def _alert(row: Any) -> Alert:
     return Alert(**{**row._mapping, "delivered_by": frozenset(row.delivered_by)})
 
 
-def _listed(items: Sequence[str]) -> str:
-    told = ", ".join(items[:NAMED])
-    return f"{told} and {len(items) - NAMED} more" if len(items) > NAMED else told
-
-
 def _short(text: str) -> str:
     return textwrap.shorten(text, 600, placeholder=" ...")
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -11,7 +11,7 @@ from typing import Any
 
 from nightshift.data import Database
 from nightshift.records import AboutKind
-from nightshift.reports.health import _count
+from nightshift.wording import count
 
 FIRST_RULE = 1
 """The ``hash_rule`` of decisions that were made when what they are about was words alone."""
@@ -116,7 +116,7 @@ def _chain(database: Database) -> Iterator[Any]:
 def _faults(row: Any, place: int, last: str) -> Iterator[str]:
     told = f"decision {row.decision_id} (number {row.seq} in the chain)"
     if row.seq != place:
-        yield f"{told}: {_count(row.seq - place, 'decision')} missing before it"
+        yield f"{told}: {count(row.seq - place, 'decision')} missing before it"
     elif row.prev_hash != last:
         yield f"{told}: it does not follow the decision before it"
     if decision_hash(row) != row.hash or not _says_what_it_is_about(row):

@@ -13,8 +13,9 @@ from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
 from nightshift.records import DecisionKind, Measurement, Vote
-from nightshift.reports.health import _count, _moment, find_model
+from nightshift.reports.health import find_model
 from nightshift.reports.outdated import outdated_champion
+from nightshift.wording import count, listed, moment
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def why(database: Database, name: str, until: datetime, *, models: Path | None =
         if decision is None:
             raise RegistryError(
                 f"nothing was decided about {model.family}/{model.model} by"
-                f" {until:%Y-%m-%d %H:%M}Z; monitoring decides, look at its run"
+                f" {moment(until)}; monitoring decides, look at its run"
             )
         explained = why_in(tx, model, decision)
         changed = outdated_champion(tx, models, model.model_id) if models is not None else []
@@ -97,10 +98,10 @@ def _about_labels(collection: Any) -> Iterator[str]:
     if collection is None:
         return
     yield (
-        f"Labels: labels.sql was asked at {_moment(collection.as_of)} and gave"
-        f" {_count(collection.found, 'label')}, {collection.added:,} of them new"
-        f" ({_count(collection.corrections, 'correction')},"
-        f" {_count(collection.contradictions, 'contradiction')}, {collection.late:,} late)."
+        f"Labels: labels.sql was asked at {moment(collection.as_of)} and gave"
+        f" {count(collection.found, 'label')}, {collection.added:,} of them new"
+        f" ({count(collection.corrections, 'correction')},"
+        f" {count(collection.contradictions, 'contradiction')}, {collection.late:,} late)."
     )
 
 
@@ -114,9 +115,9 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if nights:
         labels = [night["labels"] for night in nights]
         yield (
-            f"Nights: {_count(len(nights), 'night')} of {scope} have matured, from"
+            f"Nights: {count(len(nights), 'night')} of {scope} have matured, from"
             f" {nights[0]['as_of'][:10]} to {nights[-1]['as_of'][:10]}, with"
-            f" {_count(first['predictions'], 'prediction')} and {_count(first['labels'], 'label')}"
+            f" {count(first['predictions'], 'prediction')} and {count(first['labels'], 'label')}"
             f" ({min(labels):,} to {max(labels):,} a night){_without(first)}."
         )
     yield f"Measured: {_as_measurement(first).sentence()}{_against(first)}."
@@ -128,7 +129,7 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         worst = min(below, key=lambda m: m["value"])
         yield (
             f"Slices: the lowest of {len(below)} is {worst['slice']}, {worst['value']:.4g}"
-            f" ({worst['low']:.4g} to {worst['high']:.4g}) on {_count(worst['labels'], 'label')}."
+            f" ({worst['low']:.4g} to {worst['high']:.4g}) on {count(worst['labels'], 'label')}."
         )
 
 
@@ -169,19 +170,22 @@ def _about_detection(inputs: Inputs) -> Iterator[str]:
 def _about_signals(signals: Sequence[Any], estimate: Any) -> Iterator[str]:
     loud = [row for row in signals if row.level != "ok"]
     if signals and not loud:
-        yield f"Watched: all {len(signals)} signals of {_moment(signals[0].as_of)} are ok."
+        yield f"Watched: all {len(signals)} signals of {moment(signals[0].as_of)} are ok."
     if loud:
-        named = ", ".join(
-            f"{' of '.join(filter(None, (row.signal, row.feature)))} {row.value:.3g} ({row.level})"
-            for row in loud[:5]
+        named = listed(
+            (
+                f"{' of '.join(filter(None, (row.signal, row.feature)))} {row.value:.3g}"
+                f" ({row.level})"
+                for row in loud
+            ),
+            most=5,
         )
-        more = f", and {len(loud) - 5} more" if len(loud) > 5 else ""
-        yield f"Watched: in the night of {_moment(loud[0].as_of)} {named}{more}."
+        yield f"Watched: in the night of {moment(loud[0].as_of)} {named}."
     if estimate is not None:
         yield (
-            f"Estimated without labels, {_moment(estimate.as_of)}: {estimate.metric}"
+            f"Estimated without labels, {moment(estimate.as_of)}: {estimate.metric}"
             f" {estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g}) on"
-            f" {_count(estimate.predictions, 'prediction')}."
+            f" {count(estimate.predictions, 'prediction')}."
         )
 
 
@@ -190,7 +194,7 @@ def _about_group(inputs: Inputs) -> Iterator[str]:
         return
     votes = inputs.votes
     counted = ", ".join(f"{votes[vote]} {vote}" for vote in get_args(Vote) if votes.get(vote))
-    yield f"Group: {inputs.group} has {_count(sum(votes.values()), 'vote')}: {counted}."
+    yield f"Group: {inputs.group} has {count(sum(votes.values()), 'vote')}: {counted}."
 
 
 def _about_decision(decision: Any, inputs: Inputs) -> str:
@@ -214,15 +218,13 @@ def _about_consequences(decision: Any, followed: Any, failed: Any) -> Iterator[s
         return
     start, end = followed.training
     yield (
-        f"Trained: version {followed.version}, at {_moment(followed.trained_at)}, on the nights"
+        f"Trained: version {followed.version}, at {moment(followed.trained_at)}, on the nights"
         f" {start[:10]} to {end[:10]}."
     )
     if followed.verdict is None:
         yield "Compared: not yet; look at the retrain run."
         return
-    since = (
-        f" It serves from {_moment(followed.effective_from)}." if followed.effective_from else ""
-    )
+    since = f" It serves from {moment(followed.effective_from)}." if followed.effective_from else ""
     if followed.approval_id is None:
         yield f"Compared: {followed.verdict}: {followed.verdict_reason}.{since}"
         return
@@ -239,8 +241,8 @@ def _about_shadow(shadow: Any) -> Iterator[str]:
     if shadow.kind is not None:
         yield f"In shadow: {shadow.kind}: {shadow.reason}."
         return
-    nights = _count(shadow.nights or 0, "night")
-    told = f"In shadow: version {shadow.version} until {_moment(shadow.ends)}, {nights} judged"
+    nights = count(shadow.nights or 0, "night")
+    told = f"In shadow: version {shadow.version} until {moment(shadow.ends)}, {nights} judged"
     if shadow.nights:
         told += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
     yield f"{told}."

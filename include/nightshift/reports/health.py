@@ -6,7 +6,6 @@ report is a dataclass of plain values; :func:`as_data` makes JSON of it.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from nightshift.data import Database, Transaction
 from nightshift.errors import RegistryError
 from nightshift.records import DecisionKind, Hold, State
 from nightshift.reports.outdated import outdated
+from nightshift.wording import count, listed, moment, nearest
 
 Health = Literal[
     "failed", "awaiting", "retraining", "breached", "warning",
@@ -170,18 +170,16 @@ def _family_sentences(
         own = [line for line in lines if line.family == family]
         healths = Counter(line.health for line in own)
         metric = next((f" by {line.metric}" for line in own if line.metric), "")
-        counted = ", ".join(
-            f"{healths[health]:,} {health}" for health in HEALTHS if healths[health]
-        )
+        counted = listed(f"{healths[health]:,} {health}" for health in HEALTHS if healths[health])
         night = last.get(family)
         shown = (
-            f"last night published {night.as_of:%Y-%m-%d %H:%M}Z, {night.rows:,} rows"
+            f"last night published {moment(night.as_of)}, {count(night.rows, 'row')}"
             if night
             else "no night published yet"
         )
         left = f"; {held[family]}" if family in held else ""
         since = "".join(f"; {sentence}" for sentence in changed.get(family, ()))
-        yield f"{family}: {_count(len(own), 'model')}{metric}: {counted}; {shown}{left}{since}"
+        yield f"{family}: {count(len(own), 'model')}{metric}: {counted}; {shown}{left}{since}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:
@@ -197,18 +195,9 @@ def find_model(tx: Transaction, name: str) -> Any:
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(f"{row.family}/{row.model}" for row in found)
+        names = listed(f"{row.family}/{row.model}" for row in found)
         raise RegistryError(f"several models are called {name!r}: {names}; write one of these")
     known = tx.rows("reports.names")
     spelt = {row.model for row in known} | {f"{row.family}/{row.model}" for row in known}
-    near = difflib.get_close_matches(name, sorted(spelt), n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "`nightshift status` lists them"
-    raise RegistryError(f"no model is called {name!r}; {hint}")
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}Z"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    hint = nearest(name, spelt, most=3) or "; `nightshift status` lists them"
+    raise RegistryError(f"no model is called {name!r}{hint}")

@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from nightshift.data import Database, Transaction
-from nightshift.reports.health import _moment, find_model
+from nightshift.reports.health import find_model
+from nightshift.wording import moment
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _kept(run: Sequence[Any]) -> Event:
 
 def _event(row: Any) -> Event:
     serves = (
-        f"version {row.version} serves from {_moment(row.effective_from)}: " if row.version else ""
+        f"version {row.version} serves from {moment(row.effective_from)}: " if row.version else ""
     )
     return Event(
         row.as_of, row.as_of, row.kind, row.rule, f"{serves}{row.reason}", (row.decision_id,)

@@ -6,7 +6,6 @@ recall, and no mean of seven.
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from nightshift.stats import ranges, undefined
 from nightshift.stats.formulas import row_scores
 from nightshift.stats.outcomes import Outcomes
 from nightshift.stats.ranges import Task
+from nightshift.wording import nearest
 
 
 def value(metric: str, task: Task, known: Outcomes) -> float | None:
@@ -95,8 +95,7 @@ def _problem(metric: str, task: Task, probabilities: bool) -> str | None:
     from sklearn.metrics import get_scorer_names
 
     if metric not in get_scorer_names():
-        close = difflib.get_close_matches(metric, get_scorer_names(), n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        hint = nearest(metric, get_scorer_names(), most=3)
         return f"{metric!r} is not the name of a scikit-learn scorer{hint}"
     problem = ranges.task_problem(metric, task)
     if problem:

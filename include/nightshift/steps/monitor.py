@@ -14,6 +14,7 @@ from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, each, loadable, source_of
+from nightshift.wording import moment
 
 Trial = promotion.Shadow | promotion.Probation
 
@@ -58,7 +59,7 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
             holds = registry.holds_now(tx, now)
         if family_name not in measured:
             raise NightshiftError(
-                f"{family_name} was not measured at {as_of.isoformat()}; nothing can be decided."
+                f"{family_name} was not measured at {moment(as_of)}; nothing can be decided."
                 " Run the measure step of this night first"
             )
         others = [name for name in measured if name != family_name]

@@ -5,7 +5,6 @@ Scoring, measuring and training all pass through here, so they cannot differ.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from nightshift.family import Features
 from nightshift.tables.keys import KEY_TYPES, is_key
+from nightshift.wording import near
 
 
 def shape_problems(
@@ -122,5 +122,5 @@ def _decoded(values: np.ndarray, chunk: pa.DictionaryArray) -> np.ndarray:
 
 
 def _nearest(name: str, found: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(found), n=1)
+    close = near(name, found)
     return f" (the query returns {close[0]!r}: renamed?)" if close else ""

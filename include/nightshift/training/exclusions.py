@@ -10,6 +10,7 @@ from nightshift.errors import TrainingError
 from nightshift.family import Features, ModelFamily
 from nightshift.records import Version
 from nightshift.registry import code_changes
+from nightshift.wording import moment
 
 if TYPE_CHECKING:
     pass
@@ -73,7 +74,7 @@ def exclude(
     said = before.state if before else "released"
     if before is not None and said == "erased" != state:
         raise TrainingError(
-            f"{family}: {entity_id!r} was erased at {before.as_of.isoformat()}, which is for good"
+            f"{family}: {entity_id!r} was erased at {moment(before.as_of)}, which is for good"
         )
     if state == "released" and said == "released":
         raise TrainingError(f"{family}: {entity_id!r} is not quarantined; there is nothing to undo")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 from nightshift.training.manifest import _estimator, _manifest, _spans
 from nightshift.training.rows import Plan, Rows, learnable, least_rows
+from nightshift.wording import listed
 
 
 def fit(
@@ -192,7 +193,7 @@ def _refuse_too_few(
     base: LoadedVersion | None,
 ) -> None:
     least = least_rows(family)
-    nights = ", ".join(map(str, _spans(family, plan, base.version if base else None)))
+    nights = listed(_spans(family, plan, base.version if base else None))
     if len(rows) < least:
         advice = (
             f"{base} has learnt the nights before; wait for labels of later ones"

@@ -21,6 +21,7 @@ from nightshift.tables import shape_problems
 if TYPE_CHECKING:
     pass
 from nightshift.training.exclusions import excluded_entities
+from nightshift.wording import moment
 
 YEAR = 365.2425
 """Days; the matching week of an earlier year lies a whole number of weeks back."""
@@ -37,7 +38,7 @@ class Span:
         return self.start < moment <= self.end
 
     def __str__(self) -> str:
-        return f"{self.start:%Y-%m-%d %H:%M}Z to {self.end:%Y-%m-%d %H:%M}Z"
+        return f"{moment(self.start)} to {moment(self.end)}"
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def _night(store: Store, family: ModelFamily, taken: Taken) -> pa.Table:
     problems = shape_problems(table.schema, family.features, family.keys, exact=False)
     if problems:
         raise TrainingError(
-            f"{family.family}: the snapshot of {as_of.isoformat()} was frozen for other features"
+            f"{family.family}: the snapshot of {moment(as_of)} was frozen for other features"
             f" than model.yaml declares now: {'; '.join(problems)}"
         )
     moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))

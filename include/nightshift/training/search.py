@@ -34,6 +34,7 @@ from nightshift.errors import TrainingError, words_of
 from nightshift.family import ModelFamily, Search
 from nightshift.registry import Code, LegacyCode
 from nightshift.training import estimators
+from nightshift.wording import listed
 
 State = Literal["tried", "failed", "undefined", "untried"]
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -130,7 +131,7 @@ def problems(family: ModelFamily) -> Iterator[tuple[str, str]]:
             yield from ((key, told) for told in _feature_problems(family, name, values))
         elif taken is not None and name not in taken:
             others = [other for other in taken if other not in ("numeric", "categorical", "seed")]
-            yield key, f"{family.estimator.build} takes no {name!r}; it takes {', '.join(others)}"
+            yield key, f"{family.estimator.build} takes no {name!r}; it takes {listed(others)}"
 
 
 def first_choice(family: ModelFamily) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _feature_problems(family: ModelFamily, name: str, values: list[Any]) -> Iter
     declared = getattr(family.features, name)
     for value in islice(values, MOST_NAMED):
         if not isinstance(value, list) or not set(value) <= set(declared):
-            yield f"found {value!r}: write lists of features.{name}: {', '.join(declared)}"
+            yield f"found {value!r}: write lists of features.{name}: {listed(declared)}"
 
 
 class _Log:

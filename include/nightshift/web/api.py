@@ -83,7 +83,7 @@ def _once_each(request: Request) -> None:
     given = Counter(name for name, _ in request.query_params.multi_items())
     if twice := sorted(name for name, count in given.items() if count > 1):
         faults = [problems.about(("query", name), "is given more than once") for name in twice]
-        told = f"give each parameter once: {', '.join(twice)}"
+        told = f"give each parameter once: {wording.listed(twice)}"
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, told, faults)
 
 
@@ -318,7 +318,7 @@ def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPa
         after_as_of=None, after_family=None, count=1,
     )  # fmt: skip
     if not found:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {as_of.isoformat()}")
+        raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {wording.moment(as_of)}")
     line = found[0]
     judged = reader.rows("api.checks", snapshot_id=line["snapshot_id"])
     checks = judged[0]["checks"] if judged else []
@@ -352,7 +352,7 @@ def prediction(
     named = _named(reader, reader.must_see(family), entity_id)
     found = reader.rows("api.prediction", family=family, model=model, entity_id=named, until=as_of)
     if not found:
-        by = f" by {as_of.isoformat()}" if as_of else ""
+        by = f" by {wording.moment(as_of)}" if as_of else ""
         raise Refusal(
             HTTPStatus.NOT_FOUND,
             f"no prediction of {entity_id!r} by {family}/{model} was published{by}",

@@ -271,22 +271,22 @@ def model(tx: Transaction, found: Row) -> ModelPage:
     )
 
 
-def measurements(tx: Transaction, model_id: int) -> list[Row]:
+def measurements(tx: Transaction, model_id: int) -> Sequence[Row]:
     """Every measurement of a model over all rows, oldest first."""
     return _rows(tx, "web.measurements", model_id=model_id, since=LONG_AGO)
 
 
-def signals(tx: Transaction, family: str, model_id: int) -> list[Row]:
+def signals(tx: Transaction, family: str, model_id: int) -> Sequence[Row]:
     """What was watched of a model in its latest nights, oldest first."""
     return _rows(tx, "web.signals", family=family, model_id=model_id, nights=WATCHED_NIGHTS)
 
 
-def slices(tx: Transaction, model_id: int) -> list[Row]:
+def slices(tx: Transaction, model_id: int) -> Sequence[Row]:
     """The latest measurement of a model by slice, the lowest first."""
     return _rows(tx, "web.slices", model_id=model_id)
 
 
-def versions(tx: Transaction, model_id: int) -> list[Row]:
+def versions(tx: Transaction, model_id: int) -> Sequence[Row]:
     """The versions of a model, the latest first."""
     return _rows(tx, "web.versions", model_id=model_id)
 

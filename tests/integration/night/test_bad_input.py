@@ -183,7 +183,7 @@ def test_check_lists_what_great_expectations_and_scikit_learn_refuse(world: Worl
     world.write("estimator.py", "def build(numeric, categorical, seed):\n    return 7\n")
     problems = "\n".join(map(str, upkeep.check(world.site)))
     assert "returned int, not a sklearn.pipeline.Pipeline" in problems
-    assert "did you mean neg_mean_absolute_error" in problems
+    assert "did you mean 'neg_mean_absolute_error'" in problems
     assert "expectations.0: expect_column_values_to_be_betwixt" in problems
 
 

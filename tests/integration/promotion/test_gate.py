@@ -77,7 +77,7 @@ def test_border_cases_that_cannot_be_read_are_told_before_anything_runs(world: W
     world.write("border_cases.csv", "size,label\n1,4\n")
     [problem] = upkeep.check(world.site)
     assert str(world.folder / "border_cases.csv") in str(problem)
-    assert "column kind is missing; write size, kind, label" in str(problem)
+    assert "column kind is missing; write size, kind and label" in str(problem)
 
 
 def test_a_challenger_that_fails_on_a_slice_is_refused(world: World) -> None:

@@ -222,7 +222,7 @@ class TestByHand:
             ({"to": 2}, r"loads: loads: version 2 serves already, since 2026-01-28 02:00Z$"),
             (
                 {"to": 7},
-                "has had no champion with the version number 7; its champions so far: 1, 2$",
+                "has had no champion with the version number 7; its champions so far: 1 and 2$",
             ),
             ({"model": "k1"}, "loads has no model 'k1'; `nightshift status loads` lists"),
         ],

@@ -85,7 +85,7 @@ def test_a_breach_is_told_with_what_follows_from_it(world: World) -> None:
         "loads: breached: neg_mean_absolute_error over 2026-01-12 to 2026-01-14 is -9"
     )
     assert "below the threshold -1" in messages["breach"]
-    assert messages["breach"].endswith("(as of 2026-01-15 06:00 UTC)")
+    assert messages["breach"].endswith("(as of 2026-01-15 06:00Z)")
     assert [alert.title for alert in told] == ["loads: breached", "loads: retrain started"]
     assert {alert.as_of for alert in told} == {as_of}
 
@@ -113,7 +113,7 @@ def test_thirty_breached_models_are_one_message_that_names_the_ten_worst(world: 
     assert set(messages) == {"breach", "retrain_started"}
     told = messages["breach"]
     assert told.startswith(f"{FAMILY}: 30 of 33 models breached: many")
-    assert "and 20 more; decided: retrain 20, defer 10" in told
+    assert "and 20 more; decided: retrain 20 and defer 10" in told
     assert told.count("threshold -1") == 10
     assert messages["retrain_started"].startswith(f"{FAMILY}: retrain of 20 of 33 models started: ")
 
@@ -141,8 +141,8 @@ def test_nights_that_are_late_are_one_message_until_another_one_is(world: World)
     [told] = raised(world, "monitor", as_of)
     assert told.cause == "missed_night"
     assert told.message == (
-        "loads: 3 nights are missing: 2026-01-14 02:00 UTC, 2026-01-13 02:00 UTC,"
-        " 2026-01-12 02:00 UTC not published within 4 hours"
+        "loads: 3 nights are missing: 2026-01-14 02:00Z, 2026-01-13 02:00Z and"
+        " 2026-01-12 02:00Z not published within 4 hours"
     )
     assert told.as_of == world.night(13)
     [again] = raised(world, "monitor", as_of + timedelta(hours=1))
@@ -188,7 +188,7 @@ def test_signals_at_alert_are_told_and_warnings_are_not(world: World) -> None:
     [told] = raised(world, "score", world.night(10))
     assert told.cause == "drift"
     assert told.message == (
-        "loads: drift: score_drift 0.5, missing of size 0.31 (as of 2026-01-11 02:00 UTC)"
+        "loads: drift: score_drift 0.5 and missing of size 0.31 (as of 2026-01-11 02:00Z)"
     )
 
 

@@ -358,7 +358,7 @@ def test_asking_about_a_new_member_makes_no_model_of_it(ada: Client, world: Worl
         ([{"entity_id": None, "size": 1, "kind": "k"}], "must not be", "#/rows/0/entity_id"),
         (
             [{"entity_id": "a", "size": 1, "kind": "k"}] * 3,
-            "repeats that of an earlier row (rows 1, 2)",
+            "repeats that of an earlier row (rows 1 and 2)",
             "#/rows/1/entity_id",
         ),
         (

@@ -168,18 +168,18 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          " at most 63 characters"),
         (performance(slices=["entity_id"]),
          "performance.slices.0: found 'entity_id': name a column of features.sql other than"
-         " entity_id, known_at"),
+         " entity_id and known_at"),
         (performance(min_labels=1),
          "performance.min_labels: found 1: must be greater than or equal to 2"),
         # watch
         ({"watch": None},
          "watch: found nothing: write keys and values (accepted: window, min_rows, missing, unseen,"
-         " out_of_range, drift, score_drift, estimated)"),
+         " out_of_range, drift, score_drift and estimated)"),
         ({"watch": {"drfit": LEVELS}},
          "watch.drfit: unknown key (did you mean 'drift'?); accepted: window, min_rows, missing,"
-         " unseen, out_of_range, drift, score_drift, estimated"),
+         " unseen, out_of_range, drift, score_drift and estimated"),
         ({"watch": {"drift": 0.3}},
-         "watch.drift: found 0.3: write keys and values (accepted: warn, alert)"),
+         "watch.drift: found 0.3: write keys and values (accepted: warn and alert)"),
         ({"watch": {"drift": {"warn": 0.1}}}, "watch.drift.alert: is missing"),
         ({"watch": {"drift": {"warn": 0.3, "alert": 0.1}}},
          "watch.drift: alert (0.1) lies below warn (0.3)"),
@@ -192,7 +192,7 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
         # retrain
         ({"retrain": {"when": "never", "training": {"window": "P30D"}}},
          "retrain.when: found 'never': write keys and values"
-         " (accepted: shift, breaches, of_last, signals)"),
+         " (accepted: shift, breaches, of_last and signals)"),
         (when(),
          "retrain.when: holds no rule: give shift, breaches and of_last, or signals;"
          " or write when: null, which only alerts"),
@@ -213,7 +213,8 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "retrain.when.signals.drfit: found 'drfit': must be 'missing', 'unseen', 'out_of_range',"
          " 'drift', 'score_drift' or 'estimated'"),
         (when(signals={"drift": 3}),
-         "retrain.when.signals.drift: found 3: write keys and values (accepted: nights, of_last)"),
+         "retrain.when.signals.drift: found 3: write keys and values (accepted: nights and"
+         " of_last)"),
         (when(signals={"drift": {"nights": 3, "of_last": 2}}),
          "retrain.when.signals.drift: nights (3) cannot exceed of_last (2)"),
         ({**when(signals={"drift": {"nights": 1, "of_last": 2}}), "watch": {"drift": None}},
@@ -227,13 +228,13 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
         (factory(), 'models: give thresholds, such as {"*": 0.75}, or performance.max_drop'),
         ({"models": "kind_of_horn", "performance": MEASURED},
          "models: found 'kind_of_horn': write keys and values (accepted: by, group_by, groups,"
-         " thresholds, retrain_if, retrains, fallback, retire_after)"),
+         " thresholds, retrain_if, retrains, fallback and retire_after)"),
         ({"models": {"by": "kind", "thresholds": {"*": 0.5}}},
          "performance.threshold: a factory's thresholds are under models"),
         ({"models": {"thresholds": {"*": 0.5}}, "performance": MEASURED}, "models.by: is missing"),
         ({"models": {"by": "entity_id", "thresholds": {"*": 0.5}}, "performance": MEASURED},
          "models.by: found 'entity_id': name a column of features.sql other than"
-         " entity_id, known_at"),
+         " entity_id and known_at"),
         (factory(thresholds={"*": 0.5}, group_by="size"),
          "models.group_by: 'size' is a numeric feature; name a column of text"),
         (factory(thresholds={"horn": "high"}),
@@ -257,7 +258,7 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          "models.groups.brass: at_least 2 is never reached: thresholds lists only 1"),
         (group(retrain_iff="all"),
          "models.groups.brass.retrain_iff: unknown key (did you mean 'retrain_if'?);"
-         " accepted: thresholds, retrain_if"),
+         " accepted: thresholds and retrain_if"),
         (factory(groups={name: {"thresholds": {"horn": 0.5}} for name in ("brass", "wind")}),
          "models: in two groups: horn; a member belongs to one"),
         (factory(groups={"brass": {"thresholds": {"horn": 0.5}}}, thresholds={"*": 0.5}),
@@ -271,7 +272,7 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
          " my_package.alerts.PagerNotifier"),
         (alert(argument={}),
          "alerts.0.argument: unknown key (did you mean 'arguments'?);"
-         " accepted: notifier, arguments, on"),
+         " accepted: notifier, arguments and on"),
         (alert(on="failed"), "alerts.0.on: found 'failed': write a list, even of one: [a]"),
         (alert(on=["failed", "breech"]),
          "alerts.0.on.1: found 'breech': must be 'breach', 'drift', 'rejected_snapshot',"

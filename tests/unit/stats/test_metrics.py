@@ -155,7 +155,7 @@ def test_one_class_is_undefined_and_no_number() -> None:
 @pytest.mark.parametrize(
     ("metric", "task", "said"),
     [
-        ("neg_mean_absolut_error", "regression", "did you mean neg_mean_absolute_error"),
+        ("neg_mean_absolut_error", "regression", "did you mean 'neg_mean_absolute_error'"),
         ("roc_auc", "regression", "does not apply to regression"),
         ("neg_log_loss", "multiclass_classification", "does not apply to multiclass"),
     ],

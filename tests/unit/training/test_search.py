@@ -179,10 +179,10 @@ def test_folds_of_a_single_class_are_left_out(horns: Callable[..., ModelFamily])
     ("space", "key", "said"),
     [
         ({"modle": ["a", "b"], "model": ["line"]}, "space.modle",
-         "estimator.build takes no 'modle'; it takes model, degree, broken"),
+         "estimator.build takes no 'modle'; it takes model, degree and broken"),
         ({"model": ["line"], "seed": [1, 2]}, "space.seed", "luckiest seed"),
         ({"model": ["line"], "numeric": [["size"], ["sise"]]}, "space.numeric",
-         "found ['sise']: write lists of features.numeric: size, noise"),
+         "found ['sise']: write lists of features.numeric: size and noise"),
         ({"model": ["line"], "categorical": ["kind", []]}, "space.categorical", "found 'kind'"),
         ({"degree": [1, 2]}, "build", "missing 1 required positional argument: 'model'"),
     ],
