@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from nightshift.documents import Inputs, Manifest, Shift, Worth
-from nightshift.wording import moment
+from nightshift.wording import day, moment
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
@@ -238,7 +238,7 @@ class Measurement:
 
     def sentence(self) -> str:
         """Its figures, in one sentence."""
-        window = f"{self.window_start:%Y-%m-%d} to {self.window_end:%Y-%m-%d}"
+        window = f"{day(self.window_start)} to {day(self.window_end)}"
         counts = f"{self.labels} of {self.predictions}"
         share = f"{counts} labels known ({self.coverage:.0%})"
         if self.nights_without:

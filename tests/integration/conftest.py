@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.conftest import leave
+from tests.hosts import runner
 from tests.world import (
     ESTIMATOR,
     FAMILY,
@@ -28,6 +29,8 @@ from nightshift.demo import LoadReport
 from nightshift.local import Postgres
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import Site
+
+__all__ = ["runner"]  # fixtures that stand elsewhere
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 from nightshift.data import Database
 from nightshift.family import ModelFamily
+from nightshift.wording import moment
 
 SAMPLE = 1_000
 """How many labels, or entities, are looked up to tell whether any of them meets a prediction."""
@@ -32,7 +33,7 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
         predictions = tx.one("labels.unlabelled", family=family.family, **window).predictions
     if not predictions:
         return None
-    last = f"since {known_at:%Y-%m-%d %H:%M}Z" if known_at else "ever"
+    last = f"since {moment(known_at)}" if known_at else "ever"
     return (
         f"{family.family}: no label has become known {last}; {family.folder / 'labels.sql'} should"
         f" have returned labels for {predictions} predictions that are older than"
@@ -66,7 +67,7 @@ def strangers(database: Database, family: ModelFamily, as_of: datetime) -> str |
     number = f"{counted.labels:,}" if counted.labels < SAMPLE else f"the last {SAMPLE:,}"
     hint = "; ".join(_side_by_side(pair) for pair in pairs) or "examples are withheld"
     return (
-        f"{family.family}: {number} labels came since {since:%Y-%m-%d %H:%M}Z, none answers a"
+        f"{family.family}: {number} labels came since {moment(since)}, none answers a"
         f" prediction ({hint}); {family.folder / 'labels.sql'} must name entities as features.sql"
         " does"
     )
@@ -76,8 +77,7 @@ def _side_by_side(pair: Any) -> str:
     said = f"labels.sql says {pair.label!r}, features.sql {pair.prediction!r}"
     if pair.answers is not None and pair.alike and pair.label == pair.prediction:
         return (
-            f"{said}, but it answers {pair.answers:%Y-%m-%d %H:%M}Z, and the night is"
-            f" {pair.night:%Y-%m-%d %H:%M}Z"
+            f"{said}, but it answers {moment(pair.answers)}, and the night is {moment(pair.night)}"
         )
     return said
 
@@ -101,7 +101,7 @@ def repeated_entities(
             return None
         sentence = (
             f"{family.family}: {counted.again / counted.entities:.0%} of these entities were scored"
-            f" {counted.night_before:%Y-%m-%d %H:%M}Z, too, and {family.folder / 'model.yaml'} says"
+            f" {moment(counted.night_before)}, too, and {family.folder / 'model.yaml'} says"
             " nothing of labels.per: a label answers an entity for good then, and no later night of"
             " it can be judged or learnt from. Write per: entity_and_as_of if labels come night by"
             " night (labels.sql then returns as_of, too), else per: entity"

@@ -27,6 +27,7 @@ from typing import Any
 from cloudpickle import register_pickle_by_value
 
 from nightshift.errors import ConfigError
+from nightshift.wording import moment
 
 PREFIX = "nightshift_family_"
 """How the names of modules begin that are made of a family's folder."""
@@ -224,7 +225,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _changed_at(file: Path) -> str:
-    return f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d %H:%M}Z"
+    return moment(datetime.fromtimestamp(file.stat().st_mtime, UTC))
 
 
 class _Loader(InspectLoader):

@@ -18,7 +18,7 @@ from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.family import Cause, ModelFamily
-from nightshift.wording import listed, moment
+from nightshift.wording import day, listed, moment
 
 RunKind = Literal["score", "monitor", "retrain", "rollback"]
 
@@ -278,7 +278,7 @@ def _figures(decision: Any) -> str:
     if latest.threshold is not None:
         told += f", threshold {latest.threshold:.4g}"
     if latest.state != "breached" and decision.falling_since is not None:
-        told += f", falling since {decision.falling_since:%Y-%m-%d}"
+        told += f", falling since {day(decision.falling_since)}"
     return told
 
 

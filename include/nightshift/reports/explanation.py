@@ -15,7 +15,7 @@ from nightshift.errors import RegistryError
 from nightshift.records import DecisionKind, Measurement, Vote
 from nightshift.reports.health import find_model
 from nightshift.reports.outdated import outdated_champion
-from nightshift.wording import count, listed, moment
+from nightshift.wording import count, day, listed, moment
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _about_detection(inputs: Inputs) -> Iterator[str]:
     if shift is None:
         return
     verdict = "reached" if shift.detected else "not reached"
-    since = f" since the night of {shift.since:%Y-%m-%d}" if shift.since else ""
+    since = f" since the night of {day(shift.since)}" if shift.since else ""
     yield (
         f"Detector: the evidence for a lasting fall below the threshold is"
         f" {shift.evidence:.3g}{since}; its limit, {shift.limit:.3g}, is {verdict}."
@@ -201,7 +201,7 @@ def _about_decision(decision: Any, inputs: Inputs) -> str:
     last, before = inputs.last_retrain, ""
     if last is not None:
         before = (
-            f" (The last retrain was decided at {last:%Y-%m-%d};"
+            f" (The last retrain was decided at {day(last)};"
             f" {inputs.fresh_labels:,} labels matured since.)"
         )
     return f"Decided: {decision.kind}, by the rule {decision.rule}: {decision.reason}.{before}"

@@ -15,7 +15,7 @@ from nightshift.family import ModelFamily, load_families
 from nightshift.site import Site
 from nightshift.sources import Source
 from nightshift.steps.frame import source_of
-from nightshift.wording import nearest
+from nightshift.wording import moment, nearest
 
 NIGHTS = 3
 """How many nights are looked at, the latest of them and those whose labels are due."""
@@ -120,9 +120,7 @@ class _Check:
     def _night(self, as_of: datetime, rows: pa.Table) -> Iterator[Finding]:
         family, ids = self.family, rows["entity_id"]
         none = not rows.num_rows and not family.allow_empty
-        yield self._finding(
-            "night", f"{rows.num_rows:,} rows at {as_of:%Y-%m-%d %H:%M}Z", problem=none
-        )
+        yield self._finding("night", f"{rows.num_rows:,} rows at {moment(as_of)}", problem=none)
         if missing := ids.null_count:
             yield self._finding("night", f"{missing:,} rows have no entity_id", problem=True)
         present = ids.drop_null()
@@ -170,7 +168,7 @@ class _Check:
                 raise
             yield self._finding("labels.sql", str(error), problem=True)
             return
-        asked_since = f"known since {since:%Y-%m-%d %H:%M}Z"
+        asked_since = f"known since {moment(since)}"
         if not labels.num_rows:
             yield self._finding("labels.sql", f"no labels {asked_since}", problem=True)
             return
@@ -200,7 +198,7 @@ class _Check:
         if "as_of" in labels.schema.names:
             labels = labels.filter(pc.equal(labels["as_of"], pa.scalar(tick)))
         answered = pc.sum(pc.is_in(ids, labels["entity_id"].combine_chunks())).as_py()
-        sentence = f"{answered:,} of {len(ids):,} entities of {tick:%Y-%m-%d %H:%M}Z have a label"
+        sentence = f"{answered:,} of {len(ids):,} entities of {moment(tick)} have a label"
         too_few = answered < family.labels.min_coverage * len(ids)
         if too_few:
             sentence += f"; labels.min_coverage asks for {family.labels.min_coverage:.0%}"

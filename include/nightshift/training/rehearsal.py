@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from nightshift import registry, stats, tables
 from nightshift.data import Store
+from nightshift.documents import Manifest
 from nightshift.errors import ConfigError, NightshiftError
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily, Problem, load_family
 from nightshift.records import Model, Version
@@ -153,7 +154,7 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
             "family": str(each.family.folder),
             "artifact": each.version.artifact_hash,
             "signature": each.version.signature.hex(),
-            "manifest": each.version.manifest,
+            "manifest": dict(each.version.manifest),
         }
         for each in stored
     ]
@@ -192,7 +193,7 @@ def _answered(folder: Path) -> Iterator[dict[str, Any]]:
         version = Version(
             version_id=0, model=Model(0, family_folder.name, family_folder.name), number=0,
             artifact_hash=asked["artifact"], signature=bytes.fromhex(asked["signature"]),
-            manifest=asked["manifest"], decision_id=0, trained_at=_EPOCH, collected_at=None,
+            manifest=Manifest(asked["manifest"]), decision_id=0, trained_at=_EPOCH, collected_at=None,
         )  # fmt: skip
         try:
             loaded = _registry(folder, family_folder).load(version)

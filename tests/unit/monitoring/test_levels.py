@@ -25,11 +25,11 @@ HORNS: dict[str, Any] = {
     "promotion": {"holdout": "P7D"},
 }
 ESTIMATOR = """
-from sklearn.dummy import DummyRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 def build(numeric, categorical, seed):
-    return Pipeline([("model", DummyRegressor())])
+    return Pipeline([("model", KIND())])
 """
 
 
@@ -37,7 +37,8 @@ def checked(place: Path, **changes: Any) -> list[str]:
     """What check says of the family with these sections in place of its own, without its path."""
     folder = place / "horns"
     folder.mkdir()
-    (folder / "estimator.py").write_text(ESTIMATOR)
+    kind = "DummyClassifier" if "task" in changes else "DummyRegressor"
+    (folder / "estimator.py").write_text(ESTIMATOR.replace("KIND", kind))
     for query in ("features.sql", "labels.sql"):
         (folder / query).write_text("select 1 where :as_of is not null")
     (folder / "model.yaml").write_text(yaml.safe_dump({**HORNS, **changes}))
