@@ -97,8 +97,12 @@ where cast(:family as text) is null or m.family = :family
 order by m.family, m.name;
 
 -- name: last_nights
--- The last published night of each family.
-select f.family, p.as_of, b.row_count as rows, p.published_at
+-- The last published night of each family, whether an expectation of it failed, and how many rows were left out.
+select f.family, p.as_of, b.row_count as rows, p.published_at,
+       coalesce((select v.verdict = 'warned' from nightshift.validations v
+                 where v.snapshot_id = b.snapshot_id order by v.validation_id desc limit 1), false) as warned,
+       coalesce((select sum((told ->> 'rows')::bigint)::bigint from nightshift.snapshots s, jsonb_each(s.left_out) o (reason, told)
+                 where s.snapshot_id = b.snapshot_id), 0) as left_out
 from (select distinct family from nightshift.models) f
 join lateral (
     select as_of, batch_id, published_at from nightshift.published where family = f.family order by as_of desc limit 1

@@ -67,12 +67,17 @@ class Line:
 
 @dataclass(frozen=True)
 class LastNight:
-    """The last night of a family that readers see."""
+    """The last night of a family that readers see.
+
+    ``warned`` is whether an expectation failed that does not reject; ``left_out`` counts rows.
+    """
 
     family: str
     as_of: datetime
     rows: int
     published_at: datetime
+    warned: bool = False
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,10 @@ def _family_sentences(
             if night
             else "no night published yet"
         )
+        if night and night.left_out:
+            shown += f" and {night.left_out:,} left out"
+        if night and night.warned:
+            shown += ", with warnings"
         left = f"; {held[family]}" if family in held else ""
         since = "".join(f"; {sentence}" for sentence in changed.get(family, ()))
         yield f"{family}: {count(len(own), 'model')}{metric}: {counted}; {shown}{left}{since}"

@@ -175,7 +175,7 @@ def test_labels_of_several_nights_of_an_entity_do_not_correct_each_other(world: 
     )
     world.source("update truths set value = value + extract(day from night)")
     found = collect(world, 12)
-    assert (found.added, found.corrections, found.contradictions) == (10, 0, 0)
+    assert (found.added, found.corrections, found.contradictions) == (12, 0, 0)
 
 
 # Which label wins ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import joblib
 import pytest
 from tests.world import FAMILY, World
 
-from nightshift import registry
+from nightshift import registry, reports
 from nightshift.data import Store, connect
 from nightshift.errors import (
     ArtifactRefused,
@@ -163,6 +163,8 @@ def test_a_warning_is_recorded_and_the_night_goes_on(world: World) -> None:
     world.train(9)
     assert world.score(10)
     assert "snapshot_warned" in world.codes()
+    [sentence] = reports.status(connect(world.site.database_url), FAMILY).sentences
+    assert sentence.endswith("30 rows, with warnings")
 
 
 def test_a_rejected_night_is_taken_again_when_the_source_is_mended(world: World) -> None:

@@ -61,6 +61,8 @@ def test_a_bad_row_is_left_out_where_the_file_allows_it(
     world.train(9)
     world.source(damage)
     assert scored(world, 10) == left
+    [sentence] = reports.status(connect(world.site.database_url), FAMILY).sentences
+    assert f"{left} rows and " in sentence
     [shown] = world.rows(LEFT_OUT)
     [(told, count)] = shown.left_out.items()
     assert told == reason
