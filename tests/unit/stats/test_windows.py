@@ -21,8 +21,13 @@ from hypothesis import strategies as st
 from nightshift import stats
 from nightshift.stats import Estimate, Task, Undefined, intervals
 
-EXAMPLES = 10_000 if os.environ.get("SOAK") else 500
-MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOAK = bool(os.environ.get("SOAK"))
+MANY = settings(
+    max_examples=10_000 if SOAK else 500,
+    derandomize=not SOAK,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 FIRST = pd.Timestamp("2026-10-20T02:00Z")
 
 Theirs = Callable[[Any, Any, Any], float]
@@ -132,6 +137,7 @@ def theirs(task: Task, metric: str, rows: pd.DataFrame) -> float:
             return math.nan
 
 
+@pytest.mark.timeout(0 if SOAK else 300)
 @MANY
 @given(st.data(), st.sampled_from(CASES))
 def test_a_window_is_scikit_learns_metric_over_its_rows_or_says_why_not(
@@ -178,6 +184,7 @@ def undefined(task: Task, metric: str, rows: pd.DataFrame) -> bool:
     return (compared | binary if task == "binary_classification" else compared).get(metric, False)
 
 
+@pytest.mark.timeout(0 if SOAK else 300)
 @MANY
 @given(st.data(), st.sampled_from(CASES))
 def test_whatever_the_rows_nothing_that_is_stored_is_nan_or_infinite(
