@@ -41,7 +41,8 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 
 soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twenty times the random tests
 	$(PY) -m tests.faults.soak
-	SOAK=1 $(PY) -m pytest -q --numprocesses 2 tests/faults/test_machine.py tests/faults/test_fuzz.py
+	SOAK=1 $(PY) -m pytest -q --numprocesses 2 tests/faults/test_machine.py tests/faults/test_fuzz.py \
+		tests/unit/stats/test_windows.py
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants

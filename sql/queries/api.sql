@@ -14,7 +14,7 @@ order by p.seq desc;
 select x.measurement_id, m.family, m.name as model, x.metric, x.as_of, x.window_start, x.window_end,
        x.state, x.value, x.low, x.high, x.threshold, x.reference, x.predictions, x.labels,
        coalesce(x.labels / nullif(cast(x.predictions as double precision), 0), 0) as coverage,
-       x.basis, v.number as version, x.slice, x.method, x.decisive, x.measured_at
+       x.basis, v.number as version, x.slice, x.method, x.remark, x.decisive, x.measured_at
 from nightshift.measurements x
 join nightshift.models m using (model_id)
 left join nightshift.versions v using (version_id)

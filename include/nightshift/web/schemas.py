@@ -234,6 +234,9 @@ class Measurement(Answer):
     version: int | None = Field(description="Only rows of this version; null: of every version")
     slice: str = Field(description="column=value, or empty for all rows")
     method: str = Field(description="How the interval was made")
+    remark: str | None = Field(
+        description="Why it is undefined, or that a single row makes up most of it"
+    )
     decisive: bool = Field(description="Whether decisions look at it")
     measured_at: Moment
 
