@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,7 @@ def freeze(
     names: Names,
     now: datetime,
     chunk_rows: int,
+    renew: bool = False,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
@@ -38,6 +40,9 @@ def freeze(
 
     Parameters
     ----------
+    renew
+        Whether another is taken as well where the one that is there lacks a column that the family
+        declares now: for a training, which needs it.
     names
         How entities are told, see :mod:`nightshift.sources`.
     chunk_rows
@@ -53,7 +58,8 @@ def freeze(
     """
     with database.transaction() as tx:
         before = tx.maybe("snapshots.latest", family=family.family, as_of=as_of)
-    if before is not None and before.verdict != "rejected":
+    lacks = renew and before is not None and _lacks(store, family, before)
+    if before is not None and before.verdict != "rejected" and not lacks:
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
     rows = _Rows(as_of)
@@ -77,10 +83,26 @@ def freeze(
             content_hash=content_hash,
             row_count=rows.kept,
             dropped_rows=rows.dropped,
-            query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
+            query_hash=_query_hash(family),
             taken_at=now,
         )
         return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+
+
+def lacking(store: Store, family: ModelFamily, content_hash: str, query_hash: str) -> list[str]:
+    """The columns that the family declares now and a snapshot was frozen without."""
+    if query_hash == _query_hash(family):
+        return []
+    there = store.schema(content_hash).names
+    return [name for name in family.columns if name not in there]
+
+
+def _lacks(store: Store, family: ModelFamily, before: Any) -> bool:
+    return bool(lacking(store, family, before.content_hash, before.query_hash))
+
+
+def _query_hash(family: ModelFamily) -> str:
+    return hashlib.sha256(family.features_sql.encode()).hexdigest()
 
 
 def get(tx: Transaction, snapshot_id: int) -> Snapshot:

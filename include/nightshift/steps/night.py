@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from nightshift.night import Answer, Record, answer, begin, get, split, table, w
 from nightshift.night import contract as night_contract
 from nightshift.night import cut as night_cut
 from nightshift.night import freeze as night_freeze
+from nightshift.night import lacking as night_lacking
 from nightshift.night import publish as night_publish
 from nightshift.night import score as night_score
 from nightshift.night import seen as night_seen
@@ -25,7 +27,9 @@ from nightshift.site import Site
 from nightshift.steps.frame import UNSEEN_GRACE, _audited, _registry, _source, _store
 
 
-def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> int:
+def freeze(
+    site: Site, family_name: str, as_of: datetime, *, now: datetime, renew: bool = False
+) -> int:
     """Freeze the rows of a night; the snapshot's id."""
     family = site.family(family_name)
     with _audited(site, family_name, as_of, now) as database:
@@ -33,7 +37,7 @@ def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> i
         snapshot = night_freeze(
             database, _store(site), source, family, as_of,
             names=sources.names_of(database, family, site.keys, now=now),
-            now=now, chunk_rows=site.settings.chunk_rows,
+            now=now, chunk_rows=site.settings.chunk_rows, renew=renew,
         )  # fmt: skip
         return snapshot.snapshot_id
 
@@ -212,16 +216,41 @@ def watch(site: Site, batch_id: int, *, now: datetime) -> int:
 def missing_nights(
     site: Site, family: ModelFamily, start: datetime, end: datetime
 ) -> list[datetime]:
-    """The ticks of ``schedule.score`` in (start, end] at which no snapshot was taken."""
+    """The ticks of ``schedule.score`` in (start, end] whose rows a training cannot use yet.
+
+    No snapshot was taken there, or validation rejected it, or it lacks a column that the family
+    declares now.
+    """
     with connect(site.database_url).transaction() as tx:
         rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
-    frozen = {row.as_of for row in rows}
-    return [night for night in family.ticks(start, end) if night not in frozen]
+    store = _store(site)
+    usable = {
+        row.as_of
+        for row in rows
+        if row.verdict != "rejected"
+        and not night_lacking(store, family, row.content_hash, row.query_hash)
+    }
+    return [night for night in family.ticks(start, end) if night not in usable]
+
+
+def judge_again(
+    site: Site, family: ModelFamily, start: datetime, end: datetime, *, now: datetime
+) -> None:
+    """Judge the rejected snapshots in (start, end] again: the rules may have been mended."""
+    with connect(site.database_url).transaction() as tx:
+        rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
+    for row in rows:
+        if row.verdict == "rejected":
+            with suppress(SnapshotRejected):
+                validate(site, row.snapshot_id, now=now)
 
 
 def prepare_night(site: Site, family_name: str, night: datetime, *, now: datetime) -> bool:
-    """Freeze and validate one night; False where validation rejected it."""
-    snapshot_id = freeze(site, family_name, night, now=now)
+    """Freeze and validate one night for a training; False where validation rejected it.
+
+    A night whose snapshot lacks a column that the family declares now is frozen again.
+    """
+    snapshot_id = freeze(site, family_name, night, now=now, renew=True)
     try:
         validate(site, snapshot_id, now=now)
     except SnapshotRejected:

@@ -17,7 +17,7 @@ from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
 from nightshift.steps.budget import _within_budget
 from nightshift.steps.frame import _audited, _cutoff, _each, _registry, _source, _store
-from nightshift.steps.night import missing_nights, prepare_night
+from nightshift.steps.night import judge_again, missing_nights, prepare_night
 
 
 def request_retrain(
@@ -50,7 +50,7 @@ def request_retrain(
     with _audited(site, family_name, as_of, now) as database:
         rows, _ = _training_rows(site, family, as_of, None, now=now)
         standings = fleet.standings(database, _store(site), family, as_of, now=now, rows=rows)
-        wanted = fleet.wanted(family, standings, members)
+        wanted = fleet.wanted(family, standings, members, rows)
         subject = f"request {as_of.isoformat()} {by}: {reason}"
         with database.transaction() as tx:
             held = registry.of(tx, family_name, now)
@@ -281,6 +281,8 @@ def _training_rows(
         for span in (*plan.learn, plan.later):
             for night in missing_nights(site, family, span.start, span.end):
                 prepare_night(site, family.family, night, now=now)
+    else:
+        judge_again(site, family, plan.learn[0].start, plan.later.end, now=now)
     source, since = _source(site, family), plan.learn[0].start
     names = sources.names_of(database, family, site.keys, now=now)
     monitoring.complete(database, source, family, cutoff, names=names, since=since, now=now)
