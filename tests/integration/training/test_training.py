@@ -347,7 +347,7 @@ def test_what_was_trained_with_an_erased_entity_says_so_when_it_is_reproduced(
 # Killed at any step -----------------------------------------------------------------------------
 
 STEPS = {
-    "nights were frozen": (monitoring, "collect"),
+    "nights were frozen": (monitoring, "complete"),
     "the decision": (registry, "decide"),
     "the artifact": (Store, "write_bytes"),
     "the version": (Registry, "save"),
