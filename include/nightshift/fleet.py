@@ -11,7 +11,7 @@ from datetime import datetime
 from nightshift import monitoring, night, promotion, registry, training
 from nightshift.data import Database, Store, Transaction
 from nightshift.errors import ConfigError, TrainingError
-from nightshift.family import ModelFamily, Retrain
+from nightshift.family import Features, ModelFamily, Retrain
 from nightshift.records import Level, Measurement, Model, Standing, Version
 from nightshift.registry import Champion
 from nightshift.wording import nearest
@@ -132,9 +132,15 @@ def standings(
         recent = monitoring.recent(tx, family, as_of)
         signals = monitoring.signals(tx, family, as_of)
         retrains = registry.last_retrains(tx, family.family, as_of)
-    if rows is None and any(model.model_id not in champions for model in active):
+    if rows is None and any(
+        model.model_id not in champions or not _can_score(family, champions[model.model_id])
+        for model in active
+    ):
         learn = training.plan(family, as_of, now=now).learn
-        rows = training.labelled_rows(database, store, family, learn, as_of, now=now)
+        renewable = family.source.history == "append_only"
+        rows = training.labelled_rows(
+            database, store, family, learn, as_of, now=now, renewable=renewable
+        )
     return [
         _standing(
             family, model, as_of,
@@ -173,13 +179,22 @@ def _standing(
         signals=signals,
         last_retrain=last_retrain,
         fresh_labels=fresh,
-        has_champion=champion is not None,
+        has_champion=champion is not None and _can_score(family, champion),
         trainable=len(own) if own is not None else 0,
     )
 
 
+def _can_score(family: ModelFamily, champion: Champion) -> bool:
+    """Whether the family still has the columns that a champion needs; else it needs another."""
+    features = Features.model_validate(champion.version.manifest["features"])
+    return set(features.names) <= set(family.columns)
+
+
 def wanted(
-    family: ModelFamily, found: Sequence[Standing], members: Sequence[str] | None
+    family: ModelFamily,
+    found: Sequence[Standing],
+    members: Sequence[str] | None,
+    rows: training.Rows | None = None,
 ) -> list[Standing]:
     """Of whom a retrain is asked: those named, or all that have enough labels."""
     by_name = {standing.name: standing for standing in found}
@@ -192,13 +207,15 @@ def wanted(
     if family.models is None:
         return list(found)
     least = training.least_rows(family)
+    causes = list(rows.shortage.sentences(family)) if rows is not None else []
+    advice = "; ".join(causes) or "collect labels, or widen retrain.training.window"
     enough = [standing for standing in found if standing.trainable >= least]
     if not enough:
         most = max((standing.trainable for standing in found), default=0)
         raise TrainingError(
             f"{family.family}: no model has the {least} labelled rows that a training needs"
-            f" (retrain.training.min_rows); the most of {len(found)} models are {most}. Collect"
-            " labels, or widen retrain.training.window"
+            f" (retrain.training.min_rows); the most of {len(found)} models are {most}:"
+            f" {advice}"
         )
     return enough
 

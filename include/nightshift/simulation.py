@@ -23,7 +23,7 @@ import yaml
 from threadpoolctl import threadpool_limits
 
 from nightshift import monitoring, registry, stats, training
-from nightshift.data import connect
+from nightshift.data import Store, connect
 from nightshift.errors import ConfigError, SnapshotRejected, TrainingError
 from nightshift.family import ModelFamily, next_tick
 from nightshift.night import missing_nights
@@ -275,7 +275,7 @@ def _nights_needed(
         missing = {
             as_of
             for since, until in (*spans, (first.border, end))
-            for as_of in missing_nights(tx, family, since, until)
+            for as_of in missing_nights(tx, Store(base.store), family, since, until)
         }
     return sorted(missing)
 

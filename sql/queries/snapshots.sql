@@ -25,7 +25,10 @@ from nightshift.snapshots
 where snapshot_id = :snapshot_id;
 
 -- name: nights
--- The nights in (start, end] that have a snapshot.
-select distinct as_of
-from nightshift.snapshots
-where family = :family and as_of > :start and as_of <= :end;
+-- The latest snapshot of each night in (start, end], with the verdict on it (null before validation).
+select distinct on (s.as_of) s.as_of, s.snapshot_id, s.content_hash, s.query_hash,
+       (select v.verdict from nightshift.validations v
+        where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1) as verdict
+from nightshift.snapshots s
+where s.family = :family and s.as_of > :start and s.as_of <= :end
+order by s.as_of, s.revision desc;

@@ -108,9 +108,9 @@ class Store:
         return self._write(kind, lambda file: _write_all(data, file))
 
     def read_table(self, content_hash: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A stored table, or some columns of it, after its bytes were verified."""
+        """A stored table, or those of some columns that it has, after its bytes were verified."""
         with self._verified(content_hash, "parquet") as file:
-            return pq.read_table(pa.PythonFile(file), columns=columns)
+            return pq.ParquetFile(pa.PythonFile(file)).read(columns=columns)
 
     def schema(self, content_hash: str) -> pa.Schema:
         """The columns of a stored table, after its bytes were verified."""

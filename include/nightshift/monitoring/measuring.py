@@ -259,16 +259,39 @@ def _snapshots(
     family: ModelFamily,
     columns: Sequence[str],
 ) -> pa.Table:
-    """Columns of the published nights in (start, end], with ``as_of``."""
+    """Columns of the published nights in (start, end], with ``as_of``.
+
+    A night that was frozen without one of them has nulls there.
+    """
+    parts = _frozen(database, store, start, end, family, columns)
+    empty = pa.table({name: pa.array([], pa.string()) for name in [*columns, "as_of"]})
+    if not parts:
+        return empty
+    table = pa.concat_tables(parts, promote_options="permissive")
+    for name in columns:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    return table
+
+
+def _frozen(
+    database: Database,
+    store: Store,
+    start: datetime,
+    end: datetime,
+    family: ModelFamily,
+    columns: Sequence[str],
+) -> list[pa.Table]:
+    """Of each published night in (start, end] those columns that it was frozen with, and as_of."""
     with database.transaction() as tx:
         nights = published_snapshots(tx, family.family, start, end)
     parts = []
     for as_of, content_hash in nights:
-        part = store.read_table(content_hash, columns).select(columns)
+        part = store.read_table(content_hash, columns)
+        part = part.select([name for name in columns if name in part.column_names])
         moments = pa.array([as_of] * part.num_rows, pa.timestamp("us", "UTC"))
         parts.append(part.append_column("as_of", moments))
-    empty = pa.table({name: pa.array([], pa.string()) for name in [*columns, "as_of"]})
-    return pa.concat_tables(parts, promote_options="permissive") if parts else empty
+    return parts
 
 
 def published_snapshots(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nightshift import stats, tables
 from nightshift.data import Database, Store, Transaction, as_json, query_text
 from nightshift.family import SIGNALS, ModelFamily
 from nightshift.monitoring.measuring import (
     _append,
+    _frozen,
     _rows_of,
-    _snapshots,
     _threshold,
     _valued,
 )
@@ -49,7 +50,11 @@ def watch(
     ]
     if not judged:
         return 0
-    table = _snapshots(database, store, start, as_of, family, family.columns)
+    wanted = [*family.columns, *_learnt(champion for _, champion in judged)]
+    nights = _frozen(database, store, start, as_of, family, list(dict.fromkeys(wanted)))
+    if not nights:
+        return 0
+    table = pa.concat_tables(nights, promote_options="permissive")
     table_of = _tables_of(table, family)
     rows_of = _rows_of(scored, family)
     estimates, told = [], []
@@ -65,7 +70,7 @@ def watch(
                 "signal": name, "feature": feature, "value": value, "level": level,
                 "row_count": own.num_rows,
             }
-            for name, feature, value in _signals(champion, own, scores, estimated)
+            for name, feature, value in _signals(champion, own, nights, scores, estimated)
             if (level := _level(family, name, value)) is not None
         ]  # fmt: skip
     with database.transaction() as tx:
@@ -124,16 +129,43 @@ def signals(
 
 
 def _signals(
-    champion: Champion, table: pa.Table, scores: np.ndarray, estimated: Measurement | None
+    champion: Champion,
+    table: pa.Table,
+    nights: Sequence[pa.Table],
+    scores: np.ndarray,
+    estimated: Measurement | None,
 ) -> Iterator[tuple[str, str, float]]:
     profile = champion.version.manifest.profile
     if "distributions" in profile:
-        yield from tables.differences(table, profile)
+        for moments, names in _by_nights(nights, profile["distributions"]):
+            some = {name: profile["distributions"][name] for name in names}
+            own = table.filter(pc.is_in(table["as_of"], value_set=moments))
+            yield from tables.differences(own, {**profile, "distributions": some})
     told = champion.reference.scores if champion.reference else None
     if told:
         yield "score_drift", "", tables.histogram_distance(scores, told)
     if estimated is not None and estimated.value is not None and estimated.reference is not None:
         yield "estimated", "", max(estimated.reference - estimated.value, 0.0)
+
+
+def _by_nights(
+    nights: Sequence[pa.Table], features: Iterable[str]
+) -> Iterator[tuple[pa.Array, list[str]]]:
+    """The features by the nights that were frozen with them; one that none has is passed over."""
+    having: dict[tuple[int, ...], list[str]] = {}
+    for name in features:
+        numbers = [n for n, night in enumerate(nights) if name in night.column_names]
+        having.setdefault(tuple(numbers), []).append(name)
+    for places, names in having.items():
+        own = [nights[place]["as_of"] for place in places]
+        if own:
+            yield pa.chunked_array([chunk for of in own for chunk in of.chunks]).unique(), names
+
+
+def _learnt(champions: Iterable[Champion]) -> list[str]:
+    """The features that champions have learnt from, in order."""
+    declared = [champion.version.manifest["features"] for champion in champions]
+    return [name for of in declared for name in (*of["numeric"], *of["categorical"])]
 
 
 def _estimated(

@@ -19,6 +19,7 @@ from nightshift.night.snapshots import (
     column_problems,
     features_question,
     freeze,
+    frozen_nights,
     missing_nights,
     snapshot,
 )

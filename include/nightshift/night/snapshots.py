@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +32,7 @@ def freeze(
     *,
     names: Names,
     now: datetime,
+    renew: bool = False,
 ) -> Snapshot:
     """The snapshot of ``family`` at ``as_of``: the one that is there, or else a new one.
 
@@ -39,6 +41,9 @@ def freeze(
 
     Parameters
     ----------
+    renew
+        Whether another is taken as well where the one that is there lacks a column that the family
+        declares now: for a training, which needs it.
     names
         How entities are told, see :mod:`nightshift.sources`.
 
@@ -52,7 +57,8 @@ def freeze(
     """
     with database.transaction() as tx:
         before = tx.maybe("snapshots.latest", family=family.family, as_of=as_of)
-    if before is not None and before.verdict != "rejected":
+    lacks = renew and before is not None and _lacks(store, family, before)
+    if before is not None and before.verdict != "rejected" and not lacks:
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
     rows, left_out = _Rows(as_of), LeftOut(family)
@@ -78,11 +84,27 @@ def freeze(
             content_hash=content_hash,
             row_count=rows.kept - left_out.rows.total(),
             dropped_rows=rows.dropped,
-            query_hash=hashlib.sha256(family.features_sql.encode()).hexdigest(),
+            query_hash=_query_hash(family),
             taken_at=now,
             left_out=as_json(left_out.told()),
         )
         return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+
+
+def _lacking(store: Store, family: ModelFamily, content_hash: str, query_hash: str) -> list[str]:
+    """The columns that the family declares now and a snapshot was frozen without."""
+    if query_hash == _query_hash(family):
+        return []
+    there = store.schema(content_hash).names
+    return [name for name in family.columns if name not in there]
+
+
+def _lacks(store: Store, family: ModelFamily, before: Any) -> bool:
+    return bool(_lacking(store, family, before.content_hash, before.query_hash))
+
+
+def _query_hash(family: ModelFamily) -> str:
+    return hashlib.sha256(family.features_sql.encode()).hexdigest()
 
 
 def snapshot(tx: Transaction, snapshot_id: int) -> Snapshot:
@@ -90,13 +112,44 @@ def snapshot(tx: Transaction, snapshot_id: int) -> Snapshot:
     return _snapshot(tx.one("snapshots.get", snapshot_id=snapshot_id))
 
 
-def missing_nights(
-    tx: Transaction, family: ModelFamily, start: datetime, end: datetime
-) -> list[datetime]:
-    """The ticks of ``schedule.score`` in (start, end] at which no snapshot was taken."""
+@dataclass(frozen=True)
+class FrozenNight:
+    """A night that has a snapshot: its latest one, and whether a training can use it."""
+
+    as_of: datetime
+    snapshot_id: int
+    rejected: bool
+    usable: bool
+
+
+def frozen_nights(
+    tx: Transaction, store: Store, family: ModelFamily, start: datetime, end: datetime
+) -> list[FrozenNight]:
+    """The nights in (start, end] that have a snapshot.
+
+    One is of no use where validation rejected it, or where it lacks a column that the family
+    declares now.
+    """
     rows = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
-    frozen = {row.as_of for row in rows}
-    return [night for night in family.ticks(start, end) if night not in frozen]
+    return [
+        FrozenNight(
+            row.as_of,
+            row.snapshot_id,
+            rejected=row.verdict == "rejected",
+            usable=row.verdict != "rejected"
+            and not _lacking(store, family, row.content_hash, row.query_hash),
+        )
+        for row in rows
+    ]
+
+
+def missing_nights(
+    tx: Transaction, store: Store, family: ModelFamily, start: datetime, end: datetime
+) -> list[datetime]:
+    """The ticks of ``schedule.score`` in (start, end] without rows that a training can use."""
+    nights = frozen_nights(tx, store, family, start, end)
+    usable = {night.as_of for night in nights if night.usable}
+    return [as_of for as_of in family.ticks(start, end) if as_of not in usable]
 
 
 @contextmanager

@@ -54,6 +54,13 @@ class LoadedVersion:
         """
         declared = self.version.manifest.features
         wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
+        gone = [name for name in wanted.names if name not in table.column_names]
+        if gone:
+            raise ScoringError(
+                f"{self} needs {', '.join(gone)}, which features.sql does not give any more: train"
+                f" a version without it (nightshift train {self.version.model.family}), or bring it"
+                " back"
+            )
         try:
             frame = tables.frame(table, wanted, missing_text(self.version.manifest))
             score, label = predict(self.pipeline, frame, self.version.manifest.task)

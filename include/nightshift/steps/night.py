@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,14 @@ from nightshift.site import Site
 from nightshift.steps.frame import UNSEEN_GRACE, Frame, audited
 
 
-def freeze(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> int:
+def freeze(
+    site: Site, family_name: str, as_of: datetime, *, now: datetime, renew: bool = False
+) -> int:
     """Freeze the rows of a night; the snapshot's id."""
     with audited(site, family_name, as_of, now) as frame:
         snapshot = night.freeze(
             frame.database, frame.store, frame.source, frame.family, as_of,
-            names=frame.names, now=now,
+            names=frame.names, now=now, renew=renew,
         )  # fmt: skip
         return snapshot.snapshot_id
 
@@ -170,9 +172,22 @@ def watch(site: Site, batch_id: int, *, now: datetime) -> int:
         )
 
 
+def judge_again(frame: Frame, start: datetime, end: datetime) -> None:
+    """Judge the rejected snapshots in (start, end] again: the rules may have been mended."""
+    with frame.database.transaction() as tx:
+        nights = night.frozen_nights(tx, frame.store, frame.family, start, end)
+    for frozen in nights:
+        if frozen.rejected:
+            with suppress(SnapshotRejected):
+                validate(frame.site, frozen.snapshot_id, now=frame.now)
+
+
 def prepare_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
-    """Freeze and validate one night; False where validation rejected it."""
-    snapshot_id = freeze(site, family_name, as_of, now=now)
+    """Freeze and validate one night for a training; False where validation rejected it.
+
+    A night whose snapshot lacks a column that the family declares now is frozen again.
+    """
+    snapshot_id = freeze(site, family_name, as_of, now=now, renew=True)
     try:
         validate(site, snapshot_id, now=now)
     except SnapshotRejected:

@@ -16,7 +16,7 @@ from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, cutoff_of, each
-from nightshift.steps.night import prepare_night
+from nightshift.steps.night import judge_again, prepare_night
 
 Holdout = tuple[datetime, datetime, datetime]
 """The nights after a start up to an end, with the labels known by a cutoff."""
@@ -71,7 +71,7 @@ def _request(
     standings = fleet.standings(
         frame.database, frame.store, family, as_of, now=frame.now, rows=rows
     )
-    wanted = fleet.wanted(family, standings, members)
+    wanted = fleet.wanted(family, standings, members, rows)
     with frame.database.transaction() as tx:
         hold = registry.hold_on(tx, family.family, frame.now)
     requests = (
@@ -242,9 +242,11 @@ def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Ro
     if family.source.history == "append_only":
         for span in (*plan.learn, plan.later):
             with database.transaction() as tx:
-                missing = night.missing_nights(tx, family, span.start, span.end)
+                missing = night.missing_nights(tx, frame.store, family, span.start, span.end)
             for as_of in missing:
                 prepare_night(frame.site, family.family, as_of, now=now)
+    else:
+        judge_again(frame, plan.learn[0].start, plan.later.end)
     since = plan.learn[0].start
     monitoring.complete(
         database, frame.source, family, cutoff, names=frame.names, since=since, now=now

@@ -112,6 +112,8 @@ def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, st
     for name in seen.get("identifiers", ()):
         yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
     for name, distribution in seen["distributions"].items():
+        if name not in table.column_names:
+            continue  # the family has given it up since
         column = table[name]
         yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
         if name in seen["categories"]:

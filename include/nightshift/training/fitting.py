@@ -195,16 +195,14 @@ def _refuse_too_few(
     least = least_rows(family)
     nights = listed(_spans(family, plan, base.version if base else None))
     if len(rows) < least:
-        advice = (
-            f"{base} has learnt the nights before; wait for labels of later ones"
-            if base
-            else "Collect labels, widen retrain.training.window, or check that labels.sql and"
-            " features.sql agree on entity_id"
-        )
+        causes = list(rows.shortage.sentences(family))
+        if base is not None:
+            causes.insert(0, f"{base} has learnt the nights before; wait for labels of later ones")
+        advice = "; ".join(causes) or "collect labels, or widen retrain.training.window"
         raise TrainingError(
             f"{model.name}: {len(rows)} labelled rows in {len(rows.snapshots)} snapshots of"
             f" {nights}, and {least} are needed (retrain.training.min_rows, or else"
-            f" performance.min_labels). {advice}"
+            f" performance.min_labels): {advice}"
         )
     classes = set(rows.value)
     if family.task != "regression" and len(classes) < 2 and base is None:

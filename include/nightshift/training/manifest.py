@@ -58,6 +58,7 @@ def _manifest(
         "snapshots": [taken.content_hash for taken in rows.snapshots],
         "nights": [taken.as_of.isoformat() for taken in rows.snapshots],
         "bootstrapped": [t.as_of.isoformat() for t in rows.snapshots if _too_late(family, t)],
+        "nights_left_out": rows.shortage.unlike,
         "rows": len(rows),
         "profile": tables.profile(rows.table, family.features),
         "python": platform.python_version(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift.data import Database, Store, query_text
-from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily, Training
 from nightshift.records import Model, Version
 from nightshift.tables import shape_problems
@@ -21,6 +20,7 @@ from nightshift.tables import shape_problems
 if TYPE_CHECKING:
     pass
 from nightshift.training.exclusions import excluded_entities
+from nightshift.training.shortage import Shortage
 from nightshift.wording import moment
 
 YEAR = 365.2425
@@ -79,12 +79,13 @@ class Taken:
 class Rows:
     """Labelled rows of a family: their columns with ``as_of``, their truth as text, their nights.
 
-    ``snapshots`` are those that the rows come from.
+    ``snapshots`` are those that the rows come from, ``shortage`` says what could not be used.
     """
 
     table: pa.Table
     value: np.ndarray
     snapshots: Sequence[Taken]
+    shortage: Shortage = field(default_factory=Shortage)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -195,18 +196,37 @@ def labelled_rows(
     known_by: datetime,
     *,
     now: datetime,
+    renewable: bool = False,
 ) -> Rows:
     """Every row of the accepted snapshots in ``spans`` whose label is known by a moment.
 
     Rows of entities that were excluded by ``now`` are left out, and so are rows whose truth was
     stated by their own night already.
+
+    Parameters
+    ----------
+    renewable
+        Whether nights that lack a column count all the same, with the columns that they have, since
+        a training freezes them again.
     """
     start, end = spans[0].start, spans[-1].end
     with database.transaction() as tx:
         found = tx.rows("training.snapshots", family=family.family, start=start, end=end)
     nights = [Taken(row.as_of, row.content_hash, row.taken_at) for row in found]
     wanted = [night for night in nights if any(night.as_of in span for span in spans)]
-    return rows_of(database, store, family, wanted, start, known_by, now)
+    rows = rows_of(database, store, family, wanted, start, known_by, now, renewable=renewable)
+    with database.transaction() as tx:
+        frozen = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
+    taken = {row.as_of for row in frozen}
+    usable = {night.as_of for night in wanted}
+    rejected = {row.as_of for row in frozen if row.verdict == "rejected"} - usable
+    ticks = [tick for span in spans for tick in family.ticks(span.start, span.end)]
+    shortage = replace(
+        rows.shortage,
+        rejected=sum(any(night in span for span in spans) for night in rejected),
+        absent=sum(tick not in taken for tick in ticks),
+    )
+    return replace(rows, shortage=shortage)
 
 
 def rows_of(
@@ -217,6 +237,8 @@ def rows_of(
     start: datetime,
     known_by: datetime,
     stated_by: datetime,
+    *,
+    renewable: bool = False,
 ) -> Rows:
     """The rows of some nights whose label became known after ``start`` and by ``known_by``."""
     with database.bulk() as bulk:
@@ -225,13 +247,43 @@ def rows_of(
     with database.transaction() as tx:
         excluded = excluded_entities(tx, family.family, stated_by)
     known = known[~known["entity_id"].isin(excluded)]
-    tables = [_night(store, family, night) for night in nights]
+    tables, used, unlike = [], [], []
+    for night in nights:
+        frozen = store.read_table(night.content_hash)
+        problems = shape_problems(frozen.schema, family.features, family.keys, exact=False)
+        if problems and not renewable:
+            unlike.append(problems)
+        else:
+            tables.append(_night(frozen, family, night.as_of))
+            used.append(night)
+    shortage = Shortage(
+        accepted=len(used),
+        unlike=len(unlike),
+        columns=tuple(dict.fromkeys(told for problems in unlike for told in problems)),
+        labels=len(known),
+    )
     if not tables or known.empty:
-        return Rows(pa.table({}), np.array([], dtype=object), nights)
-    table = pa.concat_tables(tables)
+        return Rows(pa.table({}), np.array([], dtype=object), used, shortage)
+    table = pa.concat_tables(tables, promote_options="permissive")
     told = _told_of(table, known)
-    labelled = (told["value"].notna() & (told["first_stated"] > told["as_of"])).to_numpy()
-    return Rows(table.filter(pa.array(labelled)), told["value"].to_numpy()[labelled], nights)
+    answered = told["value"].notna()
+    in_time = told["first_stated"] > told["as_of"]
+    labelled = (answered & in_time).to_numpy()
+    shortage = replace(
+        shortage,
+        answering=int(answered.sum()),
+        early=int((answered & ~in_time).sum()),
+        examples=_examples(known, table),
+    )
+    values = told["value"].to_numpy()[labelled]
+    return Rows(table.filter(pa.array(labelled)), values, used, shortage)
+
+
+def _examples(known: pd.DataFrame, table: pa.Table) -> tuple[str, str] | None:
+    """An entity as labels name it, and one as features do."""
+    if not table.num_rows:
+        return None
+    return str(known["entity_id"].iloc[0]), str(table["entity_id"][0].as_py())
 
 
 def without_learnt(
@@ -261,17 +313,10 @@ def without_learnt(
     return rows.where(pc.invert(pc.is_in(rows.table["entity_id"], value_set=entities)))
 
 
-def _night(store: Store, family: ModelFamily, taken: Taken) -> pa.Table:
-    table, as_of = store.read_table(taken.content_hash), taken.as_of
-    problems = shape_problems(table.schema, family.features, family.keys, exact=False)
-    if problems:
-        raise TrainingError(
-            f"{family.family}: the snapshot of {moment(as_of)} was frozen for other features"
-            f" than model.yaml declares now: {'; '.join(problems)}"
-        )
-    moments = pa.array([as_of] * table.num_rows, pa.timestamp("us", "UTC"))
-    wanted = table.select(family.columns)
-    return wanted.append_column("as_of", moments)
+def _night(frozen: pa.Table, family: ModelFamily, as_of: datetime) -> pa.Table:
+    moments = pa.array([as_of] * frozen.num_rows, pa.timestamp("us", "UTC"))
+    there = [name for name in family.columns if name in frozen.column_names]
+    return frozen.select(there).append_column("as_of", moments)
 
 
 def _told_of(table: pa.Table, known: pd.DataFrame) -> pd.DataFrame:
