@@ -145,9 +145,18 @@ def vulnerabilities(command: list[str], report: Path) -> int:
 def main() -> int:
     build = HOME / "build" / "audit"
     command = [
-        sys.executable, "-m", "pip_audit", "--requirement", str(HOME / "requirements.txt"),
-        "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--requirement",
+        str(HOME / "requirements.txt"),
+        "--no-deps",
+        "--disable-pip",
+        "--format",
+        "json",
+        "--progress-spinner",
+        "off",
+    ]
     codes = (
         audit_licences(build / "licences.csv"),
         vulnerabilities(command, build / "vulnerabilities.json"),

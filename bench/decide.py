@@ -81,9 +81,12 @@ class Judges:
             left = np.flatnonzero(np.isinf(found))
             seen = nights[left, max(0, night - falls.HORIZON + 1) : night + 1]
             evidence = falls.stretches(
-                seen, self.shape[left, None], self.bar[left, None], self.healthy[left, None],
+                seen,
+                self.shape[left, None],
+                self.bar[left, None],
+                self.healthy[left, None],
                 counted=self.counted,
-            ).max(axis=1)  # fmt: skip
+            ).max(axis=1)
             found[left[evidence >= self.limit[left]]] = night - start
         return found
 
@@ -97,11 +100,17 @@ def judges(
     healthy = np.array([-reference.value for reference in stored])
     labels = np.array([float(world.rows)])
     shape = np.array([falls.shapes(labels, -reference.value, reference)[0] for reference in stored])
-    limit = np.array([
-        falls.limit_of(k, max(bar / (-r.value + falls.CAUTION * r.error), 1.0),
-                       FALSE_ALARMS / YEAR, counted=counted)
-        for k, r in zip(shape, stored, strict=True)
-    ])  # fmt: skip
+    limit = np.array(
+        [
+            falls.limit_of(
+                k,
+                max(bar / (-r.value + falls.CAUTION * r.error), 1.0),
+                FALSE_ALARMS / YEAR,
+                counted=counted,
+            )
+            for k, r in zip(shape, stored, strict=True)
+        ]
+    )
     return Judges(shape, np.full(size, bar), healthy, limit, counted)
 
 
@@ -158,12 +167,20 @@ def trigger(world: World, before: float, after: float, bar: float, most: float) 
     caught = int((delays <= 2).sum())
     return [
         share(f"{name}: false alarms a model-year", alarms, YEARS, at_most=FALSE_ALARMS),
-        figure(f"{name}: median delay over the CUSUM's ({middle:g} to {best:g} nights)",
-               [float(np.quantile(delays, q)) for q in (0.25, 0.75)], "ratio; quartiles in nights",
-               at_most=most, value=ratio),
-        share(f"{name}: caught by the second night", caught, FALLS,
-              at_least=0.95 if (world.law, world.rows) == ("counts", 1500) else None),
-    ]  # fmt: skip
+        figure(
+            f"{name}: median delay over the CUSUM's ({middle:g} to {best:g} nights)",
+            [float(np.quantile(delays, q)) for q in (0.25, 0.75)],
+            "ratio; quartiles in nights",
+            at_most=most,
+            value=ratio,
+        ),
+        share(
+            f"{name}: caught by the second night",
+            caught,
+            FALLS,
+            at_least=0.95 if (world.law, world.rows) == ("counts", 1500) else None,
+        ),
+    ]
 
 
 def elsewhere(world: World, level: float, bar: float, what: str) -> Figure:

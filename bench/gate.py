@@ -110,11 +110,20 @@ def _at_the_gate(world: World, seed: int) -> dict[str, int]:
         )
         assert isinstance(paired, stats.Estimate)
         compared = Comparison(
-            decision_id=1, champion_version=1, challenger_version=2, metric="accuracy",
-            holdout_start=LONG_AGO, holdout_end=LONG_AGO, row_count=world.rows,
-            champion_value=before, challenger_value=after, difference=paired.value,
-            low=paired.low, confidence=CONFIDENCE, perfect=1.0,
-        )  # fmt: skip
+            decision_id=1,
+            champion_version=1,
+            challenger_version=2,
+            metric="accuracy",
+            holdout_start=LONG_AGO,
+            holdout_end=LONG_AGO,
+            row_count=world.rows,
+            champion_value=before,
+            challenger_value=after,
+            difference=paired.value,
+            low=paired.low,
+            confidence=CONFIDENCE,
+            perfect=1.0,
+        )
         found["gate"] += policy.judge(compared, PROMOTION, LONG_AGO, 1).kind == "promote"
         found["not worse"] += after >= before
         found["point"] += after - before >= POINT_MARGIN

@@ -119,9 +119,12 @@ def _simulations(server: Postgres, state: Path) -> list[Figure]:
     for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
         demo.load(server.url("flights"), today=loaded)
     site = Site(
-        HOME, state / "simulated", HOME / "include" / "models", server.url("postgres"),
+        HOME,
+        state / "simulated",
+        HOME / "include" / "models",
+        server.url("postgres"),
         {"warehouse": server.url("flights")},
-    )  # fmt: skip
+    )
     end = site.family("air_time").previous_tick(datetime.now(UTC) - timedelta(days=1))
     start = end - timedelta(days=LATE - 1)
     whole = simulation.default_policies(site.family("air_time"))
@@ -141,11 +144,15 @@ def _simulate(
     policies: list[simulation.Policy],
 ) -> None:
     outcomes = simulation.simulate(
-        site, "air_time", start, end, policies,
+        site,
+        "air_time",
+        start,
+        end,
+        policies,
         folder=site.state / "simulations",
         make_database=lambda name, template: _fresh(server, name, template),
         progress=lambda name, night: None,
-    )  # fmt: skip
+    )
     assert all(len(outcome.nights) == LATE for outcome in outcomes)
 
 

@@ -183,10 +183,13 @@ def _figure(name: str, seconds: list[float], bar: float) -> Figure:
     """The 95th percentile of some times, between their median and their highest."""
     told = [1000 * second for second in seconds]
     return figure(
-        f"{name}, p95 of {len(told)} (median to highest)", told, "ms", at_most=bar,
+        f"{name}, p95 of {len(told)} (median to highest)",
+        told,
+        "ms",
+        at_most=bar,
         value=statistics.quantiles(told, n=20, method="inclusive")[-1],
         low=statistics.median(told),
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

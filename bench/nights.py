@@ -89,17 +89,22 @@ def _nights(site: Site, kind: str, rows: int, rounds: int) -> Iterator[Figure]:
     name = _NAMES[kind]
     yield figure(
         f"{name}: scoring to published, rows/s over bare predict_proba",
-        [r["bare"] / r["score"] for r in found], "ratio", at_least=_SCORING[kind],
-    )  # fmt: skip
+        [r["bare"] / r["score"] for r in found],
+        "ratio",
+        at_least=_SCORING[kind],
+    )
     yield figure(
         f"{name}: a whole night, in times of bare predict_proba",
-        [r["night"] / r["bare"] for r in found], "ratio",
+        [r["night"] / r["bare"] for r in found],
+        "ratio",
         at_most=3.0 if kind == "trees" else None,
-    )  # fmt: skip
+    )
     yield figure(
         f"{name}: read_sql + predict_proba + to_sql, in times of a night",
-        [r["usual"] / r["night"] for r in found], "ratio", at_least=_USUAL[kind],
-    )  # fmt: skip
+        [r["usual"] / r["night"] for r in found],
+        "ratio",
+        at_least=_USUAL[kind],
+    )
     for step in ("freeze", "validate", "score", "bare"):
         yield figure(f"{name}: {step}", [r[step] for r in found], "s")
     yield figure(f"{name}: a whole night", [rows / r["night"] for r in found], "rows/s")
@@ -175,16 +180,21 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
     labels = folder / "labels.sql"
     labels.write_text(labels.read_text().replace("number <= 200000", "true"))
     grounds.configure(
-        folder, models={"by": "machine", "thresholds": {"*": 0.5}}, scoring={"max_tasks": 1},
+        folder,
+        models={"by": "machine", "thresholds": {"*": 0.5}},
+        scoring={"max_tasks": 1},
         performance={"threshold": None, "min_labels": 20},
-        retrain={"training": {"window": "P1D", "min_rows": 20}}, promotion={"min_rows": 20},
-    )  # fmt: skip
+        retrain={"training": {"window": "P1D", "min_rows": 20}},
+        promotion={"min_rows": 20},
+    )
     _train(site, "line", models)
     found = _apart(partial(_factory_rounds, site, rounds))
     return figure(
         f"factory of {models:,} models with 200 rows: a model, over load and predict alone",
-        [1000 * (r["score"] - r["library"]) / models for r in found], "ms", at_most=40,
-    )  # fmt: skip
+        [1000 * (r["score"] - r["library"]) / models for r in found],
+        "ms",
+        at_most=40,
+    )
 
 
 def _factory_rounds(site: Site, rounds: int) -> list[dict[str, float]]:
@@ -203,10 +213,13 @@ def _factory_round(site: Site, night: datetime) -> dict[str, float]:
     rows = store.read_table(frozen.content_hash).to_pandas()
     own = dict(iter(rows.groupby("machine")))
     work = [
-        (Path(store.address(c.version.artifact_hash, "joblib")),
-         own[c.version.model.name][family.features.names])
-        for c in champions if c.version.model.name in own
-    ]  # fmt: skip
+        (
+            Path(store.address(c.version.artifact_hash, "joblib")),
+            own[c.version.model.name][family.features.names],
+        )
+        for c in champions
+        if c.version.model.name in own
+    ]
 
     def library() -> None:
         for file, frame in work:
@@ -227,8 +240,10 @@ def _memory(rows: int) -> Iterator[Figure]:
         yield figure(f"a night of {count:,} rows: peak memory", [peaks[count]], "MB")
     yield figure(
         f"peak memory of {10 * rows:,} rows over that of {rows:,}",
-        [peaks[10 * rows] / peaks[rows]], "ratio", at_most=1.3,
-    )  # fmt: skip
+        [peaks[10 * rows] / peaks[rows]],
+        "ratio",
+        at_most=1.3,
+    )
 
 
 # What all of them need ----------------------------------------------------------------------------

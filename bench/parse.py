@@ -85,9 +85,12 @@ def _write_families(models: Path) -> None:
 def _parse(site: Site, report: Path) -> dict[str, Any]:
     environment = os.environ | local.airflow_environment(site)
     subprocess.run(
-        [sys.executable, "-c", _PARSE, str(report)], env=environment, check=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-c", _PARSE, str(report)],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     found: dict[str, Any] = json.loads(report.read_text())
     assert (found["dags"], found["errors"]) == (4 * FAMILIES + 1, 0), found
     return found
@@ -100,8 +103,10 @@ def _watch(site: Site) -> dict[str, float]:
     with (site.state / "dag-processor.log").open("w") as log:
         processor = subprocess.Popen(
             [sys.executable, "-m", "airflow", "dag-processor"],
-            env=environment, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         try:
             deadline = time.monotonic() + WATCHED
             while time.monotonic() < deadline:

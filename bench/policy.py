@@ -70,14 +70,18 @@ def _judged(name: str, nights: Callable[..., Series], size: int) -> list[Figure]
         share(f"{name}: false alarms a model-year", alarms, YEARS, at_most=FALSE_ALARMS),
         figure(
             f"{name}: median nights to catch a fall, over the tuned CUSUM's",
-            _quartiles(delays), f"ratio ({typical})", at_most=1.5,
+            _quartiles(delays),
+            f"ratio ({typical})",
+            at_most=1.5,
             value=float(np.median(delays) / np.median(optimum)),
         ),
         share(
-            f"{name}: caught within maturity + 1 day", int((delays <= 2).sum()), FALLS,
+            f"{name}: caught within maturity + 1 day",
+            int((delays <= 2).sum()),
+            FALLS,
             at_least=0.95 if size == max(SIZES) else None,
         ),
-    ]  # fmt: skip
+    ]
     others: list[tuple[str, Rule]] = [
         ("max_drop on a measured reference", _relative),
         ("2 of 3 windows breached", _counted),

@@ -180,10 +180,17 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path
     migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
     subprocess.run(migrate, env=environment, capture_output=True, timeout=200, check=True)
     log = home / "log"
-    with log.open("w") as stderr, subprocess.Popen(
-        [sys.executable, str(DAGS / "run.py")], env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-    ) as process:  # fmt: skip
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, str(DAGS / "run.py")],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        ) as process,
+    ):
         yield process, log
         assert process.stdin
         process.stdin.close()

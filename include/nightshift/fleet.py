@@ -143,12 +143,17 @@ def standings(
         )
     return [
         _standing(
-            family, model, as_of,
-            champions.get(model.model_id), recent.get(model.model_id, ()),
-            signals.get(model.model_id, {}), retrains.get(model.model_id), rows,
+            family,
+            model,
+            as_of,
+            champions.get(model.model_id),
+            recent.get(model.model_id, ()),
+            signals.get(model.model_id, {}),
+            retrains.get(model.model_id),
+            rows,
         )
         for model in active
-    ]  # fmt: skip
+    ]
 
 
 def _standing(

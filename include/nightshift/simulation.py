@@ -341,9 +341,13 @@ def _outcome(
     )
     whole = _value(family, rows)
     return Outcome(
-        policy, float("nan") if whole is None else whole,
-        counts.fits, counts.breaches, counts.promotions, nights,
-    )  # fmt: skip
+        policy,
+        float("nan") if whole is None else whole,
+        counts.fits,
+        counts.breaches,
+        counts.promotions,
+        nights,
+    )
 
 
 def _night(

@@ -69,11 +69,14 @@ def test_templates_see_the_alert_and_the_task(family: MakeFamily, messages: Path
     assert alerts.send(family(told), [alert(1), alert(2)], context) == 2
     assert written(messages) == [
         {
-            "text": f"flights: {number} of 86 models breached", "cause": "breach",
-            "family": "flights", "as_of": "2026-01-05T06:00:00+00:00", "task": "alert",
+            "text": f"flights: {number} of 86 models breached",
+            "cause": "breach",
+            "family": "flights",
+            "as_of": "2026-01-05T06:00:00+00:00",
+            "task": "alert",
         }
         for number in (1, 2)
-    ]  # fmt: skip
+    ]
     assert context == {"task_id": "alert"}
 
 

@@ -218,13 +218,18 @@ def test_a_retrain_knows_its_decisions_or_who_asks_for_what_and_why() -> None:
     assert asked_decisions(context(MORNING)) is None
     by_hand = Run(run_after=MORNING.run_after, triggering_user_name="ada")
     assert asked_why(context(by_hand, reason="new routes", members=["HNL"])) == {
-        "by": "ada", "reason": "new routes", "members": ["HNL"], "kind": "on_demand",
-    }  # fmt: skip
+        "by": "ada",
+        "reason": "new routes",
+        "members": ["HNL"],
+        "kind": "on_demand",
+    }
     scheduled = Run(run_after=MORNING.run_after, partition_key="k", run_id="scheduled__1")
     assert asked_why(context(scheduled)) == {
-        "by": "schedule", "reason": "run scheduled__1 of flights.retrain", "members": None,
+        "by": "schedule",
+        "reason": "run scheduled__1 of flights.retrain",
+        "members": None,
         "kind": "calendar",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,18 @@ def start_redis(folder: Path, started: ExitStack) -> int:
     """The port of a Redis that ends with what was started."""
     port = free_port()
     command = [
-        "redis-server", "--port", str(port), "--bind", "127.0.0.1",
-        "--save", "", "--appendonly", "no", "--dir", str(folder),
-    ]  # fmt: skip
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+    ]
     started.callback(kill, psutil.Popen(command, stdout=subprocess.DEVNULL))
     return port
 
@@ -186,9 +195,15 @@ def start_workers(site: Site, folder: Path, started: ExitStack) -> dict[str, psu
 
 def start_worker(site: Site, name: str, folder: Path) -> psutil.Popen:
     command = [
-        sys.executable, "-m", "airflow", "celery", "worker",
-        "--celery-hostname", f"{name}@%h", "--skip-serve-logs",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "airflow",
+        "celery",
+        "worker",
+        "--celery-hostname",
+        f"{name}@%h",
+        "--skip-serve-logs",
+    ]
     environment = os.environ | local.airflow_environment(site)
     with (folder / f"{name}.log").open("w") as log:
         return psutil.Popen(

@@ -134,12 +134,15 @@ def write_fleet(models: Path) -> None:
     """A factory whose night is two parts, for two workers."""
     features = FEATURES.format(rows=ROWS, more=", 'm' || mod(i, 4) as machine")
     _write(
-        models / FLEET, features, HELD_LINE, rows=ROWS,
+        models / FLEET,
+        features,
+        HELD_LINE,
+        rows=ROWS,
         # Ticks in the month of its nights: one while the tests run would be held with NIGHT.
         schedule=MODEL["schedule"] | {"score": f"0 2 * {NIGHT.month} *"},
         models={"by": "machine", "thresholds": {"*": -1.0}},
         scoring={"rows_per_task": 1, "max_tasks": 2},
-    )  # fmt: skip
+    )
 
 
 def _write(folder: Path, features: str, estimator: str, *, rows: int, **changes: Any) -> None:

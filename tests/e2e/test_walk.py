@@ -210,9 +210,7 @@ def test_a_rollback_starts_one_run_however_often_it_is_sent(
         " using (model_id) where m.family = %(family)s and d.rule = 'by_hand'",
         family=WALKED,
     )
-    assert (kind, reason) == (
-        "rollback", "admin: from version 2 back to version 1: wrong labels"
-    )  # fmt: skip
+    assert (kind, reason) == ("rollback", "admin: from version 2 back to version 1: wrong labels")
 
 
 def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) -> None:
@@ -225,8 +223,10 @@ def test_a_night_is_run_again_as_that_night(running: Installation, admin: Page) 
     running.airflow.succeed(dag_id, run_id)
     run = running.airflow.get(f"dags/{dag_id}/dagRuns/{run_id}")
     assert (run["partition_key"], run["triggering_user_name"], run["note"]) == (
-        NIGHT.strftime("%Y-%m-%dT%H:%M:%SZ"), "admin", "was it right?",
-    )  # fmt: skip
+        NIGHT.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "admin",
+        "was it right?",
+    )
     assert running.rows(published, family=WALKED) == before
     refused = admin.goto("/nightshift/actions/walked/score?as_of=2026-01-12T03:00:00Z")
     assert refused is not None
@@ -243,8 +243,10 @@ def test_a_retrain_by_hand_arrives_with_the_name_and_the_reason(
     run_id = run_of(admin)
     run = running.airflow.get(f"dags/{HASTY}.retrain/dagRuns/{run_id}")
     assert (run["conf"], run["triggering_user_name"], run["triggered_by"]) == (
-        {"reason": "new routes", "members": None}, "admin", "ui",
-    )  # fmt: skip
+        {"reason": "new routes", "members": None},
+        "admin",
+        "ui",
+    )
     running.airflow.http.patch(
         f"dags/{HASTY}.retrain/dagRuns/{run_id}", json={"state": "failed"}
     ).raise_for_status()

@@ -29,16 +29,23 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "the fence",
-        (("sql/queries/scoring.sql",
-          "where published.batch_id < excluded.batch_id", "where true"),),
+        (
+            (
+                "sql/queries/scoring.sql",
+                "where published.batch_id < excluded.batch_id",
+                "where true",
+            ),
+        ),
         "test_nights.py::test_case_5_of_two_attempts_of_one_night_the_later_begun_stays",
     ),
     Mutant(
         "the unique key of snapshots",
         (
-            ("sql/migrations/versions/0001_the_loop.sql",
-             "    taken_at     timestamptz not null,\n    unique (family, as_of, revision)\n",
-             "    taken_at     timestamptz not null\n"),
+            (
+                "sql/migrations/versions/0001_the_loop.sql",
+                "    taken_at     timestamptz not null,\n    unique (family, as_of, revision)\n",
+                "    taken_at     timestamptz not null\n",
+            ),
             ("sql/queries/snapshots.sql", "on conflict (family, as_of, revision) do nothing", ""),
         ),
         "test_nights.py::test_case_6_a_backfill_of_a_night_that_the_schedule_also_runs",
@@ -46,37 +53,58 @@ MUTANTS = (
     Mutant(
         "the unique key of promotions",
         (
-            ("sql/migrations/versions/0001_the_loop.sql",
-             "    promoted_at    timestamptz not null,\n    primary key (model_id, seq)\n",
-             "    promoted_at    timestamptz not null\n"),
+            (
+                "sql/migrations/versions/0001_the_loop.sql",
+                "    promoted_at    timestamptz not null,\n    primary key (model_id, seq)\n",
+                "    promoted_at    timestamptz not null\n",
+            ),
             ("sql/queries/registry.sql", "on conflict (model_id, seq) do nothing", ""),
         ),
         "test_versions.py::test_case_14_of_promotions_over_one_champion_one_wins",
     ),
     Mutant(
         "the second look for a month",
-        (("sql/migrations/versions/0004_what_downstream_reads.sql",
-          "if not exists (select from pg_class where relname = month and relnamespace ="
-          " 'nightshift'::regnamespace) then",
-          "if to_regclass('nightshift.' || month) is null then"),),
+        (
+            (
+                "sql/migrations/versions/0004_what_downstream_reads.sql",
+                "if not exists (select from pg_class where relname = month and relnamespace ="
+                " 'nightshift'::regnamespace) then",
+                "if to_regclass('nightshift.' || month) is null then",
+            ),
+        ),
         "test_nights.py::test_two_first_nights_of_a_month_that_begin_together_open_it_once",
     ),
     Mutant(
         "the compare-and-set",
-        (("include/nightshift/registry/versions.py", "inserted = current == instead_of and tx.run(",
-          "inserted = tx.run("),),
+        (
+            (
+                "include/nightshift/registry/versions.py",
+                "inserted = current == instead_of and tx.run(",
+                "inserted = tx.run(",
+            ),
+        ),
         "test_versions.py::test_case_14_a_rollback_that_a_promotion_overtakes_is_lost",
     ),
     Mutant(
         "the signature check",
-        (("include/nightshift/registry/versions.py", "    if not Keys(keys).verifies(",
-          "    if found.manifest is None and Keys(keys).verifies("),),
+        (
+            (
+                "include/nightshift/registry/versions.py",
+                "    if not Keys(keys).verifies(",
+                "    if found.manifest is None and Keys(keys).verifies(",
+            ),
+        ),
         "test_versions.py::test_case_16_a_hostile_artifact_under_its_own_hash_runs_nothing",
     ),
     Mutant(
         "the row-count check",
-        (("include/nightshift/night/publishing.py",
-          " or _told_for(row) != row.snapshot_rows", ""),),
+        (
+            (
+                "include/nightshift/night/publishing.py",
+                " or _told_for(row) != row.snapshot_rows",
+                "",
+            ),
+        ),
         "test_nights.py::test_a_batch_with_other_rows_than_its_snapshot_is_not_published",
     ),
     Mutant(
@@ -86,11 +114,16 @@ MUTANTS = (
     ),
     Mutant(
         "the lock between publishing and purging",
-        (("sql/queries/scoring.sql", "where b.batch_id = :batch_id\nfor update of b;",
-          "where b.batch_id = :batch_id;"),),
+        (
+            (
+                "sql/queries/scoring.sql",
+                "where b.batch_id = :batch_id\nfor update of b;",
+                "where b.batch_id = :batch_id;",
+            ),
+        ),
         "test_nights.py::test_purging_and_publishing_one_batch_at_once_end_as_one_after_the_other",
     ),
-)  # fmt: skip
+)
 
 
 def survives(mutant: Mutant | None, test: str) -> bool:

@@ -57,14 +57,19 @@ def small_world() -> Iterator[tuple[World, Postgres]]:
         family = folder / "include" / "models" / FAMILY
         family.mkdir(parents=True)
         site = Site(
-            folder, folder / "state", family.parent, server.url("nightshift"),
+            folder,
+            folder / "state",
+            family.parent,
+            server.url("nightshift"),
             {"warehouse": server.url("warehouse")},
-        )  # fmt: skip
+        )
         world = World(site, family)
         for file, text in (
-            ("model.yaml", yaml.safe_dump(MODEL)), ("features.sql", FEATURES),
-            ("labels.sql", LABELS), ("estimator.py", ESTIMATOR),
-        ):  # fmt: skip
+            ("model.yaml", yaml.safe_dump(MODEL)),
+            ("features.sql", FEATURES),
+            ("labels.sql", LABELS),
+            ("estimator.py", ESTIMATOR),
+        ):
             world.write(file, text)
         world.source(SOURCE)
         world.train(9)

@@ -20,13 +20,19 @@ from nightshift.family import load_family
 from nightshift.steps import monitor, night
 
 PLAIN = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.dates(),
     st.sampled_from(["P1D", "0 2 * * *", "../x", "size", "x" * 70, "%s", "\x00", "on"]),
-)  # fmt: skip
+)
 ANYTHING = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -51,11 +57,12 @@ def text_of(value: Any) -> str:
 FILES = st.one_of(
     st.builds(
         lambda path, new: text_of(changed(MODEL, path, new)),
-        st.sampled_from(places(MODEL)), ANYTHING,
+        st.sampled_from(places(MODEL)),
+        ANYTHING,
     ),
     st.text(max_size=60),
     st.integers(0, 400).map(lambda end: text_of(MODEL)[:end]),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +71,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz") / FAMILY
     folder.mkdir()
     for name, text in (
-        ("features.sql", FEATURES), ("labels.sql", LABELS), ("estimator.py", ESTIMATOR),
-    ):  # fmt: skip
+        ("features.sql", FEATURES),
+        ("labels.sql", LABELS),
+        ("estimator.py", ESTIMATOR),
+    ):
         (folder / name).write_text(text)
     return folder
 
@@ -85,17 +94,54 @@ def test_any_model_yaml_loads_or_names_its_place(folder: Path, text: str) -> Non
 
 # SQL expressions of every kind, as a source may return them.
 VALUES = [
-    "1", "-1.5", "0", "1e300", "'NaN'::float8", "'infinity'::float8", "null", "null::int",
-    "9223372036854775807", "1.5::numeric", "'NaN'::numeric", "1e400::numeric", "7::smallint",
-    "1.5::real", "true", "'k1'::text", "''::text", "'x\"; drop table items; --'::text",
-    "'%s {} $1'::text", "'名前'::text", "repeat('long', 3000)", "'c'::\"char\"", "'v'::varchar(3)",
-    "'n'::name", "now()", "'infinity'::timestamptz", "'-infinity'::timestamptz",
-    "'0044-03-15 BC'::timestamptz", "'294276-12-31'::timestamptz", "timestamp '2026-01-01'",
-    "date '2026-01-01'", "time '02:00'", "interval '1 month'", "'{}'::json", "'{\"a\": 1}'::jsonb",
-    "array[1, 2]", "array['a', null]", "row(1, 'a')", "'\\x00ff'::bytea", "'1'::xid",
-    "'10.0.0.1'::inet", "int4range(1, 5)", "gen_random_uuid()", "'(1,2)'::point", "1::oid",
-    "'12.34'::money", "b'101'",
-]  # fmt: skip
+    "1",
+    "-1.5",
+    "0",
+    "1e300",
+    "'NaN'::float8",
+    "'infinity'::float8",
+    "null",
+    "null::int",
+    "9223372036854775807",
+    "1.5::numeric",
+    "'NaN'::numeric",
+    "1e400::numeric",
+    "7::smallint",
+    "1.5::real",
+    "true",
+    "'k1'::text",
+    "''::text",
+    "'x\"; drop table items; --'::text",
+    "'%s {} $1'::text",
+    "'名前'::text",
+    "repeat('long', 3000)",
+    "'c'::\"char\"",
+    "'v'::varchar(3)",
+    "'n'::name",
+    "now()",
+    "'infinity'::timestamptz",
+    "'-infinity'::timestamptz",
+    "'0044-03-15 BC'::timestamptz",
+    "'294276-12-31'::timestamptz",
+    "timestamp '2026-01-01'",
+    "date '2026-01-01'",
+    "time '02:00'",
+    "interval '1 month'",
+    "'{}'::json",
+    "'{\"a\": 1}'::jsonb",
+    "array[1, 2]",
+    "array['a', null]",
+    "row(1, 'a')",
+    "'\\x00ff'::bytea",
+    "'1'::xid",
+    "'10.0.0.1'::inet",
+    "int4range(1, 5)",
+    "gen_random_uuid()",
+    "'(1,2)'::point",
+    "1::oid",
+    "'12.34'::money",
+    "b'101'",
+]
 
 
 def query(columns: dict[str, str], rows: int, rest: str = "") -> str:
@@ -134,11 +180,18 @@ def each_alone(columns: dict[str, str]) -> Callable[[Any], Any]:
     return decorate
 
 
-GOOD_FEATURES = {"entity_id": "'e' || i", "size": "i::float8", "kind": "'k' || i",
-                 "known_at": "timestamptz '2026-01-01'"}  # fmt: skip
-GOOD_LABELS = {"entity_id": "'e' || i", "value": "i::float8",
-               "event_at": "timestamptz '2026-01-01'",
-               "known_at": "timestamptz '2026-01-01'"}  # fmt: skip
+GOOD_FEATURES = {
+    "entity_id": "'e' || i",
+    "size": "i::float8",
+    "kind": "'k' || i",
+    "known_at": "timestamptz '2026-01-01'",
+}
+GOOD_LABELS = {
+    "entity_id": "'e' || i",
+    "value": "i::float8",
+    "event_at": "timestamptz '2026-01-01'",
+    "known_at": "timestamptz '2026-01-01'",
+}
 
 
 @pytest.mark.timeout(7200)
@@ -157,8 +210,9 @@ def test_any_result_of_features_is_published_or_refused(served: World) -> None:
             now = as_of + timedelta(minutes=5)
             snapshot_id = night.freeze(served.site, FAMILY, as_of, now=now)
             night.validate(served.site, snapshot_id, now=now)
-            done = night.publish(served.site, night.score(served.site, snapshot_id, now=now),
-                                 now=now)  # fmt: skip
+            done = night.publish(
+                served.site, night.score(served.site, snapshot_id, now=now), now=now
+            )
         except NightshiftError as error:
             assert FAMILY in str(error)
             assert served.codes()[-1] == error.code

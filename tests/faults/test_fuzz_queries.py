@@ -66,20 +66,38 @@ EXPRESSIONS = st.one_of(
     LITERALS,
     st.sampled_from(
         [
-            "{p}", "{p}::date", "cast({p} as timestamptz)", "{p} - interval '7 days'",
-            "date_trunc('day', {p})", "extract(dow from {p})", "{p} at time zone 'Europe/Berlin'",
-            "to_char({p}, 'HH24:MI:SS')", "{p}<now()", "now()>{p}", "(array[1,2,3])[1:2]",
-            "(array[1,2,3])[:extract(dow from {p})::int]", "(array[{p}::date])[1]",
-            "case when {p} > '2026-01-01' then 'a:b' else $$ :x $$ end", "timestamptz {p}",
+            "{p}",
+            "{p}::date",
+            "cast({p} as timestamptz)",
+            "{p} - interval '7 days'",
+            "date_trunc('day', {p})",
+            "extract(dow from {p})",
+            "{p} at time zone 'Europe/Berlin'",
+            "to_char({p}, 'HH24:MI:SS')",
+            "{p}<now()",
+            "now()>{p}",
+            "(array[1,2,3])[1:2]",
+            "(array[1,2,3])[:extract(dow from {p})::int]",
+            "(array[{p}::date])[1]",
+            "case when {p} > '2026-01-01' then 'a:b' else $$ :x $$ end",
+            "timestamptz {p}",
             "'{{\"a\":true}}'::jsonb @> '{{\"a\":true}}'",
             "'{{\"a\":1}}'::jsonb @? '$.a ? (@ > 0)'",
-            "U&'d\\0061t:x'", "B'101'", "1::int::text", "'12:30'::time", "date {p}",
-            "{p} between '2026-01-01' and 'infinity'", "-({p}::date - date '2026-01-01')",
-            "coalesce(null, {p})::timestamp", "row({p}, ':x')", "array[{p}, {p}]", "5 % 2",
+            "U&'d\\0061t:x'",
+            "B'101'",
+            "1::int::text",
+            "'12:30'::time",
+            "date {p}",
+            "{p} between '2026-01-01' and 'infinity'",
+            "-({p}::date - date '2026-01-01')",
+            "coalesce(null, {p})::timestamp",
+            "row({p}, ':x')",
+            "array[{p}, {p}]",
+            "5 % 2",
             "(select max(n) from generate_series({p}, {p} + '1 day', '1 hour') n)",
         ]
     ).map(lambda fragment: fragment.format(p=PARAMETER)),
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -92,10 +110,17 @@ def queries(draw: st.DrawFn) -> str:
     ]
     begin, end = draw(
         st.sampled_from(
-            [("", ""), ("", ";"), ("", ";; -- :x"), ("with w as (", ") select * from w"),
-             ("(", ")"), ("", " order by 1 /* ; */ ;"), ("select * from (", ") t")]
+            [
+                ("", ""),
+                ("", ";"),
+                ("", ";; -- :x"),
+                ("with w as (", ") select * from w"),
+                ("(", ")"),
+                ("", " order by 1 /* ; */ ;"),
+                ("select * from (", ") t"),
+            ]
         )
-    )  # fmt: skip
+    )
     where = draw(st.sampled_from(["", f"where {PARAMETER} > '2026-01-01'", "where 1=1"]))
     if not begin and end == ";; -- :x":
         end += draw(WORDS).replace("\n", "").replace("\r", "")

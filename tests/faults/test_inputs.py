@@ -71,9 +71,18 @@ def shown(world: World, number: int) -> dict[str, tuple[float, list[str]]]:
         ("entity_id, size, now() as kind", "column 'kind' is timestamp"),
         ("entity_id, array[size] as size, kind", "column 'size' is list"),
     ],
-    ids=["new", "missing", "renamed", "to_text", "to_decimal", "to_number", "twice", "to_time",
-         "to_array"],
-)  # fmt: skip
+    ids=[
+        "new",
+        "missing",
+        "renamed",
+        "to_text",
+        "to_decimal",
+        "to_number",
+        "twice",
+        "to_time",
+        "to_array",
+    ],
+)
 def test_case_21_a_column_that_is_not_as_declared_is_named(
     served: World, columns: str, said: str
 ) -> None:
@@ -100,8 +109,10 @@ def test_case_23_an_empty_night_is_refused_unless_the_family_allows_it(served: W
     served.configure(allow_empty=True)
     assert served.score(12)
     assert shown(served, 12) == {}
-    [empty] = served.rows("select row_count from nightshift.published join nightshift.batches"
-                          " using (batch_id) where published.as_of > '2026-01-12'")  # fmt: skip
+    [empty] = served.rows(
+        "select row_count from nightshift.published join nightshift.batches"
+        " using (batch_id) where published.as_of > '2026-01-12'"
+    )
     assert empty.row_count == 0
     assert served.monitor(12) == []
 
@@ -131,19 +142,23 @@ def test_case_24_and_25_rows_that_cannot_be_meant_are_never_published(
 
 def test_case_26_what_training_never_saw_is_flagged_by_row_and_counted(served: World) -> None:
     served.configure(watch={"min_rows": 10})
-    served.source("update items set kind = 'new' where size < 4;"
-                  "update items set size = 99 where size = 30")  # fmt: skip
+    served.source(
+        "update items set kind = 'new' where size < 4;update items set size = 99 where size = 30"
+    )
     assert served.score(10)
     flagged = {key: flags for key, (_, flags) in shown(served, 10).items() if flags}
     assert flagged == {
         **{f"20260111-{size}": ["unseen_category"] for size in (1, 2, 3)},
         "20260111-30": ["out_of_range"],
     }
-    counted = served.rows("select signal, value from signals where feature in ('kind', 'size')"
-                          " and signal in ('unseen', 'out_of_range') order by 1")  # fmt: skip
+    counted = served.rows(
+        "select signal, value from signals where feature in ('kind', 'size')"
+        " and signal in ('unseen', 'out_of_range') order by 1"
+    )
     assert [tuple(row) for row in counted] == [
-        ("out_of_range", pytest.approx(1 / 30)), ("unseen", pytest.approx(0.1)),
-    ]  # fmt: skip
+        ("out_of_range", pytest.approx(1 / 30)),
+        ("unseen", pytest.approx(0.1)),
+    ]
 
 
 def test_case_26_a_family_may_refuse_what_training_never_saw(served: World) -> None:
@@ -164,8 +179,9 @@ def test_case_27_rows_known_after_as_of_are_left_out_and_counted(served: World) 
     )
     assert served.score(10)
     assert len(shown(served, 10)) == 25
-    [row] = served.rows("select row_count, dropped_rows from nightshift.snapshots"
-                        " where as_of > '2026-01-11'")  # fmt: skip
+    [row] = served.rows(
+        "select row_count, dropped_rows from nightshift.snapshots where as_of > '2026-01-11'"
+    )
     assert tuple(row) == (25, 5)
 
 
@@ -175,9 +191,11 @@ def test_case_27_rows_known_after_as_of_are_left_out_and_counted(served: World) 
 def test_case_30_a_window_with_three_labels_is_no_breach(served: World) -> None:
     for number in (10, 11, 12):
         served.score(number)
-    served.source("update truths set value = 1e6;"
-                  "delete from truths where night > '2026-01-10 03:00+00'"
-                  " and entity_id !~ '-[12]$'")  # fmt: skip
+    served.source(
+        "update truths set value = 1e6;"
+        "delete from truths where night > '2026-01-10 03:00+00'"
+        " and entity_id !~ '-[12]$'"
+    )
     assert served.monitor(13) == []
     assert set(served.rows("select state, value from performance")) == {("immature", None)}
 
@@ -188,8 +206,12 @@ def test_case_30_a_window_with_one_class_is_undefined_and_no_breach(world: World
         performance={"metric": "roc_auc", "threshold": 0.9, "window": "P2D"},
         promotion={"holdout": "P2D", "min_rows": 20},
     )
-    world.write("estimator.py", (world.folder / "estimator.py").read_text().replace(
-        "LinearRegression", "LogisticRegression"))  # fmt: skip
+    world.write(
+        "estimator.py",
+        (world.folder / "estimator.py")
+        .read_text()
+        .replace("LinearRegression", "LogisticRegression"),
+    )
     world.source("update truths set value = (value > 18)::int")
     world.train(9)
     for number in (10, 11, 12):
@@ -278,8 +300,20 @@ def test_case_33_a_family_copied_under_its_old_name_is_refused(world: World) -> 
     assert world.train(9)
 
 
-NASTY = ['x"; drop table nightshift.events; --', "%s %(as_of)s", "{}{0.__class__}", "O'Brien",
-         "\\x00 \\", ":as_of", "名前 ✂️", "$1", " ", "../../etc", "a\nb\tc", "<script>"]  # fmt: skip
+NASTY = [
+    'x"; drop table nightshift.events; --',
+    "%s %(as_of)s",
+    "{}{0.__class__}",
+    "O'Brien",
+    "\\x00 \\",
+    ":as_of",
+    "名前 ✂️",
+    "$1",
+    " ",
+    "../../etc",
+    "a\nb\tc",
+    "<script>",
+]
 
 
 def test_case_34_metacharacters_in_values_are_only_characters(world: World) -> None:
@@ -324,8 +358,23 @@ def test_case_34_and_35_column_names_that_sql_would_misread_are_refused(
         world.score(10)
 
 
-@pytest.mark.parametrize("name", ["a" * 41, "a" * 64, "größe", "Loads", "x;y", "%s", "..",
-                                  "../loads", "/etc", "loads/../loads", ".", ""])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 41,
+        "a" * 64,
+        "größe",
+        "Loads",
+        "x;y",
+        "%s",
+        "..",
+        "../loads",
+        "/etc",
+        "loads/../loads",
+        ".",
+        "",
+    ],
+)
 def test_case_35_and_36_family_names_that_are_too_long_or_lead_elsewhere_are_refused(
     world: World, name: str
 ) -> None:

@@ -24,15 +24,18 @@ KEYS = {"{}": True, "{}    ": True, " {}": False, "x{}": False, "0{}": False, "{
 
 # A label: entity, night, value, hours after the night at which it is stated, key, how often.
 LABEL = st.tuples(
-    st.integers(1, 3), st.sampled_from(NIGHTS), st.sampled_from([1, 2, 10, 70, -4]),
-    st.sampled_from([-3, 5, 12, 29, 53]), st.sampled_from(["{}", "{}", "{}", *KEYS]),
+    st.integers(1, 3),
+    st.sampled_from(NIGHTS),
+    st.sampled_from([1, 2, 10, 70, -4]),
+    st.sampled_from([-3, 5, 12, 29, 53]),
+    st.sampled_from(["{}", "{}", "{}", *KEYS]),
     st.sampled_from([1, 1, 2]),
-)  # fmt: skip
+)
 Label = tuple[int, int, int, int, str, int]
 # Some labels reach the source, and then a day is asked about.
 WAVES = st.lists(
     st.tuples(st.lists(LABEL, max_size=5), st.integers(11, 15)), min_size=1, max_size=4
-)  # fmt: skip
+)
 
 
 def entity(world: World, number: int, night: int) -> str:
@@ -59,9 +62,12 @@ def reach_the_source(world: World, labels: list[Label]) -> None:
 
 def known(world: World, number: int) -> dict[str, str]:
     rows = monitoring.outcomes(
-        connect(world.site.database_url), world.site.family(FAMILY), world.night(9),
-        world.night(11), monitoring_of(world, number),
-    )  # fmt: skip
+        connect(world.site.database_url),
+        world.site.family(FAMILY),
+        world.night(9),
+        world.night(11),
+        monitoring_of(world, number),
+    )
     rows = rows[rows["value"].notna()]
     return dict(zip(rows["entity_id"], rows["value"], strict=True))
 
@@ -73,8 +79,9 @@ class Model:
         self.world = world
         self.source: list[Label] = []
         self.collected: dict[tuple[str, datetime, str], datetime] = {}
-        self.nights = {entity(world, n, night): world.night(night)
-                       for n in (1, 2, 3) for night in NIGHTS}  # fmt: skip
+        self.nights = {
+            entity(world, n, night): world.night(night) for n in (1, 2, 3) for night in NIGHTS
+        }
         self.asked: list[datetime] = []
 
     def collect(self, number: int) -> None:
@@ -94,9 +101,11 @@ class Model:
     def known(self, number: int) -> dict[str, str]:
         day, best = monitoring_of(self.world, number), {}
         for name, night in self.nights.items():
-            labels = [(stated, arrived, value)
-                      for (of, stated, value), arrived in self.collected.items()
-                      if of == name and arrived <= day]  # fmt: skip
+            labels = [
+                (stated, arrived, value)
+                for (of, stated, value), arrived in self.collected.items()
+                if of == name and arrived <= day
+            ]
             if labels and min(labels)[0] > night:
                 best[name] = max(labels)[2]
         return best
@@ -135,8 +144,9 @@ def test_any_stream_of_labels_is_read_as_the_rule_says(served: World) -> None:
         strangers = [label for label in model.source if not KEYS[label[4]]]
         assert sentence is None or strangers
         assert sentence is None or not any(
-            stated > served.night(last - 1) for (name, stated, _) in model.collected
+            stated > served.night(last - 1)
+            for (name, stated, _) in model.collected
             if name in model.nights
-        )  # fmt: skip
+        )
 
     try_it()

@@ -42,10 +42,19 @@ SIZES = range(1, 31)
 NIGHT, SIZE, VALUE = st.sampled_from(NIGHTS), st.sampled_from(SIZES), st.integers(1, 99)
 VERSION = st.sampled_from((1, 2, 3))
 PLACES = st.sampled_from(
-    ["snapshots.stored", "scoring.copying", "scoring.copied", "scoring.finished",
-     "scoring.flipped", "scoring.published", "scoring.purged", "registry.looked",
-     "registry.promoted", "labels.appended"]
-)  # fmt: skip
+    [
+        "snapshots.stored",
+        "scoring.copying",
+        "scoring.copied",
+        "scoring.finished",
+        "scoring.flipped",
+        "scoring.published",
+        "scoring.purged",
+        "registry.looked",
+        "registry.promoted",
+        "labels.appended",
+    ]
+)
 
 
 class Crash(BaseException):

@@ -76,9 +76,15 @@ def oracle(world: World, *numbers: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    "place", ["snapshots.stored", "scoring.copying", "scoring.copied", "scoring.finished",
-              "scoring.flipped"],
-)  # fmt: skip
+    "place",
+    [
+        "snapshots.stored",
+        "scoring.copying",
+        "scoring.copied",
+        "scoring.finished",
+        "scoring.flipped",
+    ],
+)
 def test_case_1_and_2_a_night_killed_before_it_is_published_is_not_there_and_is_made_up_for(
     served: World, reader: Reader, place: str
 ) -> None:
@@ -185,8 +191,10 @@ def test_case_6_a_backfill_of_a_night_that_the_schedule_also_runs(
     served: World, reader: Reader
 ) -> None:
     assert together([night(served, 10)] * 2, "snapshots.stored") == [True, True]
-    taken = served.rows("select content_hash from nightshift.snapshots where as_of = '2026-01-11Z'"
-                        "::timestamptz + interval '2 hours'")  # fmt: skip
+    taken = served.rows(
+        "select content_hash from nightshift.snapshots where as_of = '2026-01-11Z'"
+        "::timestamptz + interval '2 hours'"
+    )
     assert len(taken) == 1
     assert shown(served) == oracle(served, 10)
 
@@ -234,8 +242,11 @@ def test_case_8_a_rerun_with_fewer_rows_leaves_no_stale_key(served: World) -> No
         served.source("delete from items where size > 27")
         served.configure(features={"numeric": ["size", "age"]})
         assert not Process(night(served, 10)).outcome()
-        served.write("features.sql", "select entity_id, size, kind, 1 as age from items"
-                     " where night = cast(:as_of as timestamptz)")  # fmt: skip
+        served.write(
+            "features.sql",
+            "select entity_id, size, kind, 1 as age from items"
+            " where night = cast(:as_of as timestamptz)",
+        )
         assert len(shown(served)) == 30  # the previous batch is still served
         held = Process(night(served, 10), "scoring.copying").reached("scoring.copying")
         assert len(shown(served)) == 30

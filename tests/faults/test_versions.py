@@ -117,9 +117,13 @@ def _promote(site: Site, version_id: int, instead_of: int, now: datetime) -> int
     with connect(site.database_url).transaction() as tx:
         version = registry.version(tx, version_id)
         registry_of(site).promote(
-            tx, version, instead_of=instead_of, decision_id=version.decision_id,
-            effective_from=now, now=now,
-        )  # fmt: skip
+            tx,
+            version,
+            instead_of=instead_of,
+            decision_id=version.decision_id,
+            effective_from=now,
+            now=now,
+        )
     return version_id
 
 
@@ -182,8 +186,9 @@ def test_case_14_two_retrains_of_one_model_get_numbers_of_their_own(world: World
         for reason in ("one", "other")
     ]
     _training_rows(Frame(world.site, FAMILY, now, now), None)
-    ends = together([partial(retrain.fit, world.site, ids, now=now) for ids in asked],
-                    "registry.stored")  # fmt: skip
+    ends = together(
+        [partial(retrain.fit, world.site, ids, now=now) for ids in asked], "registry.stored"
+    )
     assert len({version_id for [version_id] in ends}) == 2
     numbers = world.rows("select number from nightshift.versions order by 1")
     assert [row.number for row in numbers] == [1, 2]
@@ -206,8 +211,11 @@ def flip(data: bytes) -> bytes:
     return data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]
 
 
-@pytest.mark.parametrize("damage", [flip, lambda data: data[: len(data) // 2], lambda data: b""],
-                         ids=["one_bit", "truncated", "empty"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [flip, lambda data: data[: len(data) // 2], lambda data: b""],
+    ids=["one_bit", "truncated", "empty"],
+)
 def test_case_15_a_damaged_artifact_is_refused_before_it_is_opened(
     served: World, reader: Reader, opened_anew: Callable[[], None], damage: Callable[[bytes], bytes]
 ) -> None:
@@ -241,9 +249,12 @@ def test_case_17_an_older_artifact_replayed_is_refused(
     if how == "file":
         artifact(served, 2).write_bytes(artifact(served, 1).read_bytes())
     else:
-        edited(served, "update nightshift.versions v set artifact_hash = o.artifact_hash,"
-                       " signature = o.signature from nightshift.versions o"
-                       " where v.number = 2 and o.number = 1")  # fmt: skip
+        edited(
+            served,
+            "update nightshift.versions v set artifact_hash = o.artifact_hash,"
+            " signature = o.signature from nightshift.versions o"
+            " where v.number = 2 and o.number = 1",
+        )
     opened_anew()
     said = "was changed after it was written" if how == "file" else "not signed by"
     refused(served, ArtifactRefused, 29, said)
@@ -303,8 +314,10 @@ def factory(world: World) -> World:
         retrain={"training": {"window": "P5D", "min_rows": 30}},
         promotion={"holdout": "P2D", "min_rows": 10},
     )
-    world.source("update truths set value = value + 1 from items where kind = 'k2'"
-                 " and items.entity_id = truths.entity_id")  # fmt: skip
+    world.source(
+        "update truths set value = value + 1 from items where kind = 'k2'"
+        " and items.entity_id = truths.entity_id"
+    )
     as_of = world.night(9)
     asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
     simulation.retrain(world.site, asked, now=as_of)
@@ -338,9 +351,11 @@ def test_case_38_one_model_that_fails_to_predict_holds_up_no_other(factory: Worl
 @pytest.fixture
 def thousand(factory: World) -> World:
     """A thousand models. Those that are not trained are made from k0: training them takes long."""
-    factory.source("insert into items select n.night, to_char(n.night, 'YYYYMMDD') || '+' || i, i,"
-                   " 'k' || i from (values (timestamptz '2026-01-11 02:00+00')) n (night),"
-                   " generate_series(3, 999) i")  # fmt: skip
+    factory.source(
+        "insert into items select n.night, to_char(n.night, 'YYYYMMDD') || '+' || i, i,"
+        " 'k' || i from (values (timestamptz '2026-01-11 02:00+00')) n (night),"
+        " generate_series(3, 999) i"
+    )
     now = factory.night(9)
     _verified_pipeline.cache_clear()
     versions = registry.Registry(Store(factory.site.store), factory.site.keys, factory.site.models)
@@ -359,9 +374,13 @@ def thousand(factory: World) -> World:
             )
         for version in registry.versions(tx, saved).values():
             versions.promote(
-                tx, version, instead_of=None, decision_id=version.decision_id,
-                effective_from=now, now=now,
-            )  # fmt: skip
+                tx,
+                version,
+                instead_of=None,
+                decision_id=version.decision_id,
+                effective_from=now,
+                now=now,
+            )
     return factory
 
 
@@ -382,8 +401,10 @@ def test_case_38_of_a_thousand_models_one_fails_and_999_are_published(
 def test_case_38_one_model_that_fails_to_load_holds_up_no_other(
     factory: World, opened_anew: Callable[[], None]
 ) -> None:
-    [row] = factory.rows("select artifact_hash from nightshift.versions join nightshift.models"
-                         " using (model_id) where name = 'k2'")  # fmt: skip
+    [row] = factory.rows(
+        "select artifact_hash from nightshift.versions join nightshift.models"
+        " using (model_id) where name = 'k2'"
+    )
     file = Path(Store(factory.site.store).address(row.artifact_hash, "joblib"))
     whole = file.read_bytes()
     file.write_bytes(b"")

@@ -61,12 +61,15 @@ BUG = {"id": "CVE-1", "fix_versions": ["2"]}
     ("told", "code", "said"),
     [
         ({"dependencies": [{"name": "a", "version": "1", "vulns": []}]}, 0, "1 packages, 0 known"),
-        ({"dependencies": [{"name": "a", "version": "1", "vulns": [BUG]}]}, FOUND,
-         "a 1: CVE-1, mended in 2"),
+        (
+            {"dependencies": [{"name": "a", "version": "1", "vulns": [BUG]}]},
+            FOUND,
+            "a 1: CVE-1, mended in 2",
+        ),
         ({"dependencies": [{"name": "a", "skip_reason": "not there"}]}, UNKNOWN, "UNKNOWN of a"),
         ("", UNKNOWN, "the service could not be asked"),
     ],
-)  # fmt: skip
+)
 def test_a_service_that_does_not_answer_is_not_taken_for_good_news(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], told: object, code: int, said: str
 ) -> None:

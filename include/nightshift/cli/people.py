@@ -41,8 +41,10 @@ def exclude(
     )
     console.print(
         f"{family}: {entity} is {state}; {count} labels of it are known",
-        highlight=False, soft_wrap=True, markup=False,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @app.command()
@@ -77,8 +79,10 @@ def rotate(by: By = None) -> None:
     before = f"{done.before} signed before and is trusted still" if done.before else "none before"
     console.print(
         f"{done.after} signs from now on; {before}. Back up {site.keys}",
-        highlight=False, soft_wrap=True, markup=False,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @app.command()
@@ -115,8 +119,11 @@ def approvals(as_json: AsJson = False) -> None:
     for one in found:
         console.print(
             f"{one.approval_id}  {one.subject}  since {one.asked_at:%Y-%m-%d %H:%M}Z",
-            style="bold", highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+            style="bold",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
         console.print(f"   {one.headline}", highlight=False, soft_wrap=True, markup=False)
     if not found:
         console.print("nothing waits for approval")
@@ -169,8 +176,10 @@ def rollback(
     console.print(
         f"{found.family}/{found.model}: version {latest.number} serves from"
         f" {latest.effective_from:%Y-%m-%d %H:%M}Z on (decision {decision_id})",
-        highlight=False, soft_wrap=True, markup=False,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
     if rescore:
         with console.status(f"{found.family}: scoring nights anew"):
             nights = rollback_rescore(site, decision_id, now=datetime.now(UTC))

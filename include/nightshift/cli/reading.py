@@ -81,8 +81,10 @@ def why(
         return
     console.print(
         f"{found.family}/{found.model} at {found.as_of:%Y-%m-%d %H:%M}Z: {found.decision}",
-        style="bold", highlight=False, markup=False,
-    )  # fmt: skip
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
     for sentence in found.sentences:
         console.print(f"- {sentence}", highlight=False, soft_wrap=True, markup=False)
 
@@ -99,8 +101,10 @@ def history(model: Model, as_json: AsJson = False) -> None:
     for event in found.events:
         console.print(
             f"{event.as_of:%Y-%m-%d %H:%M}Z  {event.kind:<8} {event.sentence}",
-            highlight=False, soft_wrap=True, markup=False,
-        )  # fmt: skip
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 @app.command("labels")
@@ -181,8 +185,9 @@ def verify(
         verdict = "the chain is broken" if found.faults else "the chain is whole"
         console.print(
             f"{found.decisions:,} decisions: {verdict}; its head is {found.head or 'empty'}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            highlight=False,
+            soft_wrap=True,
+        )
     if found.faults:
         raise typer.Exit(1)
 
@@ -196,9 +201,13 @@ def _cells(line: Line) -> tuple[str, ...]:
         f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
     )
     return (
-        name, line.health, _versions(line), value,
-        "-" if line.threshold is None else f"{line.threshold:.4g}", decided,
-    )  # fmt: skip
+        name,
+        line.health,
+        _versions(line),
+        value,
+        "-" if line.threshold is None else f"{line.threshold:.4g}",
+        decided,
+    )
 
 
 def _versions(line: Line) -> str:

@@ -148,8 +148,11 @@ class _Scope:
         self.family = family
         self.champion = champion
         self.common: dict[str, Any] = {
-            "model_id": model.model_id, "as_of": as_of, "window_start": start, "window_end": end,
-        }  # fmt: skip
+            "model_id": model.model_id,
+            "as_of": as_of,
+            "window_start": start,
+            "window_end": end,
+        }
         self.threshold, self.reference = _threshold(family, model, champion)
 
     def measurement(self, metric: str, rows: pd.DataFrame, **scope: Any) -> Measurement:
@@ -159,18 +162,28 @@ class _Scope:
         decisive = metric == family.performance.metric
         worth = self.champion.worth(metric) if self.champion else None
         counted = Measurement(
-            **self.common, metric=metric, state="immature", value=None, low=None, high=None,
-            predictions=len(rows), labels=len(known), **scope,
-            threshold=self.threshold if decisive else None, decisive=decisive,
+            **self.common,
+            metric=metric,
+            state="immature",
+            value=None,
+            low=None,
+            high=None,
+            predictions=len(rows),
+            labels=len(known),
+            **scope,
+            threshold=self.threshold if decisive else None,
+            decisive=decisive,
             reference=worth.value if worth else None,
-        )  # fmt: skip
+        )
         enough = len(rows) and counted.coverage >= family.labels.min_coverage
         if not enough or len(known) < family.performance.min_labels:
             return counted
         found = stats.estimate(
-            metric, family.task, stats.outcomes(known, family.task),
+            metric,
+            family.task,
+            stats.outcomes(known, family.task),
             nights=stats.nights_of(known),
-        )  # fmt: skip
+        )
         return _valued(counted, found)
 
 

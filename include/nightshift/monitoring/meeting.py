@@ -57,9 +57,12 @@ def strangers(database: Database, family: ModelFamily, as_of: datetime) -> str |
         if 1 - judged.unlabelled / judged.predictions >= family.labels.min_coverage:
             return None
         came = {
-            "family": family.family, "since": since, "as_of": as_of, "sample": SAMPLE,
+            "family": family.family,
+            "since": since,
+            "as_of": as_of,
+            "sample": SAMPLE,
             "first_night": judged.first_night,
-        }  # fmt: skip
+        }
         counted = tx.one("labels.answering", **came, oldest=as_of - family.looks_back)
         if not counted.labels or counted.answered:
             return None

@@ -66,13 +66,17 @@ def watch(
         estimates += [estimated] if estimated else []
         told += [
             {
-                "model_id": model.model_id, "version_id": champion.version.version_id,
-                "signal": name, "feature": feature, "value": value, "level": level,
+                "model_id": model.model_id,
+                "version_id": champion.version.version_id,
+                "signal": name,
+                "feature": feature,
+                "value": value,
+                "level": level,
                 "row_count": own.num_rows,
             }
             for name, feature, value in _signals(champion, own, nights, scores, estimated)
             if (level := _level(family, name, value)) is not None
-        ]  # fmt: skip
+        ]
     with database.transaction() as tx:
         _append(tx, estimates, now)
         return tx.run(
@@ -107,10 +111,12 @@ def _tables_of(table: pa.Table, family: ModelFamily) -> dict[str, pa.Table]:
     return {
         name: ordered.slice(end - count, count)
         for name, end, count in zip(
-            encoded.dictionary.to_pylist(), ends.tolist(), np.diff(ends, prepend=0).tolist(),
+            encoded.dictionary.to_pylist(),
+            ends.tolist(),
+            np.diff(ends, prepend=0).tolist(),
             strict=True,
         )
-    }  # fmt: skip
+    }
 
 
 def signals(
@@ -187,11 +193,22 @@ def _estimated(
     found = stats.expected(metric, scores, share, label=decided)
     threshold, reference = _threshold(family, model, champion)
     counted = Measurement(
-        model_id=model.model_id, metric=metric, as_of=as_of, window_start=start, window_end=as_of,
-        state="undefined", value=None, low=None, high=None, predictions=len(rows), labels=0,
-        threshold=threshold, version_id=champion.version.version_id, basis="estimated",
+        model_id=model.model_id,
+        metric=metric,
+        as_of=as_of,
+        window_start=start,
+        window_end=as_of,
+        state="undefined",
+        value=None,
+        low=None,
+        high=None,
+        predictions=len(rows),
+        labels=0,
+        threshold=threshold,
+        version_id=champion.version.version_id,
+        basis="estimated",
         reference=reference.value if reference else None,
-    )  # fmt: skip
+    )
     return _valued(counted, found)
 
 

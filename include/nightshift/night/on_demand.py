@@ -72,6 +72,10 @@ def _answers(part: pa.Table, loaded: LoadedVersion, owner: Model) -> Iterator[An
         strict=True,
     ):
         yield Answer(
-            entity_id, owner.name, loaded.version, score, label,
+            entity_id,
+            owner.name,
+            loaded.version,
+            score,
+            label,
             (*tables.flag_names(flags), *(["fallback"] if fallback else [])),
-        )  # fmt: skip
+        )

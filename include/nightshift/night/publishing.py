@@ -48,9 +48,13 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
         )
         if flipped:
             tx.record(
-                "published", now=now, family=row.family, as_of=row.as_of,
-                batch_id=batch_id, rows=row.row_count,
-            )  # fmt: skip
+                "published",
+                now=now,
+                family=row.family,
+                as_of=row.as_of,
+                batch_id=batch_id,
+                rows=row.row_count,
+            )
             tx.rows("scoring.notify", payload=as_json(_notice(tx, row)))
         shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
         reach("scoring.flipped")

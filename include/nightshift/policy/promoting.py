@@ -165,7 +165,7 @@ def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
     leaps = (
         ("at least", "the champion", serving, sure, promotion.too_good),
         ("", "guessing the same for all", comparison.baseline, now, ALL_BUT_PERFECT),
-    )  # fmt: skip
+    )
     for least, whom, before, after, most in leaps:
         share = _share_won(before, after, comparison.perfect)
         if share is not None and share > most:

@@ -343,10 +343,18 @@ def _decision(
 def _figures(standing: Standing) -> Mapping[str, Any]:
     """Everything that was looked at, as it is stored with the decision."""
     measured = [
-        {"as_of": m.as_of, "state": m.state, "value": m.value, "low": m.low, "high": m.high,
-         "threshold": m.threshold, "labels": m.labels, "predictions": m.predictions}
+        {
+            "as_of": m.as_of,
+            "state": m.state,
+            "value": m.value,
+            "low": m.low,
+            "high": m.high,
+            "threshold": m.threshold,
+            "labels": m.labels,
+            "predictions": m.predictions,
+        }
         for m in standing.measurements
-    ]  # fmt: skip
+    ]
     shift = standing.shift
     return {
         "measurements": measured,

@@ -30,8 +30,13 @@ def ask(tx: Transaction, comparison_id: int, evidence: str, *, now: datetime) ->
     )
     if is_new:
         [asked] = _approvals(tx, comparison_id=comparison_id)
-        supersede(tx, asked.model.model_id, f"version {asked.number} is asked about instead",
-                  now=now, spare=asked.approval_id)  # fmt: skip
+        supersede(
+            tx,
+            asked.model.model_id,
+            f"version {asked.number} is asked about instead",
+            now=now,
+            spare=asked.approval_id,
+        )
 
 
 Answer = Literal["approved", "declined", "timed_out", "superseded"]

@@ -91,10 +91,13 @@ def compare(
         holdout_start=start,
         holdout_end=end,
         row_count=len(own),
-        champion_value=None, challenger_value=None, difference=None, low=None,
+        champion_value=None,
+        challenger_value=None,
+        difference=None,
+        low=None,
         champion_reference=worth,
         unscorable=champion.reason if isinstance(champion, Unopened) else None,
-    )  # fmt: skip
+    )
     if not len(own):
         return empty
     trained = _told(family, own, challenger)
@@ -172,10 +175,13 @@ def _against(
     confidence = 1 - (1 - family.promotion.confidence) / count
     told = {one.version_id: one for one in (trained, *earlier)}
     candidates = [
-        _candidate(one, "trained" if one is trained else "earlier", _paired(
-            family, serving.rows, one.rows, confidence))
+        _candidate(
+            one,
+            "trained" if one is trained else "earlier",
+            _paired(family, serving.rows, one.rows, confidence),
+        )
         for one in told.values()
-    ]  # fmt: skip
+    ]
     best = max(candidates, key=lambda c: -np.inf if c.low is None else c.low)
     winner = told[best.version_id]
     return replace(

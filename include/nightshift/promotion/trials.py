@@ -245,19 +245,32 @@ def _trial(
     as_of: datetime,
 ) -> Trial:
     metric, promotion = family.performance.metric, family.promotion
-    nights = stats.nightly_differences(
-        metric,
-        family.task,
-        stats.outcomes(older, family.task),
-        stats.outcomes(newer, family.task),
-        stats.nights_of(newer),
-    ) if len(newer) else np.array([])  # fmt: skip
+    nights = (
+        stats.nightly_differences(
+            metric,
+            family.task,
+            stats.outcomes(older, family.task),
+            stats.outcomes(newer, family.task),
+            stats.nights_of(newer),
+        )
+        if len(newer)
+        else np.array([])
+    )
     gains = nights - promotion.margin if isinstance(one, Shadow) else -nights
     evidence = stats.anytime(gains, confidence=promotion.confidence)
     return Trial(
-        one.model_id, as_of, one.kind, one.older, one.newer, metric, len(nights), len(newer),
-        float(nights.mean()) if len(nights) else None, evidence.value, evidence.needed,
-    )  # fmt: skip
+        one.model_id,
+        as_of,
+        one.kind,
+        one.older,
+        one.newer,
+        metric,
+        len(nights),
+        len(newer),
+        float(nights.mean()) if len(nights) else None,
+        evidence.value,
+        evidence.needed,
+    )
 
 
 def _verdict(family: ModelFamily, one: Shadow | Probation, trial: Trial) -> Decision | None:
@@ -426,9 +439,14 @@ def _left_out(
 ) -> None:
     with database.transaction() as tx:
         tx.record(
-            "probation_failed", now=now, family=family.family, as_of=as_of,
-            model=one.model, version=one.older_number, reason=str(error),
-        )  # fmt: skip
+            "probation_failed",
+            now=now,
+            family=family.family,
+            as_of=as_of,
+            model=one.model,
+            version=one.older_number,
+            reason=str(error),
+        )
 
 
 def _of_trial(one: Shadow | Probation, rows: pd.DataFrame) -> pd.DataFrame:

@@ -42,6 +42,10 @@ def release(tx: Transaction, family: str, *, reason: str, by: str, now: datetime
 def _append(tx: Transaction, code: str, said: Hold, now: datetime) -> None:
     tx.run(
         "holds.append",
-        family=said.family, held=code == "hold", reason=said.reason, by=said.by, now=now,
-    )  # fmt: skip
+        family=said.family,
+        held=code == "hold",
+        reason=said.reason,
+        by=said.by,
+        now=now,
+    )
     tx.record(code, now=now, family=said.family, reason=said.reason, by=said.by)

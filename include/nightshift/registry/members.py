@@ -106,5 +106,8 @@ def retire(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[str]:
 def _member(tx: Transaction, model_id: int, as_of: datetime, state: str, group: str | None) -> None:
     tx.run(
         "registry.append_membership",
-        model_id=model_id, as_of=as_of, state=state, group_name=group,
-    )  # fmt: skip
+        model_id=model_id,
+        as_of=as_of,
+        state=state,
+        group_name=group,
+    )

@@ -22,20 +22,37 @@ _BORDER = 1e-6
 """Nearer to the border than this a row is asked about; single precision is ten times finer."""
 
 _BY_PROBABILITY = {
-    "BaggingClassifier", "BernoulliNB", "CalibratedClassifierCV", "CategoricalNB",
-    "DecisionTreeClassifier", "ExtraTreeClassifier", "ExtraTreesClassifier", "GaussianNB",
-    "GradientBoostingClassifier", "HistGradientBoostingClassifier", "KNeighborsClassifier",
-    "LinearDiscriminantAnalysis", "LogisticRegression", "LogisticRegressionCV", "MLPClassifier",
-    "MultinomialNB", "QuadraticDiscriminantAnalysis", "RandomForestClassifier", "SGDClassifier",
-}  # fmt: skip
+    "BaggingClassifier",
+    "BernoulliNB",
+    "CalibratedClassifierCV",
+    "CategoricalNB",
+    "DecisionTreeClassifier",
+    "ExtraTreeClassifier",
+    "ExtraTreesClassifier",
+    "GaussianNB",
+    "GradientBoostingClassifier",
+    "HistGradientBoostingClassifier",
+    "KNeighborsClassifier",
+    "LinearDiscriminantAnalysis",
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "MLPClassifier",
+    "MultinomialNB",
+    "QuadraticDiscriminantAnalysis",
+    "RandomForestClassifier",
+    "SGDClassifier",
+}
 """scikit-learn's classifiers that decide for the class with the largest probability.
 
 Not among them: SVC with probabilities, which decides by another score, and whatever wraps others.
 """
 
 _SEARCHES = {
-    "GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV",
-}  # fmt: skip
+    "GridSearchCV",
+    "RandomizedSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+}
 
 
 def predict(pipeline: Any, frame: Any, task: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -22,9 +22,16 @@ from nightshift.reports.outdated import outdated
 from nightshift.wording import count, listed, moment, nearest
 
 Health = Literal[
-    "failed", "awaiting", "retraining", "breached", "warning",
-    "untrained", "undefined", "immature", "healthy",
-]  # fmt: skip
+    "failed",
+    "awaiting",
+    "retraining",
+    "breached",
+    "warning",
+    "untrained",
+    "undefined",
+    "immature",
+    "healthy",
+]
 HEALTHS: tuple[Health, ...] = get_args(Health)
 """The states of a model, those that need somebody first."""
 

@@ -43,9 +43,11 @@ def _problems(file: Path, moments: tuple[str, ...], wanted: Sequence[str]) -> It
         return
     if not query.uses("as_of"):
         yield Problem(
-            file, "", "has :as_of in a comment or a literal only, where it is no parameter:"
+            file,
+            "",
+            "has :as_of in a comment or a literal only, where it is no parameter:"
             " a query must know the moment it is asked about",
-        )  # fmt: skip
+        )
     yield from _column_problems(file, query, wanted)
 
 
@@ -58,10 +60,11 @@ def _column_problems(file: Path, query: Query, wanted: Sequence[str]) -> Iterato
         for item in items:
             if not item.is_star and (name := _hidden(item)):
                 yield Problem(
-                    file, f"line {_line(item)}",
+                    file,
+                    f"line {_line(item)}",
                     f"returns {name!r} twice: as it is in {stars[0].sql()}, and cast beside it;"
                     " list the columns instead of the star",
-                )  # fmt: skip
+                )
         return
     returned = [name for name in names if name]
     for name, times in Counter(returned).items():

@@ -29,13 +29,30 @@ from nightshift.sources.queries import read_query
 # all that speak SQL. Everything else there is a parameter of libpq.
 _FOR_HOOKS = frozenset(
     {
-        "iam", "redshift", "redshift-serverless", "cursor", "cluster-identifier", "workgroup-name",
-        "aws_conn_id", "azure_conn_id", "azure_oauth_scope", "azure_tenant_id", "region_name",
-        "sqlalchemy_scheme", "sqlalchemy_query", "sqlalchemy_engine", "placeholder",
-        "escape_word_format", "escape_column_names", "dialect", "log_sql", "enable_log_db_messages",
-        "connector_version", "__extra__",
+        "iam",
+        "redshift",
+        "redshift-serverless",
+        "cursor",
+        "cluster-identifier",
+        "workgroup-name",
+        "aws_conn_id",
+        "azure_conn_id",
+        "azure_oauth_scope",
+        "azure_tenant_id",
+        "region_name",
+        "sqlalchemy_scheme",
+        "sqlalchemy_query",
+        "sqlalchemy_engine",
+        "placeholder",
+        "escape_word_format",
+        "escape_column_names",
+        "dialect",
+        "log_sql",
+        "enable_log_db_messages",
+        "connector_version",
+        "__extra__",
     }
-)  # fmt: skip
+)
 _LEGACY = "extra__postgres__"
 
 # Set in every transaction, after connecting and for it alone: a pooler refuses what it does not

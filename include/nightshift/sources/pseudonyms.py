@@ -75,9 +75,12 @@ def names_of(database: Database, family: ModelFamily, keys: Path, *, now: dateti
             key = Keys(keys).pseudonym_key(make=known.of_any is None)
             _refuse_other_key(family, keys, key, known.of_any or _key_id(key))
             tx.run(
-                "pseudonyms.begin", family=family.family, method=family.pseudonymise,
-                key_id=_key_id(key), now=now,
-            )  # fmt: skip
+                "pseudonyms.begin",
+                family=family.family,
+                method=family.pseudonymise,
+                key_id=_key_id(key),
+                now=now,
+            )
         return names_in(tx, family, keys)
 
 

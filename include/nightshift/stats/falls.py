@@ -153,9 +153,14 @@ def shapes(labels: Floats, healthy: float, reference: Reference) -> Floats:
 
 
 def evidence_of(
-    losses: Floats, shape: Floats, bar: float, healthy: float, *,
-    measured: float = _WIDEST, counted: bool = False,
-) -> Evidence:  # fmt: skip
+    losses: Floats,
+    shape: Floats,
+    bar: float,
+    healthy: float,
+    *,
+    measured: float = _WIDEST,
+    counted: bool = False,
+) -> Evidence:
     """The largest log-likelihood ratio of a stretch that ends with the latest night.
 
     Parameters
@@ -176,9 +181,14 @@ def evidence_of(
 
 
 def stretches(
-    losses: Floats, shape: Any, bar: Any, healthy: Any, measured: Any = _WIDEST, *,
+    losses: Floats,
+    shape: Any,
+    bar: Any,
+    healthy: Any,
+    measured: Any = _WIDEST,
+    *,
     counted: bool = False,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """For each night the log-likelihood ratio of the stretch from it to the last; along axis -1."""
     weights = np.broadcast_to(shape, losses.shape)
     total = np.cumsum((weights * losses)[..., ::-1], axis=-1)[..., ::-1]

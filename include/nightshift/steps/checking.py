@@ -177,9 +177,10 @@ class _Check:
             return
         if family.source.history == "mutable":
             yield self._finding(
-                "labels", "which nights they answer is seen once nights are frozen:"
+                "labels",
+                "which nights they answer is seen once nights are frozen:"
                 " source.history is mutable",
-            )  # fmt: skip
+            )
             return
         yield from self._answers(labels)
 

@@ -22,9 +22,15 @@ def freeze(
     """Freeze the rows of a night; the snapshot's id."""
     with audited(site, family_name, as_of, now) as frame:
         snapshot = night.freeze(
-            frame.database, frame.store, frame.source, frame.family, as_of,
-            names=frame.names, now=now, renew=renew,
-        )  # fmt: skip
+            frame.database,
+            frame.store,
+            frame.source,
+            frame.family,
+            as_of,
+            names=frame.names,
+            now=now,
+            renew=renew,
+        )
         return snapshot.snapshot_id
 
 

@@ -161,8 +161,11 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
     (folder / "asked.json").write_text(json.dumps(asked))
     ran = subprocess.run(
         [sys.executable, "-c", _ANSWER, folder],
-        capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
     answers = folder / "answers.json"
     told: list[Mapping[str, Any]] = json.loads(answers.read_text()) if answers.exists() else []
     for number, each in enumerate(stored):
@@ -191,10 +194,16 @@ def _answered(folder: Path) -> Iterator[dict[str, Any]]:
     for asked in json.loads((folder / "asked.json").read_text()):
         family_folder = Path(asked["family"])
         version = Version(
-            version_id=0, model=Model(0, family_folder.name, family_folder.name), number=0,
-            artifact_hash=asked["artifact"], signature=bytes.fromhex(asked["signature"]),
-            manifest=Manifest(asked["manifest"]), decision_id=0, trained_at=_EPOCH, collected_at=None,
-        )  # fmt: skip
+            version_id=0,
+            model=Model(0, family_folder.name, family_folder.name),
+            number=0,
+            artifact_hash=asked["artifact"],
+            signature=bytes.fromhex(asked["signature"]),
+            manifest=Manifest(asked["manifest"]),
+            decision_id=0,
+            trained_at=_EPOCH,
+            collected_at=None,
+        )
         try:
             loaded = _registry(folder, family_folder).load(version)
             table, _ = made_up(load_family(family_folder))

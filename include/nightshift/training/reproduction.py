@@ -96,9 +96,17 @@ def reproduce(
     elif same:
         store.write_bytes(data, "joblib")
     return Reproduction(
-        version.model.family, version.model.name, version.number, same, version.artifact_hash,
-        artifact, difference, len(own), changed, _sentence(version, same, difference, own, changed),
-    )  # fmt: skip
+        version.model.family,
+        version.model.name,
+        version.number,
+        same,
+        version.artifact_hash,
+        artifact,
+        difference,
+        len(own),
+        changed,
+        _sentence(version, same, difference, own, changed),
+    )
 
 
 def _as_trained(family: ModelFamily, manifest: Manifest) -> ModelFamily:

@@ -165,9 +165,14 @@ class Actor:
         """Write into the audit trail who has asked for what, and why."""
         with connect(self.site.database_url).transaction() as tx:
             tx.record(
-                "asked", now=datetime.now(UTC), family=self.family,
-                action=action, by=self.user.name, reason=reason, **more,
-            )  # fmt: skip
+                "asked",
+                now=datetime.now(UTC),
+                family=self.family,
+                action=action,
+                by=self.user.name,
+                reason=reason,
+                **more,
+            )
 
     def done(self, what: str, path: str, run: str | None = None) -> Response:
         """Back to a page, which says what was done."""
@@ -333,9 +338,12 @@ def hold(
 
     change = people.hold if action == "hold" else people.release
     change(
-        actor.site, actor.family,
-        reason=said.reason, by=actor.user.name, now=datetime.now(UTC),
-    )  # fmt: skip
+        actor.site,
+        actor.family,
+        reason=said.reason,
+        by=actor.user.name,
+        now=datetime.now(UTC),
+    )
     return actor.done(action, actor.family_page)
 
 
@@ -420,9 +428,13 @@ def _answer(actor: Actor, asked: Approval, said: Verdict) -> None:
     from nightshift.steps import people
 
     decision_id = people.answer(
-        actor.site, asked.approval_id, said.answer, actor.user.name,
-        reason=said.reason, now=datetime.now(UTC),
-    )  # fmt: skip
+        actor.site,
+        asked.approval_id,
+        said.answer,
+        actor.user.name,
+        reason=said.reason,
+        now=datetime.now(UTC),
+    )
     with connect(actor.site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)
     if decision.rule != said.answer:

@@ -174,11 +174,16 @@ def family(reader: ReaderDep, family: schemas.FamilyPath) -> Any:
     known = {line["family"]: line for line in _families(reader.status())}
     read = reader.host.site().family(family)
     return {
-        "models": 0, "health": {}, "last_night": None, "sentence": f"{family}: nothing was scored",
+        "models": 0,
+        "health": {},
+        "last_night": None,
+        "sentence": f"{family}: nothing was scored",
         **known.get(family, {"family": family}),
-        "owner": read.owner, "description": read.description, "task": read.task,
+        "owner": read.owner,
+        "description": read.description,
+        "task": read.task,
         "columns": _columns(read),
-    }  # fmt: skip
+    }
 
 
 def _columns(read: ModelFamily) -> dict[str, Any]:
@@ -314,9 +319,15 @@ def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPa
     from nightshift.web import reading
 
     found = reader.rows(
-        "api.nights", families=[reader.must_see(family)], since=as_of, until=as_of, state=None,
-        after_as_of=None, after_family=None, count=1,
-    )  # fmt: skip
+        "api.nights",
+        families=[reader.must_see(family)],
+        since=as_of,
+        until=as_of,
+        state=None,
+        after_as_of=None,
+        after_family=None,
+        count=1,
+    )
     if not found:
         raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {wording.moment(as_of)}")
     line = found[0]
@@ -444,13 +455,16 @@ def score(
         "scored_at": now,
         "items": [
             {
-                "entity_id": one.entity_id, "model": one.model, "score": one.score,
+                "entity_id": one.entity_id,
+                "model": one.model,
+                "score": one.score,
                 "model_version": one.scorer.number if one.scorer else None,
-                "label": one.label, "flags": one.flags,
+                "label": one.label,
+                "flags": one.flags,
             }
             for one in answers
         ],
-    }  # fmt: skip
+    }
 
 
 def _rows(body: bytes) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -28,20 +26,61 @@ from nightshift.web import actions, drawing, problems, reading, templating
 from nightshift.web.host import HostDep, UserDep
 
 MEASURED = (
-    "as_of", "metric", "basis", "version", "decisive", "state", "value", "low", "high", "threshold",
-    "reference", "predictions", "labels", "window_start", "window_end", "method",
-)  # fmt: skip
+    "as_of",
+    "metric",
+    "basis",
+    "version",
+    "decisive",
+    "state",
+    "value",
+    "low",
+    "high",
+    "threshold",
+    "reference",
+    "predictions",
+    "labels",
+    "window_start",
+    "window_end",
+    "method",
+)
 WATCHED = ("as_of", "signal", "feature", "value", "level", "rows", "version")
 SLICED = ("as_of", "slice", "metric", "state", "value", "low", "high", "predictions", "labels")
 VERSIONS = (
-    "number", "trained_at", "rows", "artifact_hash", "decision_id", "serves_from", "collected_at",
-)  # fmt: skip
+    "number",
+    "trained_at",
+    "rows",
+    "artifact_hash",
+    "decision_id",
+    "serves_from",
+    "collected_at",
+)
 EVENTS = ("as_of", "until", "kind", "rule", "sentence", "decision_ids")
 FLEET = (
-    "family", "model", "group", "health", "version", "since", "shadow", "metric", "measured",
-    "value", "low", "high", "threshold", "reference", "labels", "predictions", "measured_as_of",
-    "alerts", "decision", "rule", "reason", "decided_as_of", "waiting", "failure",
-)  # fmt: skip
+    "family",
+    "model",
+    "group",
+    "health",
+    "version",
+    "since",
+    "shadow",
+    "metric",
+    "measured",
+    "value",
+    "low",
+    "high",
+    "threshold",
+    "reference",
+    "labels",
+    "predictions",
+    "measured_as_of",
+    "alerts",
+    "decision",
+    "rule",
+    "reason",
+    "decided_as_of",
+    "waiting",
+    "failure",
+)
 NIGHTS = ("as_of", "rows", "verdict", "published_at", "code", "reason")
 CHECKS = ("expectation", "column", "success", "severity", "observed")
 BATCH = ("model", "version", "rows", "alerts")
@@ -191,7 +230,7 @@ def _looked(visit: Visit, found: reading.Fleet) -> dict[str, Any]:
 @router.get("/fleet.csv")
 def fleet_csv(visit: VisitDep) -> Response:
     """The same, a line for each model."""
-    return _csv("fleet", FLEET, map(asdict, _seen(visit).lines))
+    return templating.csv_file("fleet", FLEET, map(asdict, _seen(visit).lines))
 
 
 def _fleet(visit: Visit) -> reading.Fleet:
@@ -209,7 +248,9 @@ def family_csv(visit: VisitDep, family: str) -> Response:
     """The latest nights of a family."""
     visit.enter(family)
     with visit.transaction() as tx:
-        return _csv(f"{family}-nights", NIGHTS, reading.nights(tx, family, visit.family(family)))
+        return templating.csv_file(
+            f"{family}-nights", NIGHTS, reading.nights(tx, family, visit.family(family))
+        )
 
 
 @router.get("/families/{family}", response_class=HTMLResponse)
@@ -242,7 +283,7 @@ def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
     with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         rows = reading.measurements(tx, found["model_id"])
-    return _csv(f"{family}-{model}-measurements", MEASURED, rows)
+    return templating.csv_file(f"{family}-{model}-measurements", MEASURED, rows)
 
 
 @router.get("/models/{family}/{model:path}/signals.csv")
@@ -251,7 +292,7 @@ def signals_csv(visit: VisitDep, family: str, model: str) -> Response:
     with visit.transaction() as tx:
         found = _model(visit, tx, family, model)
         rows = reading.signals(tx, family, found["model_id"])
-    return _csv(f"{family}-{model}-signals", WATCHED, rows)
+    return templating.csv_file(f"{family}-{model}-signals", WATCHED, rows)
 
 
 @router.get("/models/{family}/{model:path}/slices.csv")
@@ -259,7 +300,7 @@ def slices_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The latest measurement of a model by slice."""
     with visit.transaction() as tx:
         rows = reading.slices(tx, _model(visit, tx, family, model)["model_id"])
-    return _csv(f"{family}-{model}-slices", SLICED, rows)
+    return templating.csv_file(f"{family}-{model}-slices", SLICED, rows)
 
 
 @router.get("/models/{family}/{model:path}/scores.csv")
@@ -269,7 +310,7 @@ def scores_csv(visit: VisitDep, family: str, model: str) -> Response:
         found = reading.scores(tx, _model(visit, tx, family, model))
     columns = ("from", "to", "share_when_promoted", "share_last_night")
     bins = found.bins if found else ()
-    return _csv(
+    return templating.csv_file(
         f"{family}-{model}-scores", columns, (dict(zip(columns, b, strict=True)) for b in bins)
     )
 
@@ -279,7 +320,7 @@ def versions_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The versions of a model."""
     with visit.transaction() as tx:
         rows = reading.versions(tx, _model(visit, tx, family, model)["model_id"])
-    return _csv(f"{family}-{model}-versions", VERSIONS, rows)
+    return templating.csv_file(f"{family}-{model}-versions", VERSIONS, rows)
 
 
 @router.get("/models/{family}/{model:path}/decisions.csv")
@@ -287,7 +328,7 @@ def decisions_csv(visit: VisitDep, family: str, model: str) -> Response:
     """What happened to a model."""
     with visit.transaction() as tx:
         events = reading.events(tx, _model(visit, tx, family, model)["model_id"])
-    return _csv(f"{family}-{model}-decisions", EVENTS, map(asdict, events))
+    return templating.csv_file(f"{family}-{model}-decisions", EVENTS, map(asdict, events))
 
 
 @router.get("/models/{family}/{model:path}/versions/{number:int}", response_class=HTMLResponse)
@@ -315,7 +356,7 @@ def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
     """The manifest of a version as it was signed, without values of sensitive columns."""
     with visit.transaction() as tx:
         shown = _version(visit, tx, _model(visit, tx, family, model), number)
-    return _download(
+    return templating.download(
         drawing.as_json(shown["manifest"]), "application/json", f"{family}-{model}-{number}.json"
     )
 
@@ -374,13 +415,17 @@ def _sensitive(visit: Visit, family: str) -> list[str]:
 @router.get("/nights/{family}/{as_of}/checks.csv")
 def checks_csv(visit: VisitDep, family: str, as_of: str) -> Response:
     """The verdict on a night's snapshot, check by check."""
-    return _csv(f"{family}-{as_of}-checks", CHECKS, _night(visit, family, as_of).checks)
+    return templating.csv_file(
+        f"{family}-{as_of}-checks", CHECKS, _night(visit, family, as_of).checks
+    )
 
 
 @router.get("/nights/{family}/{as_of}/models.csv")
 def batch_csv(visit: VisitDep, family: str, as_of: str) -> Response:
     """Whose rows a night's published batch holds."""
-    return _csv(f"{family}-{as_of}-models", BATCH, _night(visit, family, as_of).models)
+    return templating.csv_file(
+        f"{family}-{as_of}-models", BATCH, _night(visit, family, as_of).models
+    )
 
 
 @router.get("/nights/{family}/{as_of}", response_class=HTMLResponse)
@@ -416,7 +461,7 @@ def decision_csv(visit: VisitDep, decision_id: int) -> Response:
     if compared:
         whole = {"slice": "", "rows": compared["row_count"]}
         rows = [{**compared, **whole, "high": None}, *compared["slices"]]
-    return _csv(f"decision-{decision_id}", COMPARED, rows)
+    return templating.csv_file(f"decision-{decision_id}", COMPARED, rows)
 
 
 @router.get("/decisions/{decision_id:int}", response_class=HTMLResponse)
@@ -442,28 +487,3 @@ def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
 
 
 # How errors and files are answered --------------------------------------------------------------
-
-
-def _csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
-    """Rows as CSV: moments in ISO 8601, numbers in full, nothing that a spreadsheet would run."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_plain(row.get(column)) for column in columns])
-    return _download(text.getvalue(), "text/csv; charset=utf-8", f"{name}.csv")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return templating.moment(value)
-    if isinstance(value, tuple | list):
-        return " ".join(map(str, value))
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
-
-
-def _download(content: str, kind: str, name: str) -> Response:
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{templating.segment(name)}"}
-    return Response(content, media_type=kind, headers=headers)

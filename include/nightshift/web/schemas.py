@@ -123,9 +123,16 @@ MomentPath = Annotated[
 DecisionPath = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
 Health = Literal[
-    "failed", "awaiting", "retraining", "breached", "warning",
-    "untrained", "undefined", "immature", "healthy",
-]  # fmt: skip
+    "failed",
+    "awaiting",
+    "retraining",
+    "breached",
+    "warning",
+    "untrained",
+    "undefined",
+    "immature",
+    "healthy",
+]
 T = TypeVar("T")
 
 

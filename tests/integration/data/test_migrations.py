@@ -97,11 +97,16 @@ def dumped(url: str) -> str:
     """The schema as SQL that makes it, in the role of its owner, without what differs by run."""
     made = make_url(url)
     command = [
-        str(binaries() / "pg_dump"), "--schema-only", "--no-owner", "--schema=nightshift",
-        "--schema=public", f"--host={made.query['host']}", f"--username={made.username}",
+        str(binaries() / "pg_dump"),
+        "--schema-only",
+        "--no-owner",
+        "--schema=nightshift",
+        "--schema=public",
+        f"--host={made.query['host']}",
+        f"--username={made.username}",
         *([f"--port={made.query['port']}"] if "port" in made.query else []),
         str(made.database),
-    ]  # fmt: skip
+    ]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     text = re.sub(
         r"^(--.*|SET .*|\\.*|SELECT pg_catalog.set_config.*)\n", "", text, flags=re.MULTILINE

@@ -183,9 +183,11 @@ def test_an_endpoint_that_is_down_is_an_outage(elsewhere: Callable[..., None], c
 
 def test_without_a_login_one_is_told_where_it_is_read_from(elsewhere: Callable[..., None]) -> None:
     elsewhere(
-        AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true",
+        AWS_ACCESS_KEY_ID=None,
+        AWS_SECRET_ACCESS_KEY=None,
+        AWS_EC2_METADATA_DISABLED="true",
         HOME="/nonexistent",
-    )  # fmt: skip
+    )
     with pytest.raises(StorageError, match=r"Unable to locate credentials\. The login is read"):
         Store(URL).files("joblib")
 

@@ -109,8 +109,10 @@ QUERIES: dict[str, dict[str, Any]] = {
     "monitoring.scored": WINDOW,
     "monitoring.recent": MOMENT | {"metric": "neg_mean_absolute_error", "count": 3},
     "monitoring.find": {
-        "metric": "neg_mean_absolute_error", "as_of": MONITOR,
-        "model_ids": [1, 2, 3], "version_ids": [1, 2, 3],
+        "metric": "neg_mean_absolute_error",
+        "as_of": MONITOR,
+        "model_ids": [1, 2, 3],
+        "version_ids": [1, 2, 3],
     },
     "monitoring.signals": {"family": "fleet", "as_of": NIGHT, "nights": 3},
     "monitoring.measured_at": {"as_of": MONITOR},
@@ -130,7 +132,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "alerting.watched": {"family": "fleet", "as_of": NIGHT},
     "training.labels": {"family": "fleet", "start": WINDOW["start"], "known_by": MONITOR},
     "trials.told": WINDOW | {"known_by": MONITOR, "versions": "1,2"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=["with statistics", "without statistics"])

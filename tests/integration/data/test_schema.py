@@ -10,16 +10,43 @@ from nightshift.data import positional, queries, query_text
 from nightshift.local import Postgres, session
 
 VIEWS = (
-    "predictions", "predictions_latest", "nights", "champions", "performance", "decisions",
-    "signals", "models", "contract",
-)  # fmt: skip
+    "predictions",
+    "predictions_latest",
+    "nights",
+    "champions",
+    "performance",
+    "decisions",
+    "signals",
+    "models",
+    "contract",
+)
 APPEND_ONLY = (
-    "snapshots", "validations", "decisions", "versions", "comparisons", "promotions", "labels",
-    "measurements", "events", "memberships", "batch_models", "label_collections", "signals",
-    "alerts", "alert_deliveries", "collected_artifacts", "exclusions", "shadows", "trials",
-    "approvals", "answers", "holds", "retirements", "pseudonym_keys",
+    "snapshots",
+    "validations",
+    "decisions",
+    "versions",
+    "comparisons",
+    "promotions",
+    "labels",
+    "measurements",
+    "events",
+    "memberships",
+    "batch_models",
+    "label_collections",
+    "signals",
+    "alerts",
+    "alert_deliveries",
+    "collected_artifacts",
+    "exclusions",
+    "shadows",
+    "trials",
+    "approvals",
+    "answers",
+    "holds",
+    "retirements",
+    "pseudonym_keys",
     "labels_set_aside",
-)  # fmt: skip
+)
 INCOMING = """
 create temporary table incoming_labels (
     entity_id text, answers timestamptz, value text, event_at timestamptz, stated_at timestamptz);

@@ -99,12 +99,38 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     new = ("req", "-new", "-newkey", "rsa:2048", "-nodes")
     for name in ("authority", "stranger"):
-        _openssl(folder, *new, "-x509", "-days", "2", "-subj", f"/CN={name}",
-                 "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
+        _openssl(
+            folder,
+            *new,
+            "-x509",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+        )
     _openssl(folder, *new, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
     (folder / "names").write_text("subjectAltName=DNS:localhost")
-    _openssl(folder, "x509", "-req", "-in", "server.csr", "-CA", "authority.pem", "-CAkey",
-             "authority.key", "-days", "2", "-extfile", "names", "-out", "server.pem")  # fmt: skip
+    _openssl(
+        folder,
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "authority.pem",
+        "-CAkey",
+        "authority.key",
+        "-days",
+        "2",
+        "-extfile",
+        "names",
+        "-out",
+        "server.pem",
+    )
     return folder
 
 

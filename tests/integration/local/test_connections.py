@@ -28,10 +28,14 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "AIRFLOW__CORE__FERNET_KEY": "",
     }
     dwh = {
-        "conn_type": "postgres", "host": "db.example", "port": 5433, "login": "ann",
-        "password": "p@ss", "schema": "stock",
+        "conn_type": "postgres",
+        "host": "db.example",
+        "port": 5433,
+        "login": "ann",
+        "password": "p@ss",
+        "schema": "stock",
         "extra": {"options": "-c search_path=dwh", "cursor": "dictcursor"},
-    }  # fmt: skip
+    }
     airflow = [sys.executable, "-m", "airflow"]
     for arguments in (
         ["db", "migrate"],
@@ -39,9 +43,13 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["connections", "add", "chat", "--conn-uri", "https://:hush@chat.example"],
     ):
         done = subprocess.run(
-            [*airflow, *arguments], env=environment, capture_output=True, text=True, check=False,
+            [*airflow, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=250,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -90,9 +98,10 @@ def test_a_connection_that_is_nowhere_is_told_with_where_was_looked(site: Site) 
         site.source("DWH2")
     message = str(refused.value)
     for words in (
-        "AIRFLOW_CONN_DWH2 in the environment", "Airflow's database",
+        "AIRFLOW_CONN_DWH2 in the environment",
+        "Airflow's database",
         "airflow connections add DWH2 --conn-uri",
-    ):  # fmt: skip
+    ):
         assert words in message
 
 

@@ -36,8 +36,11 @@ def test_a_maturity_is_proposed_before_the_first_night(world: World) -> None:
 
 
 def test_a_list_of_entities_tells_who_never_gets_a_label(world: World) -> None:
-    listed = [(f"202601{night + 1:02}-{who}", world.night(night)) for night in (3, 4)
-              for who in range(1, 41)]  # fmt: skip
+    listed = [
+        (f"202601{night + 1:02}-{who}", world.night(night))
+        for night in (3, 4)
+        for who in range(1, 41)
+    ]
     found = arrivals(world, 60, *listed)
     assert found.basis == "entities"
     assert found.ever == 0.75
@@ -84,8 +87,9 @@ def test_the_command_takes_a_day_and_a_list(
 
     file = tmp_path / "who.csv"
     file.write_text("entity_id,as_of\n20260104-1,2026-01-04T02:00Z\nnobody,2026-01-04T02:00Z\n")
-    told = run("labels", FAMILY, "--on", "2026-03-01", "--out", str(tmp_path),
-               "--entities", str(file))  # fmt: skip
+    told = run(
+        "labels", FAMILY, "--on", "2026-03-01", "--out", str(tmp_path), "--entities", str(file)
+    )
     assert "50.0% of the entities get a label" in told
     assert "P1D" in told or "as labels.maturity says" in told
     told = run("labels", FAMILY, "--on", "2026-03-01", "--out", str(tmp_path))

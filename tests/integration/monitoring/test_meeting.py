@@ -184,8 +184,10 @@ def test_monitoring_counts_what_training_learns_from(world: World) -> None:
     """A label that was there before the night is no truth about it, for either of them."""
     world.configure(labels={"per": "entity", "min_coverage": 0.0}, performance={"min_labels": 2})
     world.train(9)
-    world.source("update truths set known_at = night - interval '1 hour' where night > '2026-01-11'"
-                 " and entity_id ~ '[02468]$'")  # fmt: skip
+    world.source(
+        "update truths set known_at = night - interval '1 hour' where night > '2026-01-11'"
+        " and entity_id ~ '[02468]$'"
+    )
     live(world, 10, 14)
     measured = world.rows(
         "select predictions, labels from performance where as_of = '2026-01-15 06:00+00'"

@@ -96,8 +96,9 @@ def test_r2_passes_over_the_night_whose_labels_are_all_equal(world: World) -> No
     latest = measured(world)[-1]
     assert latest.state == "measured"
     assert [night["missing"] for night in latest.nights] == [
-        None, "all 30 truths are equal, and it divides by how they differ",
-    ]  # fmt: skip
+        None,
+        "all 30 truths are equal, and it divides by how they differ",
+    ]
 
 
 def test_a_percentage_of_a_truth_of_zero_is_undefined_and_named(world: World) -> None:

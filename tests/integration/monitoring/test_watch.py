@@ -36,8 +36,12 @@ def test_a_night_that_looks_like_training_raises_nothing(world: World) -> None:
     world.score(10)
     found = told(world, 10)
     assert {signal for signal, _ in found} == {
-        "missing", "unseen", "out_of_range", "drift", "score_drift",
-    }  # fmt: skip
+        "missing",
+        "unseen",
+        "out_of_range",
+        "drift",
+        "score_drift",
+    }
     assert {level for _, level in found.values()} == {"ok"}
 
 
@@ -70,8 +74,9 @@ def test_no_signal_replaces_a_model_unless_the_rule_names_it(world: World) -> No
     for number in (10, 11):
         world.score(number)
     assert world.monitor(11) == []
-    world.configure(retrain={"when": {"signals": {"drift": {"nights": 2, "of_last": 3}}},
-                             "cooldown": "PT1H"})  # fmt: skip
+    world.configure(
+        retrain={"when": {"signals": {"drift": {"nights": 2, "of_last": 3}}}, "cooldown": "PT1H"}
+    )
     world.score(12)
     assert len(world.monitor(12)) == 0  # nothing new was labelled since the first training
     world.source(
@@ -97,8 +102,10 @@ def test_performance_is_estimated_beside_the_realized(world: World) -> None:
     for number in range(10, 14):
         world.score(number)
     world.monitor(13)
-    rows = world.rows("select basis, value, low, high, labels from performance"
-                      " where model_version = 1 order by as_of")  # fmt: skip
+    rows = world.rows(
+        "select basis, value, low, high, labels from performance"
+        " where model_version = 1 order by as_of"
+    )
     estimated = [row for row in rows if row.basis == "estimated"]
     [realized] = [row for row in rows if row.basis == "realized"]
     assert len(estimated) == 4
@@ -109,18 +116,25 @@ def test_performance_is_estimated_beside_the_realized(world: World) -> None:
 
 def test_several_metrics_and_slices_are_measured_with_one_that_decides(world: World) -> None:
     world.configure(
-        performance={"also": ["r2", "neg_median_absolute_error"], "slices": ["kind"],
-                     "min_labels": 5},
-    )  # fmt: skip
+        performance={
+            "also": ["r2", "neg_median_absolute_error"],
+            "slices": ["kind"],
+            "min_labels": 5,
+        },
+    )
     world.train(9)
     for number in range(10, 14):
         world.score(number)
     world.monitor(13)
-    rows = world.rows("select metric, slice, model_version, threshold, predictions, method"
-                      " from performance where basis = 'realized'")  # fmt: skip
+    rows = world.rows(
+        "select metric, slice, model_version, threshold, predictions, method"
+        " from performance where basis = 'realized'"
+    )
     assert {row.metric for row in rows} == {
-        "neg_mean_absolute_error", "r2", "neg_median_absolute_error",
-    }  # fmt: skip
+        "neg_mean_absolute_error",
+        "r2",
+        "neg_median_absolute_error",
+    }
     sliced = {row.slice: row.predictions for row in rows if row.metric == "r2"}
     assert sliced == {"": 60, "kind=k0": 20, "kind=k1": 20, "kind=k2": 20}
     deciding = [row for row in rows if row.threshold is not None]
@@ -139,8 +153,9 @@ def test_a_threshold_may_lie_below_what_the_champion_was_worth(world: World) -> 
     for number in range(10, 14):
         world.score(number)
     world.monitor(13)
-    [row] = world.rows("select threshold, reference, value, state from performance"
-                       " where model_version is not null")  # fmt: skip
+    [row] = world.rows(
+        "select threshold, reference, value, state from performance where model_version is not null"
+    )
     assert row.reference == pytest.approx(-1.3, abs=0.3)
     assert row.threshold == pytest.approx(1.5 * row.reference)
     assert row.state == "measured"
@@ -151,8 +166,10 @@ def test_measuring_a_past_day_again_gives_what_was_measured_then(world: World) -
     for number in range(10, 15):
         world.score(number)
         world.monitor(number)
-    asked = ("select as_of, state, value, low, high, labels, nights from nightshift.measurements"
-             " order by as_of, version_id")  # fmt: skip
+    asked = (
+        "select as_of, state, value, low, high, labels, nights from nightshift.measurements"
+        " order by as_of, version_id"
+    )
     before = world.rows(asked)
     world.source("update truths set value = value + 100")
     world.source("update truths set known_at = '2026-01-17 02:00Z' where night < '2026-01-14'")

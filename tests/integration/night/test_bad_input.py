@@ -91,10 +91,13 @@ def test_a_whole_number_too_large_for_a_float_is_rounded_as_estimators_see_it(
     world: World,
 ) -> None:
     world.train(9)
-    world.write("features.sql", """
+    world.write(
+        "features.sql",
+        """
         select entity_id, kind, case size when 3 then 9007199254740993 else size::bigint end as size
         from items where night = cast(:as_of as timestamptz)
-    """)  # fmt: skip
+    """,
+    )
     assert world.score(10)
     [scored] = world.rows("select score, flags from predictions where entity_id = '20260111-3'")
     assert scored.flags == ["out_of_range"]

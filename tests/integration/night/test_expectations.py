@@ -44,19 +44,25 @@ def test_the_key_the_members_column_and_slices_can_be_expected_about(
     monkeypatch.setattr("nightshift.site.load_settings", lambda _, s=settings: s)
     world.configure(**MEMBERS)
     world.configure(performance={"slices": ["side"]})
-    world.write("features.sql", """
+    world.write(
+        "features.sql",
+        """
         select entity_id, size, kind, case when size > 9 then 'l' else 'r' end as side
         from items where night = cast(:as_of as timestamptz)
-    """)  # fmt: skip
+    """,
+    )
     checks = judged(
         world,
         {"type": REGEX, "column": "entity_id", "regex": "^2026", "severity": "warning"},
         {"type": "expect_column_values_to_be_in_set", "column": "side", "value_set": ["l", "r"]},
-        {"type": "expect_column_distinct_values_to_equal_set", "column": "kind",
-         "value_set": ["k0", "k1", "k2"]},
+        {
+            "type": "expect_column_distinct_values_to_equal_set",
+            "column": "kind",
+            "value_set": ["k0", "k1", "k2"],
+        },
         {"type": "expect_column_values_to_be_unique", "column": "entity_id"},
         {"type": REGEX, "column": "entity_id", "regex": "-7$", "severity": "warning"},
-    )  # fmt: skip
+    )
     assert [check["success"] for check in checks] == [True, True, True, True, False]
     assert checks[-1]["severity"] == "warning"
     assert checks[-1]["observed"] == "29 of 30 rows unexpected"
@@ -65,18 +71,21 @@ def test_the_key_the_members_column_and_slices_can_be_expected_about(
 
 # What cannot run, and what is said of it.
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"type": BETWEEN, "column": "sise", "min_value": 0},
-     "there is no column 'sise' (did you mean 'size'?)"),
-    ({"type": "expect_column_pair_values_to_be_equal", "column_A": "size", "column_B": "king"},
-     "there is no column 'king' (did you mean 'kind'?)"),
-    ({"type": "expect_column_mean_to_be_between", "column": "kind", "min_value": 0},
-     "cannot run"),
+    (
+        {"type": BETWEEN, "column": "sise", "min_value": 0},
+        "there is no column 'sise' (did you mean 'size'?)",
+    ),
+    (
+        {"type": "expect_column_pair_values_to_be_equal", "column_A": "size", "column_B": "king"},
+        "there is no column 'king' (did you mean 'kind'?)",
+    ),
+    ({"type": "expect_column_mean_to_be_between", "column": "kind", "min_value": 0}, "cannot run"),
     ({"type": REGEX, "column": "size", "regex": "^k"}, "is a number, and this is about text"),
     ({"type": REGEX, "column": "kind", "regex": "("}, "cannot run"),
     ({"type": BETWEEN, "column": "size", "minimum": 0}, "cannot run"),
     ({"type": "expect_column_values_to_be_betwixt", "column": "size"}, "cannot run"),
     ({"type": BETWEEN, "column": "size", "min_value": 9, "max_value": "x"}, "cannot run"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("expectation", "said"), FAULTS)
@@ -126,19 +135,26 @@ def test_check_knows_the_columns(world: World) -> None:
         expectations=[
             {"type": BETWEEN, "column": "entity_id", "min_value": "2"},
             {"type": BETWEEN, "column": "sise", "min_value": 2, "severity": "info"},
-            {"type": "expect_multicolumn_sum_to_equal", "column_list": ["size", "kinds"],
-             "sum_total": 3},
+            {
+                "type": "expect_multicolumn_sum_to_equal",
+                "column_list": ["size", "kinds"],
+                "sum_total": 3,
+            },
             {"type": BETWEEN, "column": "size", "minimum": 3},
         ],
         labels={"expectations": [{"type": "expect_column_mean_to_be_between", "max_value": 3}]},
-    )  # fmt: skip
+    )
     problems = "\n".join(map(str, upkeep.check(world.site)))
     assert "expectations.0" not in problems.replace("labels.expectations.0", "")
-    assert "expectations.1: expect_column_values_to_be_between: there is no column 'sise' (did" \
-        " you mean 'size'?)" in problems  # fmt: skip
+    assert (
+        "expectations.1: expect_column_values_to_be_between: there is no column 'sise' (did"
+        " you mean 'size'?)" in problems
+    )
     assert "expectations.2: " in problems
     assert "(did you mean 'kind'?)" in problems
     assert "expectations.3: " in problems
-    assert "labels.expectations.0: expect_column_mean_to_be_between is about a column as a" \
-        " whole" in problems  # fmt: skip
+    assert (
+        "labels.expectations.0: expect_column_mean_to_be_between is about a column as a"
+        " whole" in problems
+    )
     assert FAMILY in problems

@@ -40,17 +40,37 @@ def alerts(world: World, number: int) -> list[reports.Alert]:
 
 # What is done to the night, which reason it is, how many rows remain of 30, an example.
 DAMAGE: list[tuple[str, str, int, str]] = [
-    (f"update items set entity_id = null where {NIGHT_10} and size = 3",
-     "missing_key", 29, "size=3, kind=k0"),
-    (f"update items set entity_id = '20260111-4' where {NIGHT_10} and size = 3",
-     "repeated_key", 28, "20260111-4"),
-    (f"insert into items select * from items where {NIGHT_10} and size = 3",
-     "repeated_key", 30, "20260111-3"),
-    (f"update items set size = 'infinity' where {NIGHT_10} and size = 3",
-     "not_finite", 29, "20260111-3; size=inf"),
-    (f"update items set size = 'NaN' where {NIGHT_10} and size in (3, 5)",
-     "not_finite", 28, "20260111-3; size=nan"),
-]  # fmt: skip
+    (
+        f"update items set entity_id = null where {NIGHT_10} and size = 3",
+        "missing_key",
+        29,
+        "size=3, kind=k0",
+    ),
+    (
+        f"update items set entity_id = '20260111-4' where {NIGHT_10} and size = 3",
+        "repeated_key",
+        28,
+        "20260111-4",
+    ),
+    (
+        f"insert into items select * from items where {NIGHT_10} and size = 3",
+        "repeated_key",
+        30,
+        "20260111-3",
+    ),
+    (
+        f"update items set size = 'infinity' where {NIGHT_10} and size = 3",
+        "not_finite",
+        29,
+        "20260111-3; size=inf",
+    ),
+    (
+        f"update items set size = 'NaN' where {NIGHT_10} and size in (3, 5)",
+        "not_finite",
+        28,
+        "20260111-3; size=nan",
+    ),
+]
 
 
 @pytest.mark.parametrize(("damage", "reason", "left", "example"), DAMAGE)
@@ -94,9 +114,12 @@ def test_one_row_without_a_member_does_not_reject_the_night(world: World) -> Non
 
 def test_a_number_among_text_may_be_none(world: World) -> None:
     features = (world.folder / "features.sql").read_text()
-    world.write("features.sql", features.replace(
-        "size, kind", "case when size = 3 then 'n/a' else ' ' || size || ' ' end as size, kind"
-    ))  # fmt: skip
+    world.write(
+        "features.sql",
+        features.replace(
+            "size, kind", "case when size = 3 then 'n/a' else ' ' || size || ' ' end as size, kind"
+        ),
+    )
     with pytest.raises(SourceError, match="column 'size' is string, not integer"):
         judge(world, 10)
     world.configure(rows={"leave_out": 0.05})
@@ -159,8 +182,9 @@ def test_values_of_sensitive_columns_are_no_examples(world: World) -> None:
     judge(world, 10)
     [taken] = world.rows("select left_out from nightshift.snapshots")
     assert {f: left["examples"] for f, left in taken.left_out.items()} == {
-        "missing_key": ["kind=k2"], "not_finite": ["20260111-3"],
-    }  # fmt: skip
+        "missing_key": ["kind=k2"],
+        "not_finite": ["20260111-3"],
+    }
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, 1.0, "some"])
@@ -179,10 +203,13 @@ def test_an_optional_column_may_be_empty_for_a_night(world: World) -> None:
     world.configure(
         expectations=[
             {"type": "expect_column_values_to_match_regex", "column": "kind", "regex": "^k"},
-            {"type": "expect_column_unique_value_count_to_be_between", "column": "kind",
-             "min_value": 1},
+            {
+                "type": "expect_column_unique_value_count_to_be_between",
+                "column": "kind",
+                "min_value": 1,
+            },
         ]
-    )  # fmt: skip
+    )
     with pytest.raises(SnapshotRejected, match="some_values on kind: 30 of 30 null"):
         judge(world, 10)
     world.configure(features={"optional": ["kind"]})

@@ -189,8 +189,9 @@ def test_a_batch_in_which_a_model_failed_is_not_gone_on_with(factory: World) -> 
     shares = shared_out(factory, 10)
     assert shared_out(factory, 10) == shares
     plans = factory.rows("select plan from nightshift.batch_parts order by part")
-    [failing] = [share for share, row in zip(shares, plans, strict=True)
-                 if row.plan["work"][0][0] == "k1"]  # fmt: skip
+    [failing] = [
+        share for share, row in zip(shares, plans, strict=True) if row.plan["work"][0][0] == "k1"
+    ]
     score(factory, 10, failing)
     [batch_id] = {share["batch_id"] for share in shares}
     [another] = {share["batch_id"] for share in shared_out(factory, 10)}
@@ -213,8 +214,9 @@ def test_a_model_that_fails_in_one_piece_leaves_no_row_in_any(
     assert event.detail["model"] not in {row.name for row in factory.rows(ROWS)}
     rows = factory.rows("select count(*) from nightshift.prediction_rows")
     assert rows[0][0] == 20
-    models = factory.rows("select row_count, version_id is null as lost"
-                          " from nightshift.batch_models order by 2")  # fmt: skip
+    models = factory.rows(
+        "select row_count, version_id is null as lost from nightshift.batch_models order by 2"
+    )
     assert [tuple(row) for row in models] == [(10, False), (10, False), (10, True)]
 
 

@@ -42,10 +42,14 @@ def frozen(world: World, chunk_rows: int) -> Snapshot:
         connection.exec_driver_sql("truncate nightshift.snapshots cascade")
     as_of = world.night(10)
     return freeze(
-        connect(world.site.database_url), Store(world.site.store, chunk_rows),
-        source_of(world.site, world.site.family(FAMILY)), world.site.family(FAMILY),
-        as_of, names=Names(FAMILY), now=as_of,
-    )  # fmt: skip
+        connect(world.site.database_url),
+        Store(world.site.store, chunk_rows),
+        source_of(world.site, world.site.family(FAMILY)),
+        world.site.family(FAMILY),
+        as_of,
+        names=Names(FAMILY),
+        now=as_of,
+    )
 
 
 def test_a_snapshot_does_not_depend_on_how_much_is_held(world: World) -> None:
@@ -89,10 +93,16 @@ def test_a_source_that_fails_midway_leaves_no_snapshot(world: World) -> None:
 def judged(tmp_path: Path, family: ModelFamily, table: pa.Table, chunk_rows: int) -> list[Check]:
     store = Store(tmp_path)
     snapshot = Snapshot(
-        snapshot_id=1, family=family.family, as_of=FIRST, revision=1,
-        content_hash=store.write_table(table), row_count=table.num_rows, dropped_rows=0,
-        query_hash="", taken_at=FIRST,
-    )  # fmt: skip
+        snapshot_id=1,
+        family=family.family,
+        as_of=FIRST,
+        revision=1,
+        content_hash=store.write_table(table),
+        row_count=table.num_rows,
+        dropped_rows=0,
+        query_hash="",
+        taken_at=FIRST,
+    )
     return _checks(store, family, snapshot, chunk_rows)
 
 
@@ -104,9 +114,13 @@ def rows(**columns: list[Any]) -> pa.Table:
         "kind": [f"k{n % 3}" for n in range(ROWS)],
     }
     told = own | columns
-    return pa.table({"entity_id": pa.array(told["entity_id"], pa.string()),
-                     "size": pa.array(told["size"], pa.float64()),
-                     "kind": pa.array(told["kind"], pa.string())})  # fmt: skip
+    return pa.table(
+        {
+            "entity_id": pa.array(told["entity_id"], pa.string()),
+            "size": pa.array(told["size"], pa.float64()),
+            "kind": pa.array(told["kind"], pa.string()),
+        }
+    )
 
 
 IDS = rows()["entity_id"].to_pylist()
@@ -121,51 +135,94 @@ SIZES = rows()["size"].to_pylist()
         ({"entity_id": [*IDS[:8], *IDS[4:8], *IDS[12:]]}, "unique on entity_id: 1 rows come"),
         ({"entity_id": [*IDS[:-5], *[None] * 5]}, "not_null on entity_id: 5 nulls"),
         ({"kind": [None] * ROWS}, "some_values on kind: 30 of 30 null"),
-        ({"size": [*SIZES[:4], float("nan"), *SIZES[5:-1], float("inf")]},
-         "finite on size: 2 values"),
+        (
+            {"size": [*SIZES[:4], float("nan"), *SIZES[5:-1], float("inf")]},
+            "finite on size: 2 values",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("chunk_rows", [1, 4, 7, 1000])
 def test_guards_see_over_the_border_of_two_pieces(
     world: World, tmp_path: Path, damage: dict[str, list[Any]], said: str, chunk_rows: int
 ) -> None:
     family = world.site.family(FAMILY)
-    failed = [check for check in judged(tmp_path, family, rows(**damage), chunk_rows)
-              if not check.success]  # fmt: skip
+    failed = [
+        check for check in judged(tmp_path, family, rows(**damage), chunk_rows) if not check.success
+    ]
     assert [check.sentence()[: len(said)] for check in failed] == [said]
 
 
 ASKED: list[dict[str, Any]] = [
     # Six of thirty are outside: 0.8 holds just, and a hair more does not.
-    *({"type": "expect_column_values_to_be_between", "column": "size", "min_value": 6, "mostly": m}
-      for m in (0.8, 0.8000001, 1)),
+    *(
+        {
+            "type": "expect_column_values_to_be_between",
+            "column": "size",
+            "min_value": 6,
+            "mostly": m,
+        }
+        for m in (0.8, 0.8000001, 1)
+    ),
     # Three are null and nine of the other 27 are outside: 2/3 of those that are not null.
-    *({"type": "expect_column_values_to_be_in_set", "column": "kind", "value_set": ["k0", "k2"],
-       "mostly": m} for m in (18 / 27, 0.667)),
-    *({"type": "expect_column_values_to_not_be_null", "column": "kind", "mostly": m}
-      for m in (0.9, 0.9000001)),
+    *(
+        {
+            "type": "expect_column_values_to_be_in_set",
+            "column": "kind",
+            "value_set": ["k0", "k2"],
+            "mostly": m,
+        }
+        for m in (18 / 27, 0.667)
+    ),
+    *(
+        {"type": "expect_column_values_to_not_be_null", "column": "kind", "mostly": m}
+        for m in (0.9, 0.9000001)
+    ),
     {"type": "expect_column_values_to_be_null", "column": "kind", "mostly": 0.1},
     {"type": "expect_column_values_to_match_regex", "column": "kind", "regex": "^k[01]$"},
     {"type": "expect_column_value_lengths_to_equal", "column": "kind", "value": 2},
     {"type": "expect_column_values_to_be_unique", "column": "size"},
     {"type": "expect_column_values_to_be_increasing", "column": "size"},
-    {"type": "expect_column_value_z_scores_to_be_less_than", "column": "size", "threshold": 1.6,
-     "double_sided": True, "mostly": 0.99},
-    {"type": "expect_column_mean_to_be_between", "column": "size", "min_value": 14.4,
-     "max_value": 14.6},
-    {"type": "expect_column_quantile_values_to_be_between", "column": "size",
-     "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[14, 15]]}},
-    {"type": "expect_column_distinct_values_to_equal_set", "column": "kind",
-     "value_set": ["k0", "k1", "k2"]},
+    {
+        "type": "expect_column_value_z_scores_to_be_less_than",
+        "column": "size",
+        "threshold": 1.6,
+        "double_sided": True,
+        "mostly": 0.99,
+    },
+    {
+        "type": "expect_column_mean_to_be_between",
+        "column": "size",
+        "min_value": 14.4,
+        "max_value": 14.6,
+    },
+    {
+        "type": "expect_column_quantile_values_to_be_between",
+        "column": "size",
+        "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[14, 15]]},
+    },
+    {
+        "type": "expect_column_distinct_values_to_equal_set",
+        "column": "kind",
+        "value_set": ["k0", "k1", "k2"],
+    },
     {"type": "expect_table_row_count_to_equal", "value": ROWS},
     {"type": "expect_table_column_count_to_equal", "value": 2},
     {"type": "expect_column_to_exist", "column": "size"},
-    {"type": "expect_column_values_to_be_between", "column": "size", "min_value": 3,
-     "row_condition": 'kind == "k0"', "condition_parser": "pandas"},
+    {
+        "type": "expect_column_values_to_be_between",
+        "column": "size",
+        "min_value": 3,
+        "row_condition": 'kind == "k0"',
+        "condition_parser": "pandas",
+    },
     {"type": "expect_column_values_to_be_between", "column": "kind", "min_value": 3},
-    {"type": "expect_column_values_to_be_between", "column": "gone", "min_value": 3,
-     "severity": "warning"},
-]  # fmt: skip
+    {
+        "type": "expect_column_values_to_be_between",
+        "column": "gone",
+        "min_value": 3,
+        "severity": "warning",
+    },
+]
 
 
 @pytest.mark.filterwarnings("ignore:The condition_parser parameter:DeprecationWarning")
@@ -195,8 +252,11 @@ def peak(site: Site, night: datetime) -> int:
     snapshot_id = night_steps.freeze(site, FAMILY, night, now=now)
     night_steps.validate(site, snapshot_id, now=now)
     night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines()
-              if line.startswith("VmHWM")]  # fmt: skip
+    [line] = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
     return int(line.split()[1]) // 1024
 
 

@@ -119,10 +119,14 @@ def test_what_is_approved_serves_from_then_on(asking: World) -> None:
     ("said", "by", "told"),
     [
         ("declined", "ada", "ada declined version 2 instead of version 1: as agreed"),
-        ("timed_out", "nobody", "nobody answered since 2026-01-29 02:00Z, so version 2 instead of"
-         " version 1 was not approved: as agreed"),
+        (
+            "timed_out",
+            "nobody",
+            "nobody answered since 2026-01-29 02:00Z, so version 2 instead of"
+            " version 1 was not approved: as agreed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_without_a_yes_the_champion_serves_on(
     asking: World, said: promotion.Answer, by: str, told: str
 ) -> None:
@@ -264,8 +268,11 @@ def test_a_leap_that_looks_like_a_leak_is_asked_about_without_approval_in_the_fi
 
 def test_a_champion_that_cannot_score_the_rows_is_asked_about(world: World) -> None:
     world.train(10)
-    world.write("features.sql", "select entity_id, kind, size as weight from items"
-                " where night = cast(:as_of as timestamptz)")  # fmt: skip
+    world.write(
+        "features.sql",
+        "select entity_id, kind, size as weight from items"
+        " where night = cast(:as_of as timestamptz)",
+    )
     world.configure(
         features={"numeric": ["weight"], "categorical": ["kind"]}, promotion={"approval": "human"}
     )
@@ -295,8 +302,10 @@ def test_an_approval_that_waits_in_no_run_is_closed_a_day_after_its_time(asking:
 
 
 def test_people_are_told_when_they_are_asked_and_when_it_is_answered(asking: World) -> None:
-    [retrain] = asking.rows("select decision_id from nightshift.decisions where kind = 'retrain'"
-                            " order by 1 desc limit 1")  # fmt: skip
+    [retrain] = asking.rows(
+        "select decision_id from nightshift.decisions where kind = 'retrain'"
+        " order by 1 desc limit 1"
+    )
 
     def told(on: int) -> dict[str, Alert]:
         now = asking.night(on)

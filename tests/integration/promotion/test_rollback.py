@@ -128,8 +128,9 @@ class TestProbation:
         people.promote(world.site, bad.version_id, reason="try again", by="ada", now=now)
         live(world, 33, 37)
         assert [row.subject for row in world.rows(SAID)] == [
-            "probation 2 of promotion 2", "probation 2 of promotion 4",
-        ]  # fmt: skip
+            "probation 2 of promotion 2",
+            "probation 2 of promotion 4",
+        ]
         assert serving(world) == 1
 
     def test_a_predecessor_that_cannot_be_opened_is_recorded_and_left_out(
@@ -155,16 +156,25 @@ class TestProbation:
         for number in (9, 27):
             as_of = world.night(number)
             asked = retrain.request_retrain(
-                world.site, FAMILY, as_of, reason="t", by="t", now=as_of,
+                world.site,
+                FAMILY,
+                as_of,
+                reason="t",
+                by="t",
+                now=as_of,
                 members=None if number == 9 else ["k1"],
-            )  # fmt: skip
+            )
             simulation.retrain(world.site, asked, now=as_of)
         assert (serving(world, "k0"), serving(world, "k1")) == (1, 2)
         live(world, 28, 32)
         assert (serving(world, "k0"), serving(world, "k1")) == (1, 1)
         assert {row.row_count for row in world.rows("select row_count from nightshift.trials")} == {
-            0, 10, 20, 30, 40,
-        }  # fmt: skip
+            0,
+            10,
+            20,
+            30,
+            40,
+        }
 
 
 class TestByHand:

@@ -72,8 +72,10 @@ def test_a_challenger_that_was_proven_scores_beside_the_champion(shadowed: World
     shadowed.score(26)  # the shadow had not begun
     shadowed.score(28)
     assert shadow_rows(shadowed) == [(26, 30, 0), (28, 30, 30)]
-    [told] = shadowed.rows("select count(*) as rows, max(model_version) as version from predictions"
-                           " where as_of > '2026-01-29'")  # fmt: skip
+    [told] = shadowed.rows(
+        "select count(*) as rows, max(model_version) as version from predictions"
+        " where as_of > '2026-01-29'"
+    )
     assert (told.rows, told.version) == (30, 1)
 
 
@@ -81,11 +83,15 @@ def test_only_readers_rows_are_measured_watched_and_counted(shadowed: World) -> 
     for number in range(28, 31):
         shadowed.score(number)
     shadowed.monitor(30)
-    [batch] = shadowed.rows("select row_count, skipped_rows, version_ids from nightshift.batches"
-                            " order by batch_id desc limit 1")  # fmt: skip
+    [batch] = shadowed.rows(
+        "select row_count, skipped_rows, version_ids from nightshift.batches"
+        " order by batch_id desc limit 1"
+    )
     assert (batch.row_count, batch.skipped_rows, len(batch.version_ids)) == (30, 0, 1)
-    measured = shadowed.rows("select predictions, model_version from performance"
-                             " where as_of > '2026-01-30' and basis = 'realized'")  # fmt: skip
+    measured = shadowed.rows(
+        "select predictions, model_version from performance"
+        " where as_of > '2026-01-30' and basis = 'realized'"
+    )
     assert {row.predictions for row in measured} == {60}
     assert {row.model_version for row in measured} == {1, None}
 
@@ -119,8 +125,10 @@ def test_a_challenger_is_promoted_as_soon_as_it_has_proved_itself(shadowed: Worl
     live(shadowed, 32, 32)
     [said] = shadowed.rows(SAID)
     assert (said.kind, said.rule, said.as_of) == (
-        "promote", "proof", shadowed.night(32) + timedelta(hours=4),
-    )  # fmt: skip
+        "promote",
+        "proof",
+        shadowed.night(32) + timedelta(hours=4),
+    )
     assert said.reason == (
         "version 2, in shadow: over 4 nights (120 rows) its neg_mean_absolute_error is better by"
         " 15.5: evidence 11.2, and 10 is needed"
@@ -180,8 +188,9 @@ def test_a_newer_challenger_takes_the_place_of_an_older_one(shadowed: World) -> 
     assert said.reason == "version 2, in shadow: version 3 has taken its place"
     live(shadowed, 31, 35)
     assert [(row.kind, row.rule) for row in shadowed.rows(SAID)] == [
-        ("reject", "superseded"), ("promote", "proof"),
-    ]  # fmt: skip
+        ("reject", "superseded"),
+        ("promote", "proof"),
+    ]
     assert serving(shadowed) == 3
 
 
@@ -223,9 +232,10 @@ def test_a_challenger_that_raises_midway_leaves_no_row_behind(
     assert shadow_rows(shadowed) == [(28, 30, 0)]
     [event] = shadowed.rows("select detail from nightshift.events where code = 'shadow_failed'")
     assert event.detail["reason"] == "RuntimeError: too large for me"
-    assert monitor.judge_trials(
-        shadowed.site, FAMILY, shadowed.night(30), now=shadowed.night(30)
-    ) == []  # fmt: skip
+    assert (
+        monitor.judge_trials(shadowed.site, FAMILY, shadowed.night(30), now=shadowed.night(30))
+        == []
+    )
 
 
 def test_in_a_factory_only_the_rows_of_the_model_are_scored_twice(world: World) -> None:

@@ -105,8 +105,9 @@ def test_holding_twice_is_holding_once_and_each_word_is_in_the_audit_trail(world
     release(world, 14)
     said = world.rows("select held, said_by, reason from nightshift.holds order by hold_id")
     assert [tuple(row) for row in said] == [
-        (True, "ada", "the source is being moved"), (False, "bob", "moved"),
-    ]  # fmt: skip
+        (True, "ada", "the source is being moved"),
+        (False, "bob", "moved"),
+    ]
     assert world.codes() == ["hold", "release"]
 
 

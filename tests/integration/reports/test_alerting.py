@@ -279,7 +279,7 @@ LATELY = {"last_retrain": AS_OF - timedelta(days=1), "fresh_labels": 0}
         ("alert", "cooldown", True, {"measurements": (GOOD,), "shift": FALLING, **LATELY}),
         ("retrain", "first_model", False, {"has_champion": False, "trainable": 50}),
     ],
-)  # fmt: skip
+)
 def test_a_breach_is_a_model_below_its_threshold_or_a_rule_that_fired(
     kind: str, rule: str, breach: bool, facts: dict[str, Any]
 ) -> None:
@@ -293,8 +293,9 @@ def test_a_breach_is_a_model_below_its_threshold_or_a_rule_that_fired(
 def test_of_a_group_those_that_fail_are_breached_whatever_the_group_does() -> None:
     section = Retrain(when=WHEN, training=Training(window=timedelta(days=5)))
     by_rule: tuple[tuple[Any, str, str], ...] = (
-        ("any", "retrain", "retrain"), ("all", "keep", "alert"),
-    )  # fmt: skip
+        ("any", "retrain", "retrain"),
+        ("all", "keep", "alert"),
+    )
     for rule, of_good, of_bad in by_rule:
         decisions = policy.decide(
             section,
@@ -361,8 +362,10 @@ def test_an_alert_that_fails_is_red_and_leaves_the_run_to_the_real_tasks(airflow
     airflow.world.configure(alerts=[{"notifier": "notifiers.Missing"}])
     run = airflow.run("score", 10)
     assert (run["state"], run["tasks"]["watch"], run["tasks"]["alert"]) == (
-        "success", "success", "failed",
-    )  # fmt: skip
+        "success",
+        "success",
+        "failed",
+    )
     assert "alerts.0.notifier: 'notifiers.Missing' cannot be imported" in run["log"]
 
 
@@ -435,8 +438,9 @@ def test_a_rollback_by_the_form_is_carried_out_and_told(airflow: Airflow) -> Non
     world.score(28)
     refused = airflow.run("rollback", 28, reason="to try", version=7)
     assert (refused["tasks"]["rollback"], refused["tasks"]["rescore"]) == (
-        "failed", "upstream_failed",
-    )  # fmt: skip
+        "failed",
+        "upstream_failed",
+    )
     assert "has had no champion with the version number 7" in airflow.messages.read_text()
     assert world.rows("select from decisions where kind = 'rollback'") == []
     run = airflow.run("rollback", 28, reason="its labels were wrong", rescore=True)

@@ -162,9 +162,12 @@ def test_a_whole_chain_is_told_with_its_head(decided: World, run: Callable[..., 
 
 
 MEDDLING = (
-    "about = 'approval', about_id = 1", "severity = 1e-9", "alarming = true",
-    "falling_since = '2026-01-01Z'", "hash_rule = 1",
-)  # fmt: skip
+    "about = 'approval', about_id = 1",
+    "severity = 1e-9",
+    "alarming = true",
+    "falling_since = '2026-01-01Z'",
+    "hash_rule = 1",
+)
 """What the columns of a decision may be changed to, each of which its hash must show."""
 
 
@@ -252,11 +255,20 @@ def test_any_text_hashes_here_as_in_postgres(world: World) -> None:
     with connect(world.site.database_url).transaction() as tx:
         tx.run(
             "registry.append_decision",
-            model_id=1, kind="keep", rule="test", reason=strange, as_of=LATER,
+            model_id=1,
+            kind="keep",
+            rule="test",
+            reason=strange,
+            as_of=LATER,
             inputs=json.dumps({"a": [1e-300, 1.5, -0.0, None, True], strange[:-1]: strange}),
-            severity=1e-300, alarming=True, falling_since=LATER, about="shadow", about_id=2**40,
-            subject=strange, decided_at=LATER,
-        )  # fmt: skip
+            severity=1e-300,
+            alarming=True,
+            falling_since=LATER,
+            about="shadow",
+            about_id=2**40,
+            subject=strange,
+            decided_at=LATER,
+        )
     assert reports.audit(connect(world.site.database_url)).faults == ()
 
 

@@ -102,11 +102,13 @@ def test_numbers_that_are_none_stay_what_they_are(server: Server, number: str) -
         ("cast(:as_of as date) - date '2026-11-01'", 2),
         (":as_of - interval '7 days' = :since", True),
         ("date_trunc('day', :as_of) < :as_of", True),
-        ("cast(cast(:as_of as timestamptz) at time zone 'Europe/Berlin' as text)",
-         "2026-11-03 03:00:00"),
+        (
+            "cast(cast(:as_of as timestamptz) at time zone 'Europe/Berlin' as text)",
+            "2026-11-03 03:00:00",
+        ),
         ("'it''s :as_of'", "it's :as_of"),
     ],
-)  # fmt: skip
+)
 def test_parameters_are_moments_wherever_a_moment_may_stand(
     server: Server, expression: str, expected: object
 ) -> None:

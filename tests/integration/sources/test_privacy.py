@@ -41,13 +41,23 @@ def pages_of(world: World) -> Iterator[str]:
     versions = f"/models/{FAMILY}/{FAMILY}/versions"
     api = "/api/v1"
     paths = [
-        "/", f"/models/{FAMILY}/{FAMILY}", f"{versions}/1", f"{versions}/1.json",
-        f"{versions}/2?against=1", f"/nights/{FAMILY}/{night}",
-        f"/nights/{FAMILY}/{night}/checks.csv", f"/families/{FAMILY}",
-        f"{api}/fleet", f"{api}/fleet/{FAMILY}", f"{api}/models", f"{api}/nights",
-        f"{api}/nights/{FAMILY}/{night}", f"{api}/decisions", f"{api}/measurements",
+        "/",
+        f"/models/{FAMILY}/{FAMILY}",
+        f"{versions}/1",
+        f"{versions}/1.json",
+        f"{versions}/2?against=1",
+        f"/nights/{FAMILY}/{night}",
+        f"/nights/{FAMILY}/{night}/checks.csv",
+        f"/families/{FAMILY}",
+        f"{api}/fleet",
+        f"{api}/fleet/{FAMILY}",
+        f"{api}/models",
+        f"{api}/nights",
+        f"{api}/nights/{FAMILY}/{night}",
+        f"{api}/decisions",
+        f"{api}/measurements",
         f"{api}/models/{FAMILY}/{FAMILY}",
-    ]  # fmt: skip
+    ]
     with TestClient(app, headers={"Authorization": "Bearer ada"}) as client:
         for path in paths:
             answer = client.get(ROOT + path)
@@ -82,19 +92,35 @@ def test_a_verdict_tells_how_many_but_not_which_values(
     caplog.set_level(logging.DEBUG)
     protected.configure(
         expectations=[
-            {"type": "expect_column_values_to_be_in_set", "column": "kind",
-             "value_set": ["k0", "k1", "k2"], "severity": "warning"},
-            {"type": "expect_column_max_to_be_between", "column": "size", "max_value": 30,
-             "severity": "warning"},
-            {"type": "expect_column_distinct_values_to_be_in_set", "column": "kind",
-             "value_set": ["k0"], "severity": "warning"},
-            {"type": "expect_column_values_to_not_be_null", "column": "size",
-             "row_condition": f'col("kind") == "{KIND}"', "condition_parser": "great_expectations",
-             "severity": "warning"},
+            {
+                "type": "expect_column_values_to_be_in_set",
+                "column": "kind",
+                "value_set": ["k0", "k1", "k2"],
+                "severity": "warning",
+            },
+            {
+                "type": "expect_column_max_to_be_between",
+                "column": "size",
+                "max_value": 30,
+                "severity": "warning",
+            },
+            {
+                "type": "expect_column_distinct_values_to_be_in_set",
+                "column": "kind",
+                "value_set": ["k0"],
+                "severity": "warning",
+            },
+            {
+                "type": "expect_column_values_to_not_be_null",
+                "column": "size",
+                "row_condition": f'col("kind") == "{KIND}"',
+                "condition_parser": "great_expectations",
+                "severity": "warning",
+            },
             {"type": "expect_column_values_to_match_regex", "column": "size", "regex": "("},
             {"type": "expect_table_row_count_to_equal", "value": 31, "severity": "warning"},
         ]
-    )  # fmt: skip
+    )
     snapshot_id, now = protected.freeze(12), protected.night(12)
     told = refused(protected, lambda: night_steps.validate(protected.site, snapshot_id, now=now))
     [judged] = protected.rows("select checks from nightshift.validations")
@@ -185,8 +211,11 @@ def test_a_refusal_of_posted_rows_repeats_no_value(protected: World) -> None:
             answer = client.post(post, json={"rows": rows})
             assert answer.status_code == 422
             assert not PLANTED.search(answer.text)
-        answer = client.post(post, content=f'{{"rows": [{{"size": {KIND}}}]}}',
-                             headers={"Content-Type": "application/json"})  # fmt: skip
+        answer = client.post(
+            post,
+            content=f'{{"rows": [{{"size": {KIND}}}]}}',
+            headers={"Content-Type": "application/json"},
+        )
         assert answer.status_code == 400
         assert not PLANTED.search(answer.text)
 
@@ -224,15 +253,27 @@ def judged(world: World) -> World:
     world.source(f"update items set kind = '{KIND}' where size = 1")
     world.configure(
         expectations=[
-            {"type": "expect_column_values_to_be_in_set", "column": "kind",
-             "value_set": ["k0"], "severity": "warning"},
-            {"type": "expect_column_max_to_be_between", "column": "size", "max_value": 30,
-             "severity": "warning"},
-            {"type": "expect_column_pair_values_a_to_be_greater_than_b", "column_A": "size",
-             "column_B": "size", "severity": "warning"},
+            {
+                "type": "expect_column_values_to_be_in_set",
+                "column": "kind",
+                "value_set": ["k0"],
+                "severity": "warning",
+            },
+            {
+                "type": "expect_column_max_to_be_between",
+                "column": "size",
+                "max_value": 30,
+                "severity": "warning",
+            },
+            {
+                "type": "expect_column_pair_values_a_to_be_greater_than_b",
+                "column_A": "size",
+                "column_B": "size",
+                "severity": "warning",
+            },
             {"type": "expect_table_row_count_to_equal", "value": 31, "severity": "warning"},
         ]
-    )  # fmt: skip
+    )
     world.train(9)
     world.source(f"update items set size = {SIZE} where night >= '2026-01-13' and size = 30")
     assert world.score(12)

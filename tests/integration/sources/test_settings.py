@@ -111,9 +111,13 @@ def passing(giver: socket.socket, taker: socket.socket) -> None:
 def connection(server: Postgres, **changes: Any) -> str:
     """The URL of the server's connection with some of its fields changed."""
     fields: dict[str, Any] = {
-        "host": "127.0.0.1", "port": server.port, "login": "postgres", "password": "right",
-        "schema": "postgres", "extra": {},
-    }  # fmt: skip
+        "host": "127.0.0.1",
+        "port": server.port,
+        "login": "postgres",
+        "password": "right",
+        "schema": "postgres",
+        "extra": {},
+    }
     return url_of("dwh", AirflowConnection("postgres", **{**fields, **changes}))
 
 

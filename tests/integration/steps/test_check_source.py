@@ -60,8 +60,11 @@ def spoil_query(name: str, sql: str) -> Callable[[World], None]:
         (
             lambda world: world.configure(
                 expectations=[
-                    {"type": "expect_column_values_to_not_be_null", "column": "sise",
-                     "severity": "info"}
+                    {
+                        "type": "expect_column_values_to_not_be_null",
+                        "column": "sise",
+                        "severity": "info",
+                    }
                 ]
             ),
             "features.sql",
@@ -101,10 +104,19 @@ def spoil_query(name: str, sql: str) -> Callable[[World], None]:
         ),
     ],
     ids=[
-        "no such column", "text", "expectation", "repeated", "nameless", "empty", "padded", "half",
-        "no labels", "no known_at", "same entities",
+        "no such column",
+        "text",
+        "expectation",
+        "repeated",
+        "nameless",
+        "empty",
+        "padded",
+        "half",
+        "no labels",
+        "no known_at",
+        "same entities",
     ],
-)  # fmt: skip
+)
 def test_what_must_be_mended_is_told(
     world: World, spoil: Callable[[World], None], subject: str, words: list[str]
 ) -> None:
@@ -121,8 +133,9 @@ def test_what_must_be_mended_is_told(
 
 
 def test_members_without_a_name_are_counted(world: World) -> None:
-    world.configure(models={"by": "kind", "thresholds": {"*": -1.0}},
-                    performance={"threshold": None})  # fmt: skip
+    world.configure(
+        models={"by": "kind", "thresholds": {"*": -1.0}}, performance={"threshold": None}
+    )
     world.source("update items set kind = null where size < 3")
     told = [f.sentence for f in findings(world) if f.subject == "models.by"]
     assert told == ["2 rows have no kind", "3 members in kind"]

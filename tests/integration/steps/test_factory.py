@@ -36,8 +36,11 @@ def test_each_member_is_scored_by_its_own_model(factory: World) -> None:
     assert len(train_all(factory, 9)) == 4
     assert scored(factory, 10) == {f"k{i}": (10, False, 1) for i in range(3)}
     assert [tuple(row) for row in factory.rows("select model, state from models order by 1")] == [
-        ("k0", "active"), ("k1", "active"), ("k2", "active"), (FAMILY, "active"),
-    ]  # fmt: skip
+        ("k0", "active"),
+        ("k1", "active"),
+        ("k2", "active"),
+        (FAMILY, "active"),
+    ]
 
 
 def test_a_new_member_is_scored_by_the_fallback_until_it_has_labels_enough(factory: World) -> None:
@@ -86,8 +89,9 @@ def test_only_the_members_that_fail_are_retrained(factory: World) -> None:
     for number in range(10, 16):
         factory.score(number)
     decisions = factory.monitor(15)
-    [said] = factory.rows("select model, kind, rule from decisions where kind = 'retrain'"
-                          " and rule <> 'on_demand'")  # fmt: skip
+    [said] = factory.rows(
+        "select model, kind, rule from decisions where kind = 'retrain' and rule <> 'on_demand'"
+    )
     assert tuple(said) == ("k1", "retrain", "breaches")
     assert len(decisions) == 1
 
@@ -104,11 +108,14 @@ def test_a_group_is_retrained_together_when_its_rule_fires(factory: World) -> No
     for number in range(10, 16):
         factory.score(number)
     assert len(factory.monitor(15)) == 2
-    said = factory.rows("select model, kind, rule, reason from decisions where as_of >"
-                        " '2026-01-12' order by model")  # fmt: skip
+    said = factory.rows(
+        "select model, kind, rule, reason from decisions where as_of > '2026-01-12' order by model"
+    )
     assert [(row.model, row.kind, row.rule) for row in said] == [
-        ("k0", "retrain", "group"), ("k1", "retrain", "breaches"), ("k2", "keep", "measured"),
-    ]  # fmt: skip
+        ("k0", "retrain", "group"),
+        ("k1", "retrain", "breaches"),
+        ("k2", "keep", "measured"),
+    ]
     assert "pair: 1 of 2 below their thresholds (k1); it retrains if any is" in said[0].reason
 
 
@@ -122,11 +129,15 @@ def test_the_budget_of_a_night_takes_the_worst_first(factory: World) -> None:
     for number in range(10, 16):
         factory.score(number)
     assert len(factory.monitor(15)) == 1
-    said = factory.rows("select model, kind, reason from decisions where as_of > '2026-01-12'"
-                        " and kind <> 'keep' order by model")  # fmt: skip
+    said = factory.rows(
+        "select model, kind, reason from decisions where as_of > '2026-01-12'"
+        " and kind <> 'keep' order by model"
+    )
     assert [(row.model, row.kind) for row in said] == [
-        ("k0", "defer"), ("k1", "defer"), ("k2", "retrain"),
-    ]  # fmt: skip
+        ("k0", "defer"),
+        ("k1", "defer"),
+        ("k2", "retrain"),
+    ]
     assert "number 3 of 3 by severity" in said[0].reason
 
 
@@ -138,9 +149,14 @@ def test_a_factory_that_cannot_learn_says_what_it_needs(factory: World) -> None:
         train_all(factory, 9)
     with pytest.raises(ConfigError, match=r"no active model 'load' \(did you mean"):
         retrain.request_retrain(
-            factory.site, FAMILY, factory.night(9), reason="t", by="t", now=factory.night(9),
+            factory.site,
+            FAMILY,
+            factory.night(9),
+            reason="t",
+            by="t",
+            now=factory.night(9),
             members=["load"],
-        )  # fmt: skip
+        )
 
 
 def test_deciding_again_decides_nothing_new(factory: World) -> None:
@@ -167,8 +183,10 @@ def test_a_member_called_as_the_family_learns_from_its_own_rows(
     if listed:
         groups = {"g": {"thresholds": {FAMILY: -1.0, "k0": -1.0, "k2": -1.0}}}
         factory.configure(models={"groups": groups, "thresholds": {}})
-    factory.source(f"update truths set value = 9 * value from items where kind = '{FAMILY}'"
-                   " and items.entity_id = truths.entity_id")  # fmt: skip
+    factory.source(
+        f"update truths set value = 9 * value from items where kind = '{FAMILY}'"
+        " and items.entity_id = truths.entity_id"
+    )
     assert len(train_all(factory, 9)) == 3
     learnt = factory.rows(
         "select m.name, (v.manifest ->> 'rows')::int as rows from nightshift.versions v"

@@ -125,11 +125,15 @@ def test_a_simulation_tells_the_policies_apart(
     assert 0 < won[0] < 1
     assert won[1] == "always"
     [alone] = simulation.simulate(
-        world.site, FAMILY, world.night(12), world.night(34), ["as-configured"],
+        world.site,
+        FAMILY,
+        world.night(12),
+        world.night(34),
+        ["as-configured"],
         folder=world.site.state / "alone",
         make_database=make,
         progress=lambda name, night: None,
-    )  # fmt: skip
+    )
     assert (alone.value, alone.fits) == (configured.value, configured.fits)
     pd.testing.assert_frame_equal(alone.nights, configured.nights)
 

@@ -101,11 +101,14 @@ def test_planted_secrets_are_found_nowhere(
     airflow.environment = {
         "AIRFLOW_CONN_NIGHTSHIFT": _to_json(site.database_url),
         "AIRFLOW_CONN_WAREHOUSE": _to_json(site.sources["warehouse"]),
-        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": AWS,
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_MAX_ATTEMPTS": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": AWS,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_MAX_ATTEMPTS": "1",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "MLFLOW_TRACKING_TOKEN": TOKEN,
-    }  # fmt: skip
+    }
     states = [airflow.run("score", 10)["state"]]
     wrong = make_url(site.sources["warehouse"])
     for broken in (
@@ -121,9 +124,10 @@ def test_planted_secrets_are_found_nowhere(
     airflow.environment["AIRFLOW_CONN_NIGHTSHIFT"] = _to_json(lost)
     states.append(airflow.run("score", 11)["state"])
     airflow.environment |= {
-        "AIRFLOW_CONN_NIGHTSHIFT": known, "NIGHTSHIFT_STORE": "s3://bucket/prefix",
+        "AIRFLOW_CONN_NIGHTSHIFT": known,
+        "NIGHTSHIFT_STORE": "s3://bucket/prefix",
         "AIRFLOW_CONN_WAREHOUSE": _to_json(site.sources["warehouse"]),
-    }  # fmt: skip
+    }
     states.append(airflow.run("score", 11)["state"])
     assert states == ["success", *["failed"] * 5]
 
@@ -163,12 +167,20 @@ def _answers(world: World) -> Iterator[tuple[str, bytes]]:
         app = served(Door(site, {"ada": (FAMILY,)}, ("ada",)))
         with TestClient(app, headers={"Authorization": "Bearer ada"}) as client:
             for path in (
-                "", "/", f"/models/{FAMILY}/{FAMILY}", f"/models/{FAMILY}/{FAMILY}/versions/1",
-                f"/models/{FAMILY}/{FAMILY}/versions/1.json", f"/nights/{FAMILY}/{night}",
+                "",
+                "/",
+                f"/models/{FAMILY}/{FAMILY}",
+                f"/models/{FAMILY}/{FAMILY}/versions/1",
+                f"/models/{FAMILY}/{FAMILY}/versions/1.json",
+                f"/nights/{FAMILY}/{night}",
                 f"/nights/{FAMILY}/{world.night(11).isoformat().replace('+00:00', 'Z')}",
-                "/api/v1/fleet", "/api/v1/models", "/api/v1/nights", f"/api/v1/fleet/{FAMILY}",
-                f"/api/v1/nights/{FAMILY}/{night}", "/api/v1/decisions",
-            ):  # fmt: skip
+                "/api/v1/fleet",
+                "/api/v1/models",
+                "/api/v1/nights",
+                f"/api/v1/fleet/{FAMILY}",
+                f"/api/v1/nights/{FAMILY}/{night}",
+                "/api/v1/decisions",
+            ):
                 answer = client.get(f"/nightshift{path}")
                 yield f"{path} {answer.status_code}", answer.content + str(answer.headers).encode()
 

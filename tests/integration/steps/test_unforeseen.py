@@ -83,8 +83,10 @@ def request(world: World) -> object:
 
 
 def fit(world: World) -> object:
-    [decision] = world.rows("select max(decision_id) as id from nightshift.decisions"
-                            " where kind = 'retrain' and rule = 'on_demand'")  # fmt: skip
+    [decision] = world.rows(
+        "select max(decision_id) as id from nightshift.decisions"
+        " where kind = 'retrain' and rule = 'on_demand'"
+    )
     return retrain.fit(world.site, [decision.id], now=world.night(24))
 
 

@@ -105,17 +105,19 @@ def test_what_another_process_cannot_use_is_found(world: World, name: str) -> No
         ("binary_classification", "roc_auc", "linear_model.LogisticRegression()"),
         ("binary_classification", "f1", "ensemble.HistGradientBoostingClassifier()"),
         (
-            "binary_classification", "neg_brier_score",
+            "binary_classification",
+            "neg_brier_score",
             "calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), cv=5)",
         ),
         (
-            "multiclass_classification", "accuracy",
+            "multiclass_classification",
+            "accuracy",
             "model_selection.GridSearchCV("
             "ensemble.RandomForestClassifier(20), {'max_depth': [2, 3]}, cv=3)",
         ),
         ("regression", "r2", "linear_model.RidgeCV()"),
     ],
-)  # fmt: skip
+)
 def test_ordinary_pipelines_are_in_order(world: World, task: str, metric: str, last: str) -> None:
     performance: dict[str, Any] = {"metric": metric, "threshold": 0.1}
     if metric.startswith("neg"):

@@ -158,8 +158,10 @@ def test_another_process_opens_it_although_the_folder_is_gone(world: World) -> N
     site = world.site
     done = subprocess.run(
         [sys.executable, "-c", script, site.store, site.keys, site.models, site.database_url],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("Clip\n", "")
 
 

@@ -83,10 +83,10 @@ LEAKS = {
     "the label less another feature": "value - size",
     "a target encoding over all rows": "avg(value) over (partition by night, kind, size)",
     "a running total less the one before": "sum(value) over upto - sum(value) over upto + value",
-    "a later state of the row":
-        "(select max(t.value) from truths t where t.entity_id = told.entity_id)",
+    "a later state of the row": "(select max(t.value) from truths t"
+    " where t.entity_id = told.entity_id)",
     "a forecast error booked afterwards": "value - size - 3",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("clue", LEAKS.values(), ids=LEAKS.keys())
@@ -99,9 +99,10 @@ def test_a_feature_that_knows_the_truth_is_held(noisy: World, clue: str) -> None
 
 
 @pytest.mark.parametrize(
-    "clue", ["case when value > 22 then 1 else 0 end", "case when value > 22 then size end"],
+    "clue",
+    ["case when value > 22 then 1 else 0 end", "case when value > 22 then size end"],
     ids=["a flag set when it happens", "a column that is filled when it happens"],
-)  # fmt: skip
+)
 def test_a_trace_that_the_event_leaves_is_held(noisy: World, clue: str) -> None:
     filled = f"(coalesce({clue}, -100))::double precision"
     noisy.configure(
@@ -244,9 +245,13 @@ def test_a_label_backdated_after_it_was_asked_about_does_not_enter_an_earlier_cu
     family = noisy.site.family(FAMILY)
     plan = training.plan(family, noisy.night(12), now=noisy.night(13))
     again = training.labelled_rows(
-        connect(noisy.site.database_url), Store(noisy.site.store), family, plan.learn,
-        noisy.night(12), now=noisy.night(13),
-    )  # fmt: skip
+        connect(noisy.site.database_url),
+        Store(noisy.site.store),
+        family,
+        plan.learn,
+        noisy.night(12),
+        now=noisy.night(13),
+    )
     assert len(again) == rows
 
 
@@ -301,10 +306,11 @@ def test_what_the_pipeline_learns_of_its_inputs_it_learns_from_training_rows_onl
 ) -> None:
     noisy.write(
         "estimator.py",
-        (noisy.folder / "estimator.py").read_text().replace(
-            '("n", "passthrough", numeric)', '("n", StandardScaler(), numeric)'
-        ).replace("import OneHotEncoder", "import OneHotEncoder, StandardScaler"),
-    )  # fmt: skip
+        (noisy.folder / "estimator.py")
+        .read_text()
+        .replace('("n", "passthrough", numeric)', '("n", StandardScaler(), numeric)')
+        .replace("import OneHotEncoder", "import OneHotEncoder, StandardScaler"),
+    )
     rows, _ = learnt(noisy, 12)
     with connect(noisy.site.database_url).transaction() as tx:
         found = version_of(tx, tx.one("training.numbered", model_id=1, number=None).version_id)

@@ -99,8 +99,11 @@ def again(site: Site, model_id: int, numbers: list[int]) -> list[dict[str, Any]]
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     done = subprocess.run(
         [sys.executable, "-c", AGAIN, json.dumps(told, default=str)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
@@ -130,9 +133,13 @@ def without_code(world: World, number: int) -> None:
             tx, order, about=About.request(world.night(9), "test", "again"), now=world.night(9)
         )
         keeper.save(
-            tx, found.model, keeper.load(found).pipeline, {**found.manifest, **code},
-            decision_id=decision_id, now=world.night(9),
-        )  # fmt: skip
+            tx,
+            found.model,
+            keeper.load(found).pipeline,
+            {**found.manifest, **code},
+            decision_id=decision_id,
+            now=world.night(9),
+        )
 
 
 @pytest.fixture

@@ -101,8 +101,9 @@ def test_mix_adds_a_sample_that_makes_up_its_share(world: World) -> None:
     assert numbers(world, found) == [1, 2, 3, 4, 5, 6]
     assert found.manifest["rows"] == 60 + 20
     assert [span[1] for span in found.manifest["spans"]] == [
-        world.night(4).isoformat(), world.night(6).isoformat(),
-    ]  # fmt: skip
+        world.night(4).isoformat(),
+        world.night(6).isoformat(),
+    ]
     assert versions.reproduce(world.site, found.model.model_id).same
     world.configure(estimator={"seed": 1})
     other = fit(world, 9, "another seed")
@@ -147,8 +148,10 @@ def test_incremental_goes_on_from_the_champion_with_later_nights(world: World) -
     assert numbers(world, first) == [2, 3, 4, 5, 6]
     assert numbers(world, second) == [7, 8, 9, 10]
     assert second.manifest["base"] == {
-        "version_id": first.version_id, "number": 1, "artifact_hash": first.artifact_hash,
-    }  # fmt: skip
+        "version_id": first.version_id,
+        "number": 1,
+        "artifact_hash": first.artifact_hash,
+    }
     before, after = (loaded(world, one).pipeline for one in (first, second))
     assert after[-1].t_ == before[-1].t_ + 4 * 30
     scalers = [pipeline[0].named_transformers_["n"] for pipeline in (before, after)]
@@ -190,10 +193,11 @@ def test_an_incremental_champion_that_learnt_from_an_excluded_entity_is_not_gone
 
 def test_a_factory_samples_the_past_of_each_member(world: World) -> None:
     world.configure(
-        models={"by": "kind", "thresholds": {"*": -1.0}}, performance={"threshold": None},
+        models={"by": "kind", "thresholds": {"*": -1.0}},
+        performance={"threshold": None},
         retrain={"training": {"policy": "mix", "window": "P3D", "past": "P3D", "share": 0.5}},
         features={"categorical": []},
-    )  # fmt: skip
+    )
     now = world.night(9)
     world.write(
         "estimator.py",
@@ -268,10 +272,22 @@ def test_a_manifest_of_before_still_loads_predicts_and_is_reproduced(world: Worl
     old = {
         name: found.manifest[name]
         for name in (
-            "family", "model", "task", "features", "threads", "cutoff", "training", "holdout",
-            "snapshots", "rows", "profile", "python", "libraries", "nightshift",
+            "family",
+            "model",
+            "task",
+            "features",
+            "threads",
+            "cutoff",
+            "training",
+            "holdout",
+            "snapshots",
+            "rows",
+            "profile",
+            "python",
+            "libraries",
+            "nightshift",
         )
-    } | {"estimator": {**found.manifest["estimator"], "search": None}}  # fmt: skip
+    } | {"estimator": {**found.manifest["estimator"], "search": None}}
     now, keeper = (
         world.night(10),
         Registry(Store(world.site.store), world.site.keys, world.site.models),
@@ -330,8 +346,10 @@ def test_a_release_counts_from_then_on_and_erased_is_for_good(world: World) -> N
     stored = world.rows("select state from nightshift.exclusions order by exclusion_id")
     assert [row.state for row in stored] == ["quarantined", "released", "erased"]
     assert [code for code in world.codes() if code in ("quarantined", "released", "erased")] == [
-        "quarantined", "released", "erased",
-    ]  # fmt: skip
+        "quarantined",
+        "released",
+        "erased",
+    ]
 
 
 def test_what_was_trained_with_an_erased_entity_says_so_when_it_is_reproduced(

@@ -104,8 +104,11 @@ def test_a_retrain_is_one_run_named_by_its_form(desk: Desk, ada: TestClient, wor
     method, path, body = desk.calls[0]
     assert (method, path) == ("POST", "/dags/loads.retrain/dagRuns")
     assert body == {
-        "dag_run_id": f"page-{NUMBER}", "logical_date": None, "conf": conf, "note": "new routes",
-    }  # fmt: skip
+        "dag_run_id": f"page-{NUMBER}",
+        "logical_date": None,
+        "conf": conf,
+        "note": "new routes",
+    }
     assert desk.calls[1] == desk.calls[0]
     assert asked(world) == [("retrain", "ada", "new routes")]
 
@@ -228,9 +231,12 @@ def test_who_may_look_sees_no_buttons_and_is_refused(
     desk: Desk, ada: TestClient, asking: World
 ) -> None:
     pages = (
-        "/", "/families/loads", "/models/loads/loads", "/decisions/4",
+        "/",
+        "/families/loads",
+        "/models/loads/loads",
+        "/decisions/4",
         "/nights/loads/2026-01-30T02:00:00Z",
-    )  # fmt: skip
+    )
     buttons = {page: ada.get(page).text.count('class="action"') for page in pages}
     assert buttons == dict(zip(pages, (0, 2, 3, 1, 1), strict=True))
     ada.headers["x-user"] = "bob"

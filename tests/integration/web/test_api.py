@@ -79,13 +79,21 @@ WRITTEN = {
         "labels.sql": LABELS.replace("value,", "cast(value > 20 as int) as value,"),
         "estimator.py": ESTIMATOR.replace("LinearRegression", "LogisticRegression"),
     },
-}  # fmt: skip
+}
 
 PATHS = [
-    "/fleet", "/fleet/{family}", "/fleet/{family}/score", "/models", "/models/{family}/{model}",
-    "/measurements", "/decisions", "/decisions/{decision_id}", "/nights",
-    "/nights/{family}/{as_of}", "/predictions/{family}/{model}/{entity_id}",
-]  # fmt: skip
+    "/fleet",
+    "/fleet/{family}",
+    "/fleet/{family}/score",
+    "/models",
+    "/models/{family}/{model}",
+    "/measurements",
+    "/decisions",
+    "/decisions/{decision_id}",
+    "/nights",
+    "/nights/{family}/{as_of}",
+    "/predictions/{family}/{model}/{entity_id}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +228,10 @@ def test_the_fleet_is_told_family_by_family(ada: Client) -> None:
 def test_a_family_says_what_a_row_to_score_is_made_of(ada: Client) -> None:
     told = ada.get("/fleet/members").json()
     assert told["columns"] == {
-        "text": ["entity_id", "kind"], "numbers": ["size"], "names_the_model": "kind",
-    }  # fmt: skip
+        "text": ["entity_id", "kind"],
+        "numbers": ["size"],
+        "names_the_model": "kind",
+    }
     assert ada.get("/fleet/untrained").json()["models"] == 0
 
 
@@ -301,8 +311,9 @@ def test_a_prediction_is_that_of_the_latest_night_by_a_moment(
 
 def test_a_prediction_is_the_row_that_readers_see(ada: Client, world: World) -> None:
     told = ada.get("/predictions/members/n%2Fnew/20260113-new-4").json()
-    [row] = world.rows("select * from predictions where family = 'members'"
-                       " and entity_id = '20260113-new-4'")  # fmt: skip
+    [row] = world.rows(
+        "select * from predictions where family = 'members' and entity_id = '20260113-new-4'"
+    )
     assert told == {
         **row._mapping,
         "as_of": "2026-01-13T02:00:00Z",
@@ -331,8 +342,9 @@ def test_posted_rows_get_the_scores_of_the_night_to_the_bit(
 def test_scoring_is_recorded_without_the_rows(ada: Client, world: World) -> None:
     row = {"entity_id": "secret-entity", "size": 3, "kind": "k1"}
     assert ada.score("loads", [row]).status_code == 200
-    [event] = world.rows("select code, family, detail from nightshift.events"
-                         " order by event_id desc limit 1")  # fmt: skip
+    [event] = world.rows(
+        "select code, family, detail from nightshift.events order by event_id desc limit 1"
+    )
     assert (event.code, event.family) == ("scored_on_demand", "loads")
     assert event.detail == {"by": "ada", "rows": 1, "skipped_rows": 0, "versions": {"loads": 1}}
 
@@ -449,9 +461,16 @@ def test_a_wrong_parameter_is_named(ada: Client, path: str, parameter: str) -> N
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/models/", "/models/lods/x", "/models/loads/x", "/decisions/999",
-     "/nights/loads/2030-01-01T00:00:00Z", "/measurements?family=lods"],
-)  # fmt: skip
+    [
+        "/nothing",
+        "/models/",
+        "/models/lods/x",
+        "/models/loads/x",
+        "/decisions/999",
+        "/nights/loads/2030-01-01T00:00:00Z",
+        "/measurements?family=lods",
+    ],
+)
 def test_what_is_not_there_is_a_problem(ada: Client, path: str) -> None:
     problem(ada.get(path), 404)
 
@@ -545,10 +564,15 @@ def test_loading_the_api_loads_nothing_heavy() -> None:
 EXAMPLES = int(os.environ.get("NIGHTSHIFT_API_EXAMPLES", "10"))
 REAL: list[dict[str, Any]] = [
     {},
-    {"family": "loads", "model": "loads", "entity_id": "20260112-7", "decision_id": 1,
-     "as_of": "2026-01-13T02:00:00Z"},
+    {
+        "family": "loads",
+        "model": "loads",
+        "entity_id": "20260112-7",
+        "decision_id": 1,
+        "as_of": "2026-01-13T02:00:00Z",
+    },
     {"family": "members", "model": "n/new", "entity_id": "20260113-new-4"},
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -576,9 +600,12 @@ def probe(cases: Any) -> None:
 
     @hypothesis.given(case=cases)
     @hypothesis.settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
-    )  # fmt: skip
+    )
     def asked(case: Any) -> None:
         # What Airflow mounts us with takes a line break in a path for its end, and answers itself.
         hypothesis.assume("%0A" not in case.formatted_path)

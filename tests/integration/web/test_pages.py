@@ -157,9 +157,14 @@ def test_a_night_shows_its_snapshot_its_checks_and_its_batch(
 
 def test_a_refused_night_shows_what_was_unexpected(lived: World) -> None:
     lived.configure(
-        expectations=[{"type": "expect_column_values_to_be_in_set", "column": "kind",
-                       "value_set": ["k0", "k1"]}]
-    )  # fmt: skip
+        expectations=[
+            {
+                "type": "expect_column_values_to_be_in_set",
+                "column": "kind",
+                "value_set": ["k0", "k1"],
+            }
+        ]
+    )
     lived.score(24)
     client = browse(Reader(lived.site))
     url = f"{ROOT}/nights/{FAMILY}/2026-01-25T02:00:00Z"

@@ -62,10 +62,16 @@ def routes(app: Any, below: str = "") -> Iterator[tuple[str, str]]:
 
 def _example(action: str, part: re.Match[str]) -> str:
     examples = {
-        "family": FAMILY, "model": FAMILY, "number": "1", "decision_id": "1", "approval_id": "1",
-        "as_of": "2026-01-11T02:00:00Z", "entity_id": "20260111-7", "name": "style.css",
+        "family": FAMILY,
+        "model": FAMILY,
+        "number": "1",
+        "decision_id": "1",
+        "approval_id": "1",
+        "as_of": "2026-01-11T02:00:00Z",
+        "entity_id": "20260111-7",
+        "name": "style.css",
         "action": action,
-    }  # fmt: skip
+    }
     return examples[part[1]]
 
 

@@ -125,171 +125,279 @@ LEVELS = {"warn": 0.1, "alert": 0.3}
     ("changes", "line"),
     [
         # labels, schedule
-        ({"labels": {"maturity": "P2D", "silence": "3 days"}},
-         f"labels.silence: found '3 days': {DURATION}"),
-        ({"labels": {"maturity": "P2D", "silence": "PT0S"}},
-         "labels.silence: found 'PT0S': must be longer than zero"),
+        (
+            {"labels": {"maturity": "P2D", "silence": "3 days"}},
+            f"labels.silence: found '3 days': {DURATION}",
+        ),
+        (
+            {"labels": {"maturity": "P2D", "silence": "PT0S"}},
+            "labels.silence: found 'PT0S': must be longer than zero",
+        ),
         ({"labels": {"maturity": "P2X"}}, f"labels.maturity: found 'P2X': {DURATION}"),
-        ({"labels": {"maturity": "P2D", "per": "row"}},
-         "labels.per: found 'row': must be 'entity' or 'entity_and_as_of'"),
+        (
+            {"labels": {"maturity": "P2D", "per": "row"}},
+            "labels.per: found 'row': must be 'entity' or 'entity_and_as_of'",
+        ),
         (schedule(deadline="4h"), f"schedule.deadline: found '4h': {DURATION}"),
         (schedule(deadline="PT0S"), "schedule.deadline: found 'PT0S': must be longer than zero"),
-        (schedule(retrain="weekly"),
-         "schedule.retrain: found 'weekly': write five cron fields such as"
-         ' "0 2 * * *" (minute hour day month weekday)'),
+        (
+            schedule(retrain="weekly"),
+            "schedule.retrain: found 'weekly': write five cron fields such as"
+            ' "0 2 * * *" (minute hour day month weekday)',
+        ),
         # performance
         ({"performance": MEASURED}, "performance: give threshold (a level) or max_drop"),
-        (performance(max_drop=0.1),
-         "performance: give threshold (a level) or max_drop (below the reference), not both"),
-        (performance(max_drop="10%"),
-         "performance.max_drop: found '10%': write a number;"
-         " or write keys and values (accepted: fraction)"),
-        (performance(max_drop=[0.1]),
-         "performance.max_drop: found [0.1]: write a number;"
-         " or write keys and values (accepted: fraction)"),
-        (performance(max_drop=-1),
-         "performance.max_drop: found -1: must be greater than 0;"
-         " or write keys and values (accepted: fraction)"),
-        (performance(max_drop={"fraction": 20}),
-         "performance.max_drop.fraction: found 20: must be less than or equal to 1;"
-             " write 0.2 for 20 percent"),
+        (
+            performance(max_drop=0.1),
+            "performance: give threshold (a level) or max_drop (below the reference), not both",
+        ),
+        (
+            performance(max_drop="10%"),
+            "performance.max_drop: found '10%': write a number;"
+            " or write keys and values (accepted: fraction)",
+        ),
+        (
+            performance(max_drop=[0.1]),
+            "performance.max_drop: found [0.1]: write a number;"
+            " or write keys and values (accepted: fraction)",
+        ),
+        (
+            performance(max_drop=-1),
+            "performance.max_drop: found -1: must be greater than 0;"
+            " or write keys and values (accepted: fraction)",
+        ),
+        (
+            performance(max_drop={"fraction": 20}),
+            "performance.max_drop.fraction: found 20: must be less than or equal to 1;"
+            " write 0.2 for 20 percent",
+        ),
         (performance(max_drop={}), "performance.max_drop.fraction: is missing"),
         (performance(threshold="high"), "performance.threshold: found 'high': write a number"),
-        (performance(threshold=float("nan")),
-         "performance.threshold: found nan: must be a finite number"),
-        (performance(also="max_error"),
-         "performance.also: found 'max_error': write a list, even of one: [a]"),
-        (performance(also=["max_error", "r2"]),
-         "performance: metric and also name a metric twice; list each once"),
-        (performance(slices=["kind", "kind"]),
-         "performance: slices names a column twice; list each once"),
-        (performance(slices=["kind of horn"]),
-         "performance.slices.0: found 'kind of horn': write a column name: letters, digits and _,"
-         " at most 63 characters"),
-        (performance(slices=["entity_id"]),
-         "performance.slices.0: found 'entity_id': name a column of features.sql other than"
-         " entity_id and known_at"),
-        (performance(min_labels=1),
-         "performance.min_labels: found 1: must be greater than or equal to 2"),
+        (
+            performance(threshold=float("nan")),
+            "performance.threshold: found nan: must be a finite number",
+        ),
+        (
+            performance(also="max_error"),
+            "performance.also: found 'max_error': write a list, even of one: [a]",
+        ),
+        (
+            performance(also=["max_error", "r2"]),
+            "performance: metric and also name a metric twice; list each once",
+        ),
+        (
+            performance(slices=["kind", "kind"]),
+            "performance: slices names a column twice; list each once",
+        ),
+        (
+            performance(slices=["kind of horn"]),
+            "performance.slices.0: found 'kind of horn': write a column name: letters, digits and"
+            " _, at most 63 characters",
+        ),
+        (
+            performance(slices=["entity_id"]),
+            "performance.slices.0: found 'entity_id': name a column of features.sql other than"
+            " entity_id and known_at",
+        ),
+        (
+            performance(min_labels=1),
+            "performance.min_labels: found 1: must be greater than or equal to 2",
+        ),
         # watch
-        ({"watch": None},
-         "watch: found nothing: write keys and values (accepted: window, min_rows, missing, unseen,"
-         " out_of_range, drift, score_drift and estimated)"),
-        ({"watch": {"drfit": LEVELS}},
-         "watch.drfit: unknown key (did you mean 'drift'?); accepted: window, min_rows, missing,"
-         " unseen, out_of_range, drift, score_drift and estimated"),
-        ({"watch": {"drift": 0.3}},
-         "watch.drift: found 0.3: write keys and values (accepted: warn and alert)"),
+        (
+            {"watch": None},
+            "watch: found nothing: write keys and values (accepted: window, min_rows, missing,"
+            " unseen, out_of_range, drift, score_drift and estimated)",
+        ),
+        (
+            {"watch": {"drfit": LEVELS}},
+            "watch.drfit: unknown key (did you mean 'drift'?); accepted: window, min_rows, missing,"
+            " unseen, out_of_range, drift, score_drift and estimated",
+        ),
+        (
+            {"watch": {"drift": 0.3}},
+            "watch.drift: found 0.3: write keys and values (accepted: warn and alert)",
+        ),
         ({"watch": {"drift": {"warn": 0.1}}}, "watch.drift.alert: is missing"),
-        ({"watch": {"drift": {"warn": 0.3, "alert": 0.1}}},
-         "watch.drift: alert (0.1) lies below warn (0.3)"),
-        ({"watch": {"missing": {"warn": 0.05, "alert": 20}}},
-         "watch.missing.alert: found 20: must be less than or equal to 1;"
-             " write 0.2 for 20 percent"),
+        (
+            {"watch": {"drift": {"warn": 0.3, "alert": 0.1}}},
+            "watch.drift: alert (0.1) lies below warn (0.3)",
+        ),
+        (
+            {"watch": {"missing": {"warn": 0.05, "alert": 20}}},
+            "watch.missing.alert: found 20: must be less than or equal to 1;"
+            " write 0.2 for 20 percent",
+        ),
         ({"watch": {"min_rows": 0}}, "watch.min_rows: found 0: must be greater than or equal to 1"),
-        ({"watch": {"estimated": LEVELS}},
-         "watch.estimated: only binary_classification can be estimated, not regression"),
+        (
+            {"watch": {"estimated": LEVELS}},
+            "watch.estimated: only binary_classification can be estimated, not regression",
+        ),
         # retrain
-        ({"retrain": {"when": "never", "training": {"window": "P30D"}}},
-         "retrain.when: found 'never': write keys and values"
-         " (accepted: shift, breaches, of_last and signals)"),
-        (when(),
-         "retrain.when: holds no rule: give shift, breaches and of_last, or signals;"
-         " or write when: null, which only alerts"),
-        (when(shift=True),
-         "retrain.when.shift: found true: write keys and values (accepted: false_alarms)"),
-        (when(shift={"false_alarm": 0.1}),
-         "retrain.when.shift.false_alarm: unknown key (did you mean 'false_alarms'?);"
-         " accepted: false_alarms"),
-        (when(shift={"false_alarms": 5}),
-         "retrain.when.shift.false_alarms: found 5: must be less than 1;"
-             " write 0.05 for 5 percent"),
-        (when(breaches=2),
-         "retrain.when: breaches and of_last belong together: give both, or neither"),
+        (
+            {"retrain": {"when": "never", "training": {"window": "P30D"}}},
+            "retrain.when: found 'never': write keys and values"
+            " (accepted: shift, breaches, of_last and signals)",
+        ),
+        (
+            when(),
+            "retrain.when: holds no rule: give shift, breaches and of_last, or signals;"
+            " or write when: null, which only alerts",
+        ),
+        (
+            when(shift=True),
+            "retrain.when.shift: found true: write keys and values (accepted: false_alarms)",
+        ),
+        (
+            when(shift={"false_alarm": 0.1}),
+            "retrain.when.shift.false_alarm: unknown key (did you mean 'false_alarms'?);"
+            " accepted: false_alarms",
+        ),
+        (
+            when(shift={"false_alarms": 5}),
+            "retrain.when.shift.false_alarms: found 5: must be less than 1;"
+            " write 0.05 for 5 percent",
+        ),
+        (
+            when(breaches=2),
+            "retrain.when: breaches and of_last belong together: give both, or neither",
+        ),
         (when(breaches=4, of_last=3), "retrain.when: breaches (4) cannot exceed of_last (3)"),
-        (when(breaches=1.5, of_last=3),
-         "retrain.when.breaches: found 1.5: write a whole number"),
-        (when(signals={"drfit": {"nights": 1, "of_last": 2}}),
-         "retrain.when.signals.drfit: found 'drfit': must be 'missing', 'unseen', 'out_of_range',"
-         " 'drift', 'score_drift' or 'estimated'"),
-        (when(signals={"drift": 3}),
-         "retrain.when.signals.drift: found 3: write keys and values (accepted: nights and"
-         " of_last)"),
-        (when(signals={"drift": {"nights": 3, "of_last": 2}}),
-         "retrain.when.signals.drift: nights (3) cannot exceed of_last (2)"),
-        ({**when(signals={"drift": {"nights": 1, "of_last": 2}}), "watch": {"drift": None}},
-         "retrain.when.signals.drift: never at alert, for watch.drift is null;"
-         " give it levels, such as {warn: 0.1, alert: 0.3}"),
-        ({"retrain": {"training": {"window": "P30D", "min_rows": 1}}},
-         "retrain.training.min_rows: found 1: must be greater than or equal to 2"),
-        ({"retrain": {"cooldown": 14, "training": {"window": "P30D"}}},
-         f"retrain.cooldown: found 14: {DURATION}"),
+        (when(breaches=1.5, of_last=3), "retrain.when.breaches: found 1.5: write a whole number"),
+        (
+            when(signals={"drfit": {"nights": 1, "of_last": 2}}),
+            "retrain.when.signals.drfit: found 'drfit': must be 'missing', 'unseen',"
+            " 'out_of_range', 'drift', 'score_drift' or 'estimated'",
+        ),
+        (
+            when(signals={"drift": 3}),
+            "retrain.when.signals.drift: found 3: write keys and values (accepted: nights and"
+            " of_last)",
+        ),
+        (
+            when(signals={"drift": {"nights": 3, "of_last": 2}}),
+            "retrain.when.signals.drift: nights (3) cannot exceed of_last (2)",
+        ),
+        (
+            {**when(signals={"drift": {"nights": 1, "of_last": 2}}), "watch": {"drift": None}},
+            "retrain.when.signals.drift: never at alert, for watch.drift is null;"
+            " give it levels, such as {warn: 0.1, alert: 0.3}",
+        ),
+        (
+            {"retrain": {"training": {"window": "P30D", "min_rows": 1}}},
+            "retrain.training.min_rows: found 1: must be greater than or equal to 2",
+        ),
+        (
+            {"retrain": {"cooldown": 14, "training": {"window": "P30D"}}},
+            f"retrain.cooldown: found 14: {DURATION}",
+        ),
         # models
         (factory(), 'models: give thresholds, such as {"*": 0.75}, or performance.max_drop'),
-        ({"models": "kind_of_horn", "performance": MEASURED},
-         "models: found 'kind_of_horn': write keys and values (accepted: by, group_by, groups,"
-         " thresholds, retrain_if, retrains, fallback and retire_after)"),
-        ({"models": {"by": "kind", "thresholds": {"*": 0.5}}},
-         "performance.threshold: a factory's thresholds are under models"),
+        (
+            {"models": "kind_of_horn", "performance": MEASURED},
+            "models: found 'kind_of_horn': write keys and values (accepted: by, group_by, groups,"
+            " thresholds, retrain_if, retrains, fallback and retire_after)",
+        ),
+        (
+            {"models": {"by": "kind", "thresholds": {"*": 0.5}}},
+            "performance.threshold: a factory's thresholds are under models",
+        ),
         ({"models": {"thresholds": {"*": 0.5}}, "performance": MEASURED}, "models.by: is missing"),
-        ({"models": {"by": "entity_id", "thresholds": {"*": 0.5}}, "performance": MEASURED},
-         "models.by: found 'entity_id': name a column of features.sql other than"
-         " entity_id and known_at"),
-        (factory(thresholds={"*": 0.5}, group_by="size"),
-         "models.group_by: 'size' is a numeric feature; name a column of text"),
-        (factory(thresholds={"horn": "high"}),
-         "models.thresholds.horn: found 'high': write a number"),
-        (factory(thresholds={94: 0.5}),
-         "models.thresholds.94: found 94: write text;"
-         " a number that is meant as text stands in quotes"),
-        (factory(thresholds={"*": 0.5}, retrain_if="most"),
-         "models.retrain_if: found 'most': must be 'any' or 'all';"
-         " or write keys and values (accepted: at_least)"),
-        (factory(thresholds={"*": 0.5}, retrain_if={"at_least": 0}),
-         "models.retrain_if.at_least: found 0: must be greater than or equal to 1"),
-        (factory(thresholds={"*": 0.5}, retrains="some"),
-         "models.retrains: found 'some': must be 'all' or 'failing'"),
-        (factory(thresholds={"*": 0.5}, fallback="perhaps"),
-         "models.fallback: found 'perhaps': write true or false"),
-        (factory(thresholds={"*": 0.5}, retire_after="P0D"),
-         "models.retire_after: found 'P0D': must be longer than zero"),
+        (
+            {"models": {"by": "entity_id", "thresholds": {"*": 0.5}}, "performance": MEASURED},
+            "models.by: found 'entity_id': name a column of features.sql other than"
+            " entity_id and known_at",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, group_by="size"),
+            "models.group_by: 'size' is a numeric feature; name a column of text",
+        ),
+        (
+            factory(thresholds={"horn": "high"}),
+            "models.thresholds.horn: found 'high': write a number",
+        ),
+        (
+            factory(thresholds={94: 0.5}),
+            "models.thresholds.94: found 94: write text;"
+            " a number that is meant as text stands in quotes",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, retrain_if="most"),
+            "models.retrain_if: found 'most': must be 'any' or 'all';"
+            " or write keys and values (accepted: at_least)",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, retrain_if={"at_least": 0}),
+            "models.retrain_if.at_least: found 0: must be greater than or equal to 1",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, retrains="some"),
+            "models.retrains: found 'some': must be 'all' or 'failing'",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, fallback="perhaps"),
+            "models.fallback: found 'perhaps': write true or false",
+        ),
+        (
+            factory(thresholds={"*": 0.5}, retire_after="P0D"),
+            "models.retire_after: found 'P0D': must be longer than zero",
+        ),
         (group(thresholds={}), "models.groups.brass: thresholds lists no model"),
-        (group(retrain_if={"at_least": 2}),
-         "models.groups.brass: at_least 2 is never reached: thresholds lists only 1"),
-        (group(retrain_iff="all"),
-         "models.groups.brass.retrain_iff: unknown key (did you mean 'retrain_if'?);"
-         " accepted: thresholds and retrain_if"),
-        (factory(groups={name: {"thresholds": {"horn": 0.5}} for name in ("brass", "wind")}),
-         "models: in two groups: horn; a member belongs to one"),
-        (factory(groups={"brass": {"thresholds": {"horn": 0.5}}}, thresholds={"*": 0.5}),
-         "models: list groups, or discover members with thresholds and group_by, not both"),
+        (
+            group(retrain_if={"at_least": 2}),
+            "models.groups.brass: at_least 2 is never reached: thresholds lists only 1",
+        ),
+        (
+            group(retrain_iff="all"),
+            "models.groups.brass.retrain_iff: unknown key (did you mean 'retrain_if'?);"
+            " accepted: thresholds and retrain_if",
+        ),
+        (
+            factory(groups={name: {"thresholds": {"horn": 0.5}} for name in ("brass", "wind")}),
+            "models: in two groups: horn; a member belongs to one",
+        ),
+        (
+            factory(groups={"brass": {"thresholds": {"horn": 0.5}}}, thresholds={"*": 0.5}),
+            "models: list groups, or discover members with thresholds and group_by, not both",
+        ),
         # alerts
-        ({"alerts": {"notifier": "band.alerts.Trumpet"}},
-         "alerts: write a list, even of one: [a]"),
+        ({"alerts": {"notifier": "band.alerts.Trumpet"}}, "alerts: write a list, even of one: [a]"),
         ({"alerts": [{"on": ["failed"]}]}, "alerts.0.notifier: is missing"),
-        (alert(notifier="Trumpet"),
-         "alerts.0.notifier: found 'Trumpet': write the whole path of a class, such as"
-         " my_package.alerts.PagerNotifier"),
-        (alert(argument={}),
-         "alerts.0.argument: unknown key (did you mean 'arguments'?);"
-         " accepted: notifier, arguments and on"),
+        (
+            alert(notifier="Trumpet"),
+            "alerts.0.notifier: found 'Trumpet': write the whole path of a class, such as"
+            " my_package.alerts.PagerNotifier",
+        ),
+        (
+            alert(argument={}),
+            "alerts.0.argument: unknown key (did you mean 'arguments'?);"
+            " accepted: notifier, arguments and on",
+        ),
         (alert(on="failed"), "alerts.0.on: found 'failed': write a list, even of one: [a]"),
-        (alert(on=["failed", "breech"]),
-         "alerts.0.on.1: found 'breech': must be 'breach', 'drift', 'rejected_snapshot',"
-         " 'missing_labels', 'missed_night', 'left_out', 'repeated_entities', 'retrain_started',"
-         " 'approval', 'promoted', 'rejected', 'rolled_back' or 'failed'"),
+        (
+            alert(on=["failed", "breech"]),
+            "alerts.0.on.1: found 'breech': must be 'breach', 'drift', 'rejected_snapshot',"
+            " 'missing_labels', 'missed_night', 'left_out', 'repeated_entities', 'retrain_started',"
+            " 'approval', 'promoted', 'rejected', 'rolled_back' or 'failed'",
+        ),
         # the rest of what is matched by a pattern
-        ({"estimator": {"build": "build"}},
-         "estimator.build: found 'build': write <module>.<function> in lower case, such as"
-         " estimator.build"),
-        ({"expectations": [{"type": "not_null"}]},
-         "expectations.0.type: found 'not_null': write the name of a Great Expectations"
-         " expectation, such as expect_column_values_to_not_be_null"),
-        ({"family": "Horns"},
-         "family: found 'Horns': write a-z, 0-9 and _, at most 40 characters that begin with a"
-         " letter"),
+        (
+            {"estimator": {"build": "build"}},
+            "estimator.build: found 'build': write <module>.<function> in lower case, such as"
+            " estimator.build",
+        ),
+        (
+            {"expectations": [{"type": "not_null"}]},
+            "expectations.0.type: found 'not_null': write the name of a Great Expectations"
+            " expectation, such as expect_column_values_to_not_be_null",
+        ),
+        (
+            {"family": "Horns"},
+            "family: found 'Horns': write a-z, 0-9 and _, at most 40 characters that begin with a"
+            " letter",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_line_says_what_is_wrong_in_a_section(
     tmp_path: Path, changes: dict[str, Any], line: str
 ) -> None:
@@ -529,20 +637,26 @@ def test_members_slices_and_groups_are_frozen_beside_the_features() -> None:
     assert family.columns == ["entity_id", "kind_of_horn", "section", "hall", "size", "kind"]
 
 
-LISTED = Models.model_validate({
-    "by": "product",
-    "groups": {
-        "music": {"thresholds": {"horn": 0.75, "harp": 0.85}, "retrain_if": {"at_least": 2}},
-        "others": {"thresholds": {"*": 0.5, "vase": 0.6}, "retrain_if": "all"},
-    },
-})  # fmt: skip
-CLOSED = Models.model_validate({
-    "by": "product", "groups": {"music": {"thresholds": {"horn": 0.75}}}
-})  # fmt: skip
-DISCOVERED = Models.model_validate({
-    "by": "dest", "group_by": "region", "thresholds": {"*": -8.0, "HNL": -20.0},
-    "retrain_if": "all",
-})  # fmt: skip
+LISTED = Models.model_validate(
+    {
+        "by": "product",
+        "groups": {
+            "music": {"thresholds": {"horn": 0.75, "harp": 0.85}, "retrain_if": {"at_least": 2}},
+            "others": {"thresholds": {"*": 0.5, "vase": 0.6}, "retrain_if": "all"},
+        },
+    }
+)
+CLOSED = Models.model_validate(
+    {"by": "product", "groups": {"music": {"thresholds": {"horn": 0.75}}}}
+)
+DISCOVERED = Models.model_validate(
+    {
+        "by": "dest",
+        "group_by": "region",
+        "thresholds": {"*": -8.0, "HNL": -20.0},
+        "retrain_if": "all",
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -608,19 +722,25 @@ def test_a_file_of_comments_leaves_the_settings_at_their_defaults(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("retrains_per_night: -1",
-         "retrains_per_night: found -1: must be greater than or equal to 0"),
+        (
+            "retrains_per_night: -1",
+            "retrains_per_night: found -1: must be greater than or equal to 0",
+        ),
         ("retrains_per_night: many", "retrains_per_night: found 'many': write a whole number"),
         ("retrains_per_night:", "retrains_per_night: found nothing: write a whole number"),
-        ("retrain_per_night: 5",
-         "retrain_per_night: unknown key (did you mean 'retrains_per_night'?);"
-         " accepted: retrains_per_night"),
-        ("keep_predictions: 400",
-         "keep_predictions: found 400: write an ISO 8601 duration such as P7D or PT6H"),
+        (
+            "retrain_per_night: 5",
+            "retrain_per_night: unknown key (did you mean 'retrains_per_night'?);"
+            " accepted: retrains_per_night",
+        ),
+        (
+            "keep_predictions: 400",
+            "keep_predictions: found 400: write an ISO 8601 duration such as P7D or PT6H",
+        ),
         ("- 5", "holds a list or a single value, not keys and values"),
         ("a: [5", "is not readable YAML: "),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_are_told_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(tmp_path, text)

@@ -17,9 +17,12 @@ INCLUDE = HOME / "include"
 RULES = "nightshift/policy/retraining.py"
 SECTION = "nightshift/family/rules.py"
 TOUCHED = (
-    f"include/{SECTION}", "include/nightshift/records.py", f"include/{RULES}",
-    "docs/policy.md", "tests/unit/policy/test_policy.py",
-)  # fmt: skip
+    f"include/{SECTION}",
+    "include/nightshift/records.py",
+    f"include/{RULES}",
+    "docs/policy.md",
+    "tests/unit/policy/test_policy.py",
+)
 """The section, the measured fact that a rule looks at, the rule, its docs and its test."""
 
 FACTS = {
@@ -29,9 +32,10 @@ FACTS = {
 """Files that use the word for something else than the rule."""
 
 ANSWERS = {
-    "nightshift/web/actions.py", "nightshift/cli/people.py",  # whether one's answer was the first
+    "nightshift/web/actions.py",
+    "nightshift/cli/people.py",  # whether one's answer was the first
     "nightshift/reports/chain.py",  # decisions of before there were columns
-}  # fmt: skip
+}
 """Files that ask for the rule of a decision that no measurement has led to."""
 
 

@@ -160,8 +160,10 @@ def test_a_new_model_is_trained_when_it_has_labels_enough(
 
 def test_a_calendar_minds_the_cooldown_and_a_person_is_obeyed() -> None:
     lately = standing("m", last_retrain=NOW - 2 * DAY)
-    asked = {kind: policy.request(COUNTED, lately, kind, "monthly", "ann").kind
-             for kind in (policy.CALENDAR, policy.ON_DEMAND)}  # fmt: skip
+    asked = {
+        kind: policy.request(COUNTED, lately, kind, "monthly", "ann").kind
+        for kind in (policy.CALENDAR, policy.ON_DEMAND)
+    }
     assert asked == {"calendar": "alert", "on_demand": "retrain"}
     same = standing("m", last_retrain=NOW - 9 * DAY, fresh_labels=0)
     assert policy.request(COUNTED, same, policy.CALENDAR, "monthly", "ann").rule == "no_new_labels"
@@ -239,9 +241,12 @@ def test_every_combination_of_votes_decides_as_the_words_say() -> None:
 def test_the_votes_of_models_reach_the_rule_of_their_group() -> None:
     for group_rule, votes in every_group(3):
         models = Models(
-            by="kind", group_by="region", thresholds={"*": -8.0}, retrain_if=group_rule,
+            by="kind",
+            group_by="region",
+            thresholds={"*": -8.0},
+            retrain_if=group_rule,
             retrains="failing",
-        )  # fmt: skip
+        )
         standings = [
             standing(LETTER_OF[vote], model_id=number, name=f"m{number}", group="east")
             for number, vote in enumerate(votes)
@@ -307,9 +312,13 @@ def test_verdicts(
     promotion = Promotion.model_validate({"holdout": "P7D", "margin": 0.5, "min_rows": 500})
     value = None if difference is None else -8.0
     comparison = against(
-        champion_version=champion, row_count=rows, champion_value=value, challenger_value=value,
-        difference=difference, low=low,
-    )  # fmt: skip
+        champion_version=champion,
+        row_count=rows,
+        champion_value=value,
+        challenger_value=value,
+        difference=difference,
+        low=low,
+    )
     decision = policy.judge(comparison, promotion, NOW, model_id=1)
     assert (decision.kind, decision.rule) == (kind, rule)
 
@@ -317,11 +326,20 @@ def test_verdicts(
 def against(**changes: Any) -> Comparison:
     """A challenger that has proved itself against version 1, but for what ``changes`` say."""
     proven = Comparison(
-        decision_id=7, champion_version=1, challenger_version=2, metric="neg_mean_absolute_error",
-        holdout_start=NOW - 9 * DAY, holdout_end=NOW - 2 * DAY, row_count=900,
-        champion_value=-8.0, challenger_value=-6.0, difference=2.0, low=1.0, confidence=0.95,
+        decision_id=7,
+        champion_version=1,
+        challenger_version=2,
+        metric="neg_mean_absolute_error",
+        holdout_start=NOW - 9 * DAY,
+        holdout_end=NOW - 2 * DAY,
+        row_count=900,
+        champion_value=-8.0,
+        challenger_value=-6.0,
+        difference=2.0,
+        low=1.0,
+        confidence=0.95,
         perfect=0.0,
-    )  # fmt: skip
+    )
     return replace(proven, **changes)
 
 
@@ -367,66 +385,100 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ({}, {"unscorable": "no column x"}, "promote", "unscorable", "no column x"),
         ({}, {"unscorable": "no x", "row_count": 1}, "promote", "unscorable", "version can"),
         (
-            {"approval": "human"}, {"unscorable": "no column x"},
-            "ask", "unscorable", "cannot score",
+            {"approval": "human"},
+            {"unscorable": "no column x"},
+            "ask",
+            "unscorable",
+            "cannot score",
         ),
         (
             {},
             {
-                "unscorable": "x", **FIRST, "champion_version": 1,
-                "challenger_value": -0.001, "baseline": -10.0,
+                "unscorable": "x",
+                **FIRST,
+                "champion_version": 1,
+                "challenger_value": -0.001,
+                "baseline": -10.0,
             },
-            "ask", "unscorable", "suspicious",
+            "ask",
+            "unscorable",
+            "suspicious",
         ),
         (
-            {}, {"border_cases": BorderCases(12, -1.0, -1.5)},
-            "reject", "border_cases", "on the 12 border cases it is worth -1.5 against -1",
+            {},
+            {"border_cases": BorderCases(12, -1.0, -1.5)},
+            "reject",
+            "border_cases",
+            "on the 12 border cases it is worth -1.5 against -1",
         ),
         ({}, {"border_cases": BorderCases(12, -1.0, -1.0)}, "promote", "proof", ""),
         ({}, {"border_cases": BorderCases(12, -1.0, None)}, "reject", "border_cases", "nothing"),
         (
-            {"max_slice_drop": 0.5}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)},
-            "reject", "slice", "on origin=JFK it is worse by 1, at least 0.6, which is more than",
+            {"max_slice_drop": 0.5},
+            {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)},
+            "reject",
+            "slice",
+            "on origin=JFK it is worse by 1, at least 0.6, which is more than",
         ),
         (
-            {"max_slice_drop": 0.5}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.4),)},
-            "promote", "proof", "",
+            {"max_slice_drop": 0.5},
+            {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.4),)},
+            "promote",
+            "proof",
+            "",
         ),
         ({}, {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)}, "promote", "proof", ""),
         (
-            {}, {"challenger_value": -3.5, "difference": 4.5, "low": 4.1},
-            "ask", "too_good", "wins at least 51% of what the champion falls short of perfection",
+            {},
+            {"challenger_value": -3.5, "difference": 4.5, "low": 4.1},
+            "ask",
+            "too_good",
+            "wins at least 51% of what the champion falls short of perfection",
         ),
         ({"too_good": None}, {"challenger_value": -3.5, "low": 4.1}, "promote", "proof", ""),
         # Not much better than the champion once was: 2.5 is 42% of what 6 leaves.
         (
-            {}, {"champion_reference": -6.0, "challenger_value": -3.5, "low": 4.1},
-            "promote", "proof", "",
+            {},
+            {"champion_reference": -6.0, "challenger_value": -3.5, "low": 4.1},
+            "promote",
+            "proof",
+            "",
         ),
         (
-            {}, {"champion_reference": -8.5, "challenger_value": -3.5, "low": 4.1},
-            "ask", "too_good", "wins at least 51% of what the champion falls short of perfection",
+            {},
+            {"champion_reference": -8.5, "challenger_value": -3.5, "low": 4.1},
+            "ask",
+            "too_good",
+            "wins at least 51% of what the champion falls short of perfection",
         ),
         ({}, {"challenger_value": -3.5, "difference": 4.5, "low": 3.9}, "promote", "proof", ""),
         (
             {},
             {"champion_value": -0.03, "challenger_value": -0.02, "low": 0.005, "baseline": -8.0},
-            "ask", "too_good", "100% of what guessing the same for all falls short",
+            "ask",
+            "too_good",
+            "100% of what guessing the same for all falls short",
         ),
         (
-            {}, {**FIRST, "challenger_value": -0.1, "baseline": -8.0},
-            "ask", "too_good", "-0.1 is suspicious: that wins 99%",
+            {},
+            {**FIRST, "challenger_value": -0.1, "baseline": -8.0},
+            "ask",
+            "too_good",
+            "-0.1 is suspicious: that wins 99%",
         ),
         (
-            {}, {**FIRST, "challenger_value": -1.0, "baseline": -8.0},
-            "promote", "unopposed", "nobody to beat",
+            {},
+            {**FIRST, "challenger_value": -1.0, "baseline": -8.0},
+            "promote",
+            "unopposed",
+            "nobody to beat",
         ),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
         ({"approval": "human"}, {}, "ask", "approval", "a person is asked"),
         ({"approval": "human"}, {"low": 0.0}, "reject", "no_proof", ""),
         ({"approval": "human"}, FIRST, "promote", "unopposed", ""),
     ],
-)  # fmt: skip
+)
 def test_what_stands_between_proof_and_promotion(
     promotion: dict[str, Any], found: dict[str, Any], kind: str, rule: str, said: str
 ) -> None:

@@ -20,26 +20,34 @@ NUMBERS = st.floats(-1e6, 1e6)
 
 RULES = st.builds(
     lambda when, days: Retrain.model_validate(
-        {"when": when, "cooldown": timedelta(days=days),
-         "training": {"window": "P30D", "min_rows": 50}}
+        {
+            "when": when,
+            "cooldown": timedelta(days=days),
+            "training": {"window": "P30D", "min_rows": 50},
+        }
     ),
-    st.sampled_from([
-        None,
-        {"shift": {}},
-        {"breaches": 1, "of_last": 1},
-        {"shift": {"false_alarms": 0.5}, "breaches": 2, "of_last": 3},
-        {"signals": {"drift": {"nights": 1, "of_last": 2}}},
-    ]),
+    st.sampled_from(
+        [
+            None,
+            {"shift": {}},
+            {"breaches": 1, "of_last": 1},
+            {"shift": {"false_alarms": 0.5}, "breaches": 2, "of_last": 3},
+            {"signals": {"drift": {"nights": 1, "of_last": 2}}},
+        ]
+    ),
     st.integers(0, 20),
-)  # fmt: skip
+)
 GROUPS = st.none() | st.builds(
     lambda retrain_if, retrains: Models(
-        by="kind", group_by="region", thresholds={"*": 0.0}, retrain_if=retrain_if,
+        by="kind",
+        group_by="region",
+        thresholds={"*": 0.0},
+        retrain_if=retrain_if,
         retrains=retrains,
     ),
     st.sampled_from(["any", "all", {"at_least": 2}]),
     st.sampled_from(["all", "failing"]),
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -51,13 +59,19 @@ def measurements(draw: st.DrawFn, age: int) -> Measurement:
     reach = draw(st.floats(0, 100))
     as_of = NOW - age * DAY
     return Measurement(
-        model_id=1, metric="r2", as_of=as_of, window_start=as_of - 9 * DAY,
-        window_end=as_of - 2 * DAY, state=state, value=value,
+        model_id=1,
+        metric="r2",
+        as_of=as_of,
+        window_start=as_of - 9 * DAY,
+        window_end=as_of - 2 * DAY,
+        state=state,
+        value=value,
         low=None if value is None else value - reach,
         high=None if value is None else value + reach,
-        predictions=draw(st.integers(0, 1000)), labels=draw(st.integers(0, 1000)),
+        predictions=draw(st.integers(0, 1000)),
+        labels=draw(st.integers(0, 1000)),
         threshold=draw(NUMBERS) if state == "breached" else draw(st.none() | NUMBERS),
-    )  # fmt: skip
+    )
 
 
 @st.composite
@@ -75,15 +89,17 @@ def standings(draw: st.DrawFn) -> list[Standing]:
                 as_of=NOW,
                 group=draw(st.sampled_from([None, "east", "west"])),
                 measurements=tuple(draw(measurements(age)) for age in range(measured)),
-                shift=draw(st.none() | st.builds(Shift, st.floats(0, 99), st.floats(1, 99),
-                                                 st.just(NOW - 3 * DAY))),
+                shift=draw(
+                    st.none()
+                    | st.builds(Shift, st.floats(0, 99), st.floats(1, 99), st.just(NOW - 3 * DAY))
+                ),
                 signals=draw(st.dictionaries(st.sampled_from(["drift", "unseen"]), levels)),
                 last_retrain=None if since is None else NOW - since * DAY,
                 fresh_labels=draw(st.none() | st.integers(0, 3)),
                 has_champion=draw(st.booleans()),
                 trainable=draw(st.integers(0, 100)),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -116,10 +132,11 @@ def what_cannot_be_told_never_counts_as_failing(
 ) -> None:
     """Take every measurement and signal away: then nothing but first models is retrained."""
     silent = [
-        Standing(s.model_id, s.name, NOW, s.group, has_champion=s.has_champion,
-                 trainable=s.trainable)
+        Standing(
+            s.model_id, s.name, NOW, s.group, has_champion=s.has_champion, trainable=s.trainable
+        )
         for s in found
-    ]  # fmt: skip
+    ]
     kinds = {d.kind for d in policy.decide(rule, silent, models) if d.rule != policy.FIRST_MODEL}
     assert kinds <= {"keep"}
 
@@ -168,15 +185,19 @@ def test_a_model_that_keeps_failing_is_retrained_once_a_cooldown(
     failing: list[bool], cooldown: int
 ) -> None:
     rule = Retrain.model_validate(
-        {"when": {"breaches": 1, "of_last": 1}, "cooldown": timedelta(days=cooldown),
-         "training": {"window": "P30D"}}
-    )  # fmt: skip
+        {
+            "when": {"breaches": 1, "of_last": 1},
+            "cooldown": timedelta(days=cooldown),
+            "training": {"window": "P30D"},
+        }
+    )
     last: datetime | None = None
     for number, fails in enumerate(failing):
         now = NOW + number * DAY
         state: Any = "breached" if fails else "measured"
-        latest = Measurement(1, "r2", now, now - 9 * DAY, now - 2 * DAY, state, -9.0, -9.5, -8.5,
-                             100, 100, -8.0)  # fmt: skip
+        latest = Measurement(
+            1, "r2", now, now - 9 * DAY, now - 2 * DAY, state, -9.0, -9.5, -8.5, 100, 100, -8.0
+        )
         one = Standing(1, "horn", now, measurements=(latest,), last_retrain=last, fresh_labels=1)
         [decision] = policy.decide(rule, [one])
         if decision.kind == "retrain":

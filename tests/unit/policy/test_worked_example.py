@@ -47,13 +47,19 @@ def standing(family: ModelFamily, number: int, row: tuple[str, ...]) -> Standing
     assert threshold is not None
     below = value is not None and value + 0.02 < threshold
     measured = Measurement(
-        model_id=number, metric="accuracy", as_of=NOW, window_start=NOW - 9 * DAY,
+        model_id=number,
+        metric="accuracy",
+        as_of=NOW,
+        window_start=NOW - 9 * DAY,
         window_end=NOW - 2 * DAY,
         state="immature" if value is None else "breached" if below else "measured",
-        value=value, low=None if value is None else value - 0.02,
+        value=value,
+        low=None if value is None else value - 0.02,
         high=None if value is None else value + 0.02,
-        predictions=500, labels=40 if value is None else 500, threshold=threshold,
-    )  # fmt: skip
+        predictions=500,
+        labels=40 if value is None else 500,
+        threshold=threshold,
+    )
     group = family.models.group_of(name)
     return Standing(number, name, NOW, group=group, measurements=(measured,))
 
@@ -84,11 +90,19 @@ def test_each_model_votes_as_the_page_says() -> None:
 def test_each_group_decides_as_the_page_says() -> None:
     said = {name: decision.kind for name, decision in decide().items()}
     assert said == {
-        "horn": "retrain", "trumpet": "retrain", "violin": "retrain", "harp": "retrain",
-        "ring": "wait", "earrings": "wait", "necklace": "keep",
-        "fridge": "keep", "washing_machine": "keep", "microwave": "keep", "stove": "keep",
+        "horn": "retrain",
+        "trumpet": "retrain",
+        "violin": "retrain",
+        "harp": "retrain",
+        "ring": "wait",
+        "earrings": "wait",
+        "necklace": "keep",
+        "fridge": "keep",
+        "washing_machine": "keep",
+        "microwave": "keep",
+        "stove": "keep",
         "vacuum_cleaner": "keep",
-    }  # fmt: skip
+    }
 
 
 def test_with_retrains_failing_the_three_that_fail_are_retrained() -> None:
@@ -100,8 +114,11 @@ def test_with_retrains_failing_the_three_that_fail_are_retrained() -> None:
 @pytest.mark.parametrize("group", ["music", "jewelry", "appliances"])
 def test_the_sentences_are_those_of_the_page(group: str) -> None:
     [sentence] = re.findall(rf"^- `({group}: .*?)`", PAGE, re.MULTILINE)
-    told = {d.reason.rpartition("; " + group)[2] for d in decide().values()
-            if d.inputs["group"] == group}  # fmt: skip
+    told = {
+        d.reason.rpartition("; " + group)[2]
+        for d in decide().values()
+        if d.inputs["group"] == group
+    }
     assert told == {sentence.removeprefix(group)}
 
 

@@ -78,19 +78,27 @@ def test_an_extra_that_names_the_database_wins_over_the_schema_field(name: str) 
         + "%7B%22options%22%3A+%22-c+search_path%3Ddwh%22%2C+%22cursor%22%3A+%22dictcursor%22%7D",
         json.dumps(
             {
-                "conn_type": "postgresql", "host": "db", "port": "5433", "login": "ann",
-                "password": "p@ss", "schema": "stock",
+                "conn_type": "postgresql",
+                "host": "db",
+                "port": "5433",
+                "login": "ann",
+                "password": "p@ss",
+                "schema": "stock",
                 "extra": json.dumps({"options": "-c search_path=dwh", "iam": False}),
             }
         ),
     ],
     ids=["uri", "uri with all extras in one", "json"],
-)  # fmt: skip
+)
 def test_a_connection_reads_the_same_in_each_spelling(text: str) -> None:
     url = make_url(sources.url_of("dwh", read_connection(text)))
     assert (url.username, url.password, url.host, url.port, url.database) == (
-        "ann", "p@ss", "db", 5433, "stock",
-    )  # fmt: skip
+        "ann",
+        "p@ss",
+        "db",
+        5433,
+        "stock",
+    )
     assert url.query == {"options": "-c search_path=dwh"}
 
 

@@ -15,8 +15,11 @@ KEY = bytes(range(32))
 def test_a_pseudonym_is_half_of_the_hmac_of_family_and_entity() -> None:
     told = hmac.new(KEY, "claims\0ÄÖ-4711".encode(), hashlib.sha256).hexdigest()[:32]
     assert Names("claims", KEY).of("ÄÖ-4711") == f"p-{told}"
-    others = {Names("claims", KEY).of("4712"), Names("other", KEY).of("ÄÖ-4711"),
-              Names("claims", KEY[::-1]).of("ÄÖ-4711")}  # fmt: skip
+    others = {
+        Names("claims", KEY).of("4712"),
+        Names("other", KEY).of("ÄÖ-4711"),
+        Names("claims", KEY[::-1]).of("ÄÖ-4711"),
+    }
     assert len(others - {f"p-{told}"}) == 3
 
 

@@ -209,12 +209,14 @@ def rows(random: np.random.Generator, levels: list[float], labels: int) -> pd.Da
     days = np.repeat(np.arange(len(levels)), labels)
     truth = random.integers(0, 2, len(days))
     right = random.random(len(days)) < np.array(levels)[days]
-    return pd.DataFrame({
-        "as_of": pd.Timestamp(FIRST) + pd.to_timedelta(days, unit="D"),
-        "score": np.where(right, truth, 1 - truth).astype(float),
-        "label": None,
-        "value": truth.astype(str),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "as_of": pd.Timestamp(FIRST) + pd.to_timedelta(days, unit="D"),
+            "score": np.where(right, truth, 1 - truth).astype(float),
+            "label": None,
+            "value": truth.astype(str),
+        }
+    )
 
 
 def by_night(known: pd.DataFrame, metric: str = "accuracy") -> list[Night]:

@@ -77,9 +77,14 @@ def test_intervals_hold_when_the_rows_of_a_night_share_their_luck(metric: str) -
 
 @pytest.mark.parametrize(
     ("metric", "task"),
-    [("precision", "binary"), ("recall", "binary"), ("f1", "binary"), ("r2", "regression"),
-     ("neg_root_mean_squared_error", "regression")],
-)  # fmt: skip
+    [
+        ("precision", "binary"),
+        ("recall", "binary"),
+        ("f1", "binary"),
+        ("r2", "regression"),
+        ("neg_root_mean_squared_error", "regression"),
+    ],
+)
 def test_formulas_agree_with_the_bootstrap(
     metric: str, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

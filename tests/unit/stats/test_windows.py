@@ -234,12 +234,16 @@ def test_whatever_the_rows_nothing_that_is_stored_is_nan_or_infinite(
 def rows_of(nights: list[tuple[str, list[float], list[str] | None]]) -> pd.DataFrame:
     """Nights of (truths, one sign each; scores; labels)."""
     parts = [
-        pd.DataFrame({
-            "as_of": FIRST + pd.Timedelta(days=number), "value": list(truths), "score": scores,
-            "label": labels,
-        })
+        pd.DataFrame(
+            {
+                "as_of": FIRST + pd.Timedelta(days=number),
+                "value": list(truths),
+                "score": scores,
+                "label": labels,
+            }
+        )
         for number, (truths, scores, labels) in enumerate(nights)
-    ]  # fmt: skip
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -260,24 +264,56 @@ def test_recall_over_a_week_is_one_recall_and_nights_without_positives_are_passe
 @pytest.mark.parametrize(
     ("task", "metric", "nights", "reason"),
     [
-        ("regression", "r2", [("3333", [1.0, 2.0, 3.0, 4.0], None)],
-         "all 4 truths are equal, and it divides by how they differ"),
-        ("regression", "neg_mean_absolute_percentage_error", [("0120", [1.0, 1.0, 2.0, 3.0], None)],
-         "2 of 4 rows have a truth of 0, by which it divides"),
-        ("regression", "neg_mean_squared_log_error", [("123", [1.0, -1.5, 2.0], None)],
-         "1 of 3 rows has a truth or a prediction of -1 or less, without a logarithm"),
-        ("binary_classification", "precision", [("0110", [0.1] * 4, ["0"] * 4)],
-         "none of 4 rows is predicted as 1"),
-        ("binary_classification", "f1", [("00", [0.1] * 2, ["0"] * 2)],
-         "none of 2 rows is 1, and none is predicted as 1"),
-        ("binary_classification", "roc_auc", [("1", [0.1], ["0"])],
-         "all 1 truths are of one class"),
-        ("binary_classification", "neg_log_loss", [("01", [-2.5, 0.4], ["0", "1"])],
-         "1 of 2 rows has a score that is no probability"),
-        ("binary_classification", "accuracy", [("1", [0.9], ["1"])],
-         "one labelled row has no interval"),
+        (
+            "regression",
+            "r2",
+            [("3333", [1.0, 2.0, 3.0, 4.0], None)],
+            "all 4 truths are equal, and it divides by how they differ",
+        ),
+        (
+            "regression",
+            "neg_mean_absolute_percentage_error",
+            [("0120", [1.0, 1.0, 2.0, 3.0], None)],
+            "2 of 4 rows have a truth of 0, by which it divides",
+        ),
+        (
+            "regression",
+            "neg_mean_squared_log_error",
+            [("123", [1.0, -1.5, 2.0], None)],
+            "1 of 3 rows has a truth or a prediction of -1 or less, without a logarithm",
+        ),
+        (
+            "binary_classification",
+            "precision",
+            [("0110", [0.1] * 4, ["0"] * 4)],
+            "none of 4 rows is predicted as 1",
+        ),
+        (
+            "binary_classification",
+            "f1",
+            [("00", [0.1] * 2, ["0"] * 2)],
+            "none of 2 rows is 1, and none is predicted as 1",
+        ),
+        (
+            "binary_classification",
+            "roc_auc",
+            [("1", [0.1], ["0"])],
+            "all 1 truths are of one class",
+        ),
+        (
+            "binary_classification",
+            "neg_log_loss",
+            [("01", [-2.5, 0.4], ["0", "1"])],
+            "1 of 2 rows has a score that is no probability",
+        ),
+        (
+            "binary_classification",
+            "accuracy",
+            [("1", [0.9], ["1"])],
+            "one labelled row has no interval",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_undefined_names_what_the_rows_lack(
     task: Any, metric: str, nights: list[Any], reason: str
 ) -> None:
@@ -315,10 +351,14 @@ def test_a_single_row_that_makes_up_a_metric_is_told_and_proves_nothing(metric: 
     random = np.random.default_rng(2)
     truth = random.normal(20, 5, 700)
     truth[350] = 429_491.0
-    rows = pd.DataFrame({
-        "as_of": FIRST + pd.to_timedelta(np.repeat(np.arange(7), 100), unit="D"),
-        "value": truth.astype(str), "score": 20.0, "label": None,
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "as_of": FIRST + pd.to_timedelta(np.repeat(np.arange(7), 100), unit="D"),
+            "value": truth.astype(str),
+            "score": 20.0,
+            "label": None,
+        }
+    )
     known = stats.outcomes(rows, "regression")
     found = stats.estimate(metric, "regression", known, nights=stats.nights_of(rows))
     assert isinstance(found, Estimate)
@@ -348,8 +388,11 @@ def test_nights_without_the_metric_are_no_evidence_in_a_trial() -> None:
     newer.loc[:1, "label"] = "1"
     task: Task = "binary_classification"
     found = stats.nightly_differences(
-        "recall", task, stats.outcomes(older, task), stats.outcomes(newer, task),
+        "recall",
+        task,
+        stats.outcomes(older, task),
+        stats.outcomes(newer, task),
         stats.nights_of(newer),
-    )  # fmt: skip
+    )
     assert found == pytest.approx([1.0])
     assert stats.anytime(found, confidence=0.95).value == 0

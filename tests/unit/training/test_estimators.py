@@ -50,9 +50,16 @@ def problems(tmp_path: Path) -> Problems:
 
 @pytest.mark.parametrize(
     "last",
-    ["LinearSVC()", "RidgeClassifier()", "Perceptron()", "SGDClassifier()", "SVC()",
-     "GridSearchCV(LinearSVC(), {'C': [0.1, 1]})", "FixedThresholdClassifier(LinearSVC())"],
-)  # fmt: skip
+    [
+        "LinearSVC()",
+        "RidgeClassifier()",
+        "Perceptron()",
+        "SGDClassifier()",
+        "SVC()",
+        "GridSearchCV(LinearSVC(), {'C': [0.1, 1]})",
+        "FixedThresholdClassifier(LinearSVC())",
+    ],
+)
 def test_metrics_of_ranks_and_labels_need_no_probabilities_and_others_say_so(
     problems: Problems, last: str
 ) -> None:
@@ -71,10 +78,13 @@ def test_metrics_of_ranks_and_labels_need_no_probabilities_and_others_say_so(
 
 @pytest.mark.parametrize(
     "last",
-    ["LogisticRegression()", "SGDClassifier(loss='log_loss')",
-     "StackingClassifier([('a', GaussianNB()), ('b', LinearSVC())])",
-     "FixedThresholdClassifier(LogisticRegression(), threshold=0.2)"],
-)  # fmt: skip
+    [
+        "LogisticRegression()",
+        "SGDClassifier(loss='log_loss')",
+        "StackingClassifier([('a', GaussianNB()), ('b', LinearSVC())])",
+        "FixedThresholdClassifier(LogisticRegression(), threshold=0.2)",
+    ],
+)
 def test_who_has_probabilities_once_fitted_is_refused_nothing(
     problems: Problems, last: str
 ) -> None:

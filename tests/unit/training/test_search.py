@@ -178,15 +178,21 @@ def test_folds_of_a_single_class_are_left_out(horns: Callable[..., ModelFamily])
 @pytest.mark.parametrize(
     ("space", "key", "said"),
     [
-        ({"modle": ["a", "b"], "model": ["line"]}, "space.modle",
-         "estimator.build takes no 'modle'; it takes model, degree and broken"),
+        (
+            {"modle": ["a", "b"], "model": ["line"]},
+            "space.modle",
+            "estimator.build takes no 'modle'; it takes model, degree and broken",
+        ),
         ({"model": ["line"], "seed": [1, 2]}, "space.seed", "luckiest seed"),
-        ({"model": ["line"], "numeric": [["size"], ["sise"]]}, "space.numeric",
-         "found ['sise']: write lists of features.numeric: size and noise"),
+        (
+            {"model": ["line"], "numeric": [["size"], ["sise"]]},
+            "space.numeric",
+            "found ['sise']: write lists of features.numeric: size and noise",
+        ),
         ({"model": ["line"], "categorical": ["kind", []]}, "space.categorical", "found 'kind'"),
         ({"degree": [1, 2]}, "build", "missing 1 required positional argument: 'model'"),
     ],
-)  # fmt: skip
+)
 def test_problems_of_the_space_are_told_by_check(
     horns: Callable[..., ModelFamily], space: dict[str, Any], key: str, said: str
 ) -> None:
