@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test check format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
-	bench-scale bench-history bench-factory bench-lookups bench-web screenshots compile clean
+	bench-scale bench-history bench-factory bench-decide bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twenty times the random tests
 	$(PY) -m tests.faults.soak
 	SOAK=1 $(PY) -m pytest -q --numprocesses 2 tests/faults/test_machine.py tests/faults/test_fuzz.py \
-		tests/unit/stats/test_windows.py
+		tests/faults/test_windows.py tests/faults/test_fuzz_queries.py tests/faults/test_label_streams.py
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants
@@ -76,6 +76,9 @@ bench-factory: $(INSTALLED)  ## Run a night of 1,000 models through Airflow, whi
 
 bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through, and a better one does not
 	$(PY) -m bench.gate
+
+bench-decide: $(INSTALLED)  ## Measure what the trigger and the gate promise on data that nobody tuned for
+	$(PY) -m bench.decide
 
 bench-lookups: $(INSTALLED)  ## Measure what readers wait for with 20 million predictions
 	$(PY) -m bench.lookups

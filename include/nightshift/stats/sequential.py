@@ -38,6 +38,9 @@ LEAST_LIMIT = 0.5
 
 LARGEST_GAP = 8.0
 
+MOST = 1e9
+"""The evidence that is told at most, of a night and of all together."""
+
 
 def shift(
     nights: Sequence[Night],
@@ -74,20 +77,21 @@ def shift(
     if not told:
         return Shift(0.0, math.log(run_length), None)
     errors = _errors([night[1:] for night in told], reference)
-    typical = math.sqrt(sum(error**2 for error in errors) / len(errors))
+    typical = math.hypot(*errors) / math.sqrt(len(errors))
     gap = reference.value - CAUTION * reference.error - threshold if reference is not None else 0.0
     scale = max(typical, abs(threshold) * 1e-9, 1e-100, gap / LARGEST_GAP)
     gap = max(gap, LEAST_GAP * scale)
     evidence, since, total = 0.0, None, 0.0
     level = threshold + (reference.single if reference is not None else 0.0)
     for (as_of, value, _, _), error in zip(reversed(told), reversed(errors), strict=True):
-        total += 2 * gap / max(error, scale / 4) ** 2 * (level - value)
+        unit = max(error, scale / 4)
+        total += min(max(2 * (gap / unit) * ((level - value) / unit), -MOST), MOST)
         if total > evidence:
             evidence, since = total, as_of
     skewness = reference.skewness if reference is not None else 0.0
     tail = max(-skewness, 0.0) / math.sqrt(sum(labels for _, _, _, labels in told) / len(told))
     limit = _limit(round(gap / scale, 3), round(tail, 3), run_length)
-    return Shift(min(evidence, 1e9), limit, since)
+    return Shift(min(evidence, MOST), limit, since)
 
 
 def _errors(nights: Sequence[tuple[float, float, int]], reference: Reference | None) -> list[float]:
@@ -97,12 +101,12 @@ def _errors(nights: Sequence[tuple[float, float, int]], reference: Reference | N
     without a mistake has none. Else pooled over the nights.
     """
     if reference is not None and reference.deviation > 0:
-        by_row = reference.deviation**2
+        by_row = reference.deviation
     else:
         rows = sum(labels for _, _, labels in nights)
-        by_row = sum((error * labels) ** 2 for _, error, labels in nights) / rows
+        by_row = math.hypot(*(error * labels for _, error, labels in nights)) / math.sqrt(rows)
     spread = reference.spread if reference is not None else 0.0
-    return [math.sqrt(by_row / labels + spread**2) for _, _, labels in nights]
+    return [math.hypot(by_row / math.sqrt(labels), spread) for _, _, labels in nights]
 
 
 @lru_cache(maxsize=4096)

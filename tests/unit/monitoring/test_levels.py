@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nightshift.site import Site
-from nightshift.steps import upkeep
+from nightshift import monitoring, training
+from nightshift.family import load_family
 
 HORNS: dict[str, Any] = {
     "family": "horns",
@@ -42,8 +42,9 @@ def checked(place: Path, **changes: Any) -> list[str]:
     for query in ("features.sql", "labels.sql"):
         (folder / query).write_text("select 1 where :as_of is not null")
     (folder / "model.yaml").write_text(yaml.safe_dump({**HORNS, **changes}))
-    site = Site(place, place, place, "", {})
-    return [str(problem).partition("model.yaml: ")[2] for problem in upkeep.check(site)]
+    family = load_family(folder)
+    problems = [*training.estimator_problems(family), *monitoring.level_problems(family)]
+    return [str(problem).partition("model.yaml: ")[2] for problem in problems]
 
 
 def measured(metric: str, **changes: Any) -> dict[str, Any]:
