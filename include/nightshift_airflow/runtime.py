@@ -93,9 +93,9 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
     context = context or get_current_context()
     run = context["dag_run"]
     if kind == "rollback":
-        asked: datetime = run.run_after
-        return asked
-    given = {
+        run_after: datetime = run.run_after
+        return run_after
+    moments = {
         _moment(name, text)
         for name, text in (
             ("the partition key", run.partition_key),
@@ -103,13 +103,13 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
         )
         if text
     }
-    if len(given) > 1:
-        moments = listed(moment(at, seconds=True) for at in sorted(given))
+    if len(moments) > 1:
+        named = listed(moment(at, seconds=True) for at in sorted(moments))
         raise AirflowFailException(
-            f"The partition key and the parameter as_of name two moments: {moments}. Give one."
+            f"The partition key and the parameter as_of name two moments: {named}. Give one."
         )
-    if given:
-        return given.pop()
+    if moments:
+        return moments.pop()
     cron = family.schedule.monitor if kind == "monitor" else family.schedule.score
     return previous_tick(cron, family.schedule.timezone, run.run_after)
 

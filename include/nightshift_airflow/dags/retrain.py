@@ -47,10 +47,12 @@ def retrain_dag(family: ModelFamily) -> None:
             return retrain.conclude(site(family), comparison_ids, now=now())
 
         decision_ids = request()
-        asked = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
-        told = wiring.alert_after(family, "retrain", asked, decision_ids, name="alert_asked")
-        answered = approvals.answer_after(family, asked)
-        wiring.alert_after(family, "retrain", [answered, *told], decision_ids)
+        open_approvals = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
+        alerts = wiring.alert_after(
+            family, "retrain", open_approvals, decision_ids, name="alert_asked"
+        )
+        answered = approvals.answer_after(family, open_approvals)
+        wiring.alert_after(family, "retrain", [answered, *alerts], decision_ids)
 
 
 def define() -> None:
