@@ -134,13 +134,13 @@ def _moment(name: str, text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def asked_decisions(context: Context | None = None) -> list[int] | None:
+def decisions_of_run(context: Context | None = None) -> list[int] | None:
     """The decisions that a retrain run carries out, or None when the run itself is the request."""
     decision_ids: list[int] | None = (context or get_current_context())["params"]["decision_ids"]
     return decision_ids
 
 
-def asked_why(context: Context | None = None) -> dict[str, Any]:
+def retrain_request(context: Context | None = None) -> dict[str, Any]:
     """What a run asks for that no measurement called for: who asks, why, and of which models."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]
@@ -156,7 +156,7 @@ def by_calendar(context: Context | None = None) -> bool:
     return bool((context or get_current_context())["dag_run"].partition_key)
 
 
-def asked_rollback(context: Context | None = None) -> dict[str, Any]:
+def rollback_request(context: Context | None = None) -> dict[str, Any]:
     """What a run by hand asks to roll back, and who asks when; clearing it asks the same."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]

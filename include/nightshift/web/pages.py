@@ -230,7 +230,7 @@ def _looked(visit: Visit, fleet: reading.Fleet) -> dict[str, Any]:
 @router.get("/fleet.csv")
 def fleet_csv(visit: VisitDep) -> Response:
     """The same, a line for each model."""
-    return templating.csv_file("fleet", FLEET, map(asdict, _seen(visit).lines))
+    return templating.csv_file("fleet", FLEET, map(asdict, _visible_fleet(visit).lines))
 
 
 def _fleet(visit: Visit) -> reading.Fleet:
@@ -238,7 +238,7 @@ def _fleet(visit: Visit) -> reading.Fleet:
         return reading.fleet(tx, visit.site)
 
 
-def _seen(visit: Visit) -> reading.Fleet:
+def _visible_fleet(visit: Visit) -> reading.Fleet:
     fleet = _fleet(visit)
     return fleet.seen(visit.readable([member.family for member in fleet.members]))
 

@@ -17,16 +17,16 @@ def retrain_dag(family: ModelFamily) -> None:
         def request() -> list[int]:
             from nightshift.steps import retrain
 
-            decision_ids = runtime.asked_decisions()
+            decision_ids = runtime.decisions_of_run()
             if decision_ids:
                 return decision_ids
-            as_of, why = runtime.as_of(family, "retrain"), runtime.asked_why()
+            as_of, details = runtime.as_of(family, "retrain"), runtime.retrain_request()
             if runtime.by_calendar():
-                del why["members"]  # a calendar means every model
+                del details["members"]  # a calendar means every model
                 return retrain.calendar_retrain(
-                    site(family), family.family, as_of, **why, now=now()
+                    site(family), family.family, as_of, **details, now=now()
                 )
-            return retrain.request_retrain(site(family), family.family, as_of, **why, now=now())
+            return retrain.request_retrain(site(family), family.family, as_of, **details, now=now())
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=4))
         def fit(decision_ids: list[int]) -> list[int]:

@@ -17,7 +17,7 @@ def rollback_dag(family: ModelFamily) -> None:
         def rollback() -> list[int]:
             from nightshift.steps.rollback import rollback as rollback_rollback
 
-            request = runtime.asked_rollback()
+            request = runtime.rollback_request()
             return [rollback_rollback(site(family), family.family, **request, now=now())]
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=12))
