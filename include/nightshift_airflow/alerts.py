@@ -113,11 +113,11 @@ def make(family: ModelFamily, key: str, notifier: Notifier) -> BaseNotifier:
         It cannot be imported, is not a notifier, or refuses its arguments.
     """
     where = f"{family.family}: {family.folder / 'model.yaml'}: {key}"
-    found = _imported(f"{where}.notifier", notifier.notifier)
+    notifier_class = _imported(f"{where}.notifier", notifier.notifier)
     try:
-        return found(**notifier.arguments)
+        return notifier_class(**notifier.arguments)
     except Exception as error:  # a notifier may say anything to its arguments
-        accepted = listed(name for name in signature(found).parameters if name != "kwargs")
+        accepted = listed(name for name in signature(notifier_class).parameters if name != "kwargs")
         raise ConfigError(
             f"{where}.arguments: {notifier.notifier} refuses them: {error}; accepted: {accepted}"
         ) from error
@@ -126,18 +126,19 @@ def make(family: ModelFamily, key: str, notifier: Notifier) -> BaseNotifier:
 def _imported(where: str, path: str) -> type[BaseNotifier]:
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        notifier_class = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{where}: {path!r} cannot be imported: {error}. Accepted is the path of a notifier"
             " class that is installed wherever Airflow's tasks run, such as"
             " airflow.providers.smtp.notifications.smtp.SmtpNotifier"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
+    if not (isinstance(notifier_class, type) and issubclass(notifier_class, BaseNotifier)):
         raise ConfigError(
-            f"{where}: {path!r} is {found!r}; accepted is a subclass of airflow.sdk.BaseNotifier"
+            f"{where}: {path!r} is {notifier_class!r}; accepted is a subclass of"
+            " airflow.sdk.BaseNotifier"
         )
-    return found
+    return notifier_class
 
 
 def _named(family: ModelFamily) -> Iterator[tuple[str, str, Notifier]]:
@@ -145,10 +146,10 @@ def _named(family: ModelFamily) -> Iterator[tuple[str, str, Notifier]]:
 
     The name does not change with the arguments: whoever mends a template is not told again.
     """
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for number, notifier in enumerate(family.alerts):
-        seen[notifier.notifier] += 1
-        nth = seen[notifier.notifier]
+        counts[notifier.notifier] += 1
+        nth = counts[notifier.notifier]
         name = notifier.notifier if nth == 1 else f"{notifier.notifier} {nth}"
         yield name, f"alerts.{number}", notifier
 
@@ -175,8 +176,8 @@ def _outage(
 def _complain(
     family: ModelFamily, refused: Sequence[ConfigError], undelivered: Sequence[str]
 ) -> None:
-    told = [*map(str, refused), *undelivered]
+    sentences = [*map(str, refused), *undelivered]
     if undelivered:
-        raise AirflowException(f"{family.family}: could not deliver {'; '.join(told)}")
+        raise AirflowException(f"{family.family}: could not deliver {'; '.join(sentences)}")
     if refused:
-        raise ConfigError("; ".join(told))
+        raise ConfigError("; ".join(sentences))

@@ -35,7 +35,7 @@ def ask_after(family: ModelFamily, decision_ids: Any) -> Any:
     return ask(decision_ids)
 
 
-def answer_after(family: ModelFamily, asked: Any) -> Any:
+def answer_after(family: ModelFamily, open_approvals: Any) -> Any:
     """The tasks ``approve`` and ``answer`` for each question, skipped where there is none.
 
     A question waits for nobody but whoever answers it; without an answer in time it is rejected.
@@ -45,8 +45,8 @@ def answer_after(family: ModelFamily, asked: Any) -> Any:
     def answer(approval_id: int, response: dict[str, Any]) -> int:
         from nightshift.steps import people
 
-        said, by, reason = understood(response)
-        return people.answer(site(family), approval_id, said, by, reason=reason, now=now())
+        verdict, by, reason = understood(response)
+        return people.answer(site(family), approval_id, verdict, by, reason=reason, now=now())
 
     @task_group(prefix_group_id=False)
     def approval(approval_id: int, subject: str, body: str) -> None:
@@ -60,7 +60,7 @@ def answer_after(family: ModelFamily, asked: Any) -> Any:
         )
         answer(approval_id, approve.output)
 
-    return approval.expand_kwargs(asked)
+    return approval.expand_kwargs(open_approvals)
 
 
 def understood(response: Mapping[str, Any]) -> tuple[Answer, str, str]:
@@ -68,8 +68,8 @@ def understood(response: Mapping[str, Any]) -> tuple[Answer, str, str]:
     user = response["responded_by_user"]
     if user is None:  # the time was up, and Airflow has taken the default
         return "timed_out", "nobody", ""
-    said: Answer = "approved" if response["chosen_options"] == [Approval.APPROVE] else "declined"
-    return said, user["name"] or user["id"], response["params_input"].get("why") or ""
+    verdict: Answer = "approved" if response["chosen_options"] == [Approval.APPROVE] else "declined"
+    return verdict, user["name"] or user["id"], response["params_input"].get("why") or ""
 
 
 def _why() -> Param:

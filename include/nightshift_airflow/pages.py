@@ -44,8 +44,8 @@ class Airflow:
         return runtime.site()
 
     async def user(self, request: Request) -> User:
-        known = await get_user(request, None, await bearer_scheme(request))
-        return User(known.get_name(), known)
+        airflow_user = await get_user(request, None, await bearer_scheme(request))
+        return User(airflow_user.get_name(), airflow_user)
 
     def login_url(self, to: str) -> str:
         return f"{API_ROOT_PATH}api/v2/auth/login?next={quote(to, safe='/')}"
@@ -55,8 +55,8 @@ class Airflow:
         return f"{base.scheme}://{base.netloc}" if base.netloc else None
 
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
-        asked = list(families)
-        teams = _teams(f"{family}.{kind}" for family in asked for _, kind, _ in _NEEDED[act])
+        names = list(families)
+        teams = _teams(f"{family}.{kind}" for family in names for _, kind, _ in _NEEDED[act])
 
         def may(family: str) -> bool:
             return all(
@@ -70,7 +70,7 @@ class Airflow:
                 for dag_id in (f"{family}.{kind}",)
             )
 
-        return frozenset(filter(may, asked))
+        return frozenset(filter(may, names))
 
     async def call(
         self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -87,8 +87,8 @@ class Airflow:
             answer = await airflow.request(method, base + path, json=body, headers=headers)
         if answer.is_error:
             raise HTTPException(answer.status_code, _sentence(answer))
-        told: Mapping[str, Any] = answer.json()
-        return told
+        reply: Mapping[str, Any] = answer.json()
+        return reply
 
     def partition_key(self, family: ModelFamily, as_of: datetime) -> str:
         return wiring.partition_key(family, as_of)

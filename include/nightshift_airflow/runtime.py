@@ -93,9 +93,9 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
     context = context or get_current_context()
     run = context["dag_run"]
     if kind == "rollback":
-        asked: datetime = run.run_after
-        return asked
-    given = {
+        run_after: datetime = run.run_after
+        return run_after
+    moments = {
         _moment(name, text)
         for name, text in (
             ("the partition key", run.partition_key),
@@ -103,13 +103,13 @@ def as_of(family: ModelFamily, kind: Kind, context: Context | None = None) -> da
         )
         if text
     }
-    if len(given) > 1:
-        moments = listed(moment(at, seconds=True) for at in sorted(given))
+    if len(moments) > 1:
+        named = listed(moment(at, seconds=True) for at in sorted(moments))
         raise AirflowFailException(
-            f"The partition key and the parameter as_of name two moments: {moments}. Give one."
+            f"The partition key and the parameter as_of name two moments: {named}. Give one."
         )
-    if given:
-        return given.pop()
+    if moments:
+        return moments.pop()
     cron = family.schedule.monitor if kind == "monitor" else family.schedule.score
     return previous_tick(cron, family.schedule.timezone, run.run_after)
 
@@ -134,13 +134,13 @@ def _moment(name: str, text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def asked_decisions(context: Context | None = None) -> list[int] | None:
+def decisions_of_run(context: Context | None = None) -> list[int] | None:
     """The decisions that a retrain run carries out, or None when the run itself is the request."""
     decision_ids: list[int] | None = (context or get_current_context())["params"]["decision_ids"]
     return decision_ids
 
 
-def asked_why(context: Context | None = None) -> dict[str, Any]:
+def retrain_request(context: Context | None = None) -> dict[str, Any]:
     """What a run asks for that no measurement called for: who asks, why, and of which models."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]
@@ -156,7 +156,7 @@ def by_calendar(context: Context | None = None) -> bool:
     return bool((context or get_current_context())["dag_run"].partition_key)
 
 
-def asked_rollback(context: Context | None = None) -> dict[str, Any]:
+def rollback_request(context: Context | None = None) -> dict[str, Any]:
     """What a run by hand asks to roll back, and who asks when; clearing it asks the same."""
     context = context or get_current_context()
     run, params = context["dag_run"], context["params"]

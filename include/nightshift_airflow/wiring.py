@@ -97,8 +97,14 @@ def family_dag(family: ModelFamily, kind: Kind, params: Mapping[str, Param]) -> 
 
 def timetable(family: ModelFamily, kind: Kind) -> CronPartitionTimetable | None:
     """When `<family>.<kind>` runs; every tick is a partition, and its key says the moment."""
-    cron = getattr(family.schedule, kind, None)
-    return _timetable(cron, family.schedule.timezone) if cron else None
+    schedule = family.schedule
+    crons: dict[Kind, str | None] = {
+        "score": schedule.score,
+        "monitor": schedule.monitor,
+        "retrain": schedule.retrain,
+    }
+    cron = crons.get(kind)  # a rollback has none
+    return _timetable(cron, schedule.timezone) if cron else None
 
 
 @cache
@@ -313,9 +319,9 @@ def alert_after(
     def alert(decision_ids: list[int] | None = None) -> int:
         return alerts.tell(family, kind, decision_ids or ())
 
-    told = alert(decision_ids).as_teardown()
-    last >> told
-    return [told]
+    task = alert(decision_ids).as_teardown()
+    last >> task
+    return [task]
 
 
 def runbook(kind: str, **values: str) -> str:

@@ -24,9 +24,9 @@ from nightshift.site import Site
 from nightshift_airflow.connections import source_url
 from nightshift_airflow.runtime import (
     as_of,
-    asked_decisions,
-    asked_why,
+    decisions_of_run,
     failing_once,
+    retrain_request,
     site,
 )
 from nightshift_airflow.wiring import DEFAULTS, _run_id, partition_key, retrain_runs, timetable
@@ -214,17 +214,17 @@ def test_the_name_of_a_shared_retrain_run_says_which_decisions_it_carries_out() 
 
 
 def test_a_retrain_knows_its_decisions_or_who_asks_for_what_and_why() -> None:
-    assert asked_decisions(context(MORNING, decision_ids=[17, 18])) == [17, 18]
-    assert asked_decisions(context(MORNING)) is None
+    assert decisions_of_run(context(MORNING, decision_ids=[17, 18])) == [17, 18]
+    assert decisions_of_run(context(MORNING)) is None
     by_hand = Run(run_after=MORNING.run_after, triggering_user_name="ada")
-    assert asked_why(context(by_hand, reason="new routes", members=["HNL"])) == {
+    assert retrain_request(context(by_hand, reason="new routes", members=["HNL"])) == {
         "by": "ada",
         "reason": "new routes",
         "members": ["HNL"],
         "kind": "on_demand",
     }
     scheduled = Run(run_after=MORNING.run_after, partition_key="k", run_id="scheduled__1")
-    assert asked_why(context(scheduled)) == {
+    assert retrain_request(context(scheduled)) == {
         "by": "schedule",
         "reason": "run scheduled__1 of flights.retrain",
         "members": None,

@@ -14,6 +14,7 @@ from rich.text import Text
 from nightshift import local, project
 from nightshift.cli.base import app, console
 from nightshift.site import Site
+from nightshift.wording import listed
 
 if TYPE_CHECKING:
     from nightshift.steps.checking import Finding
@@ -93,7 +94,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 
 def _stale(site: Site, renewal: project.Renewal) -> str:
-    which = f" {', '.join(renewal.renewed)}" if renewal.renewed else " the note of its version"
+    which = f" {listed(renewal.renewed)}" if renewal.renewed else " the note of its version"
     return (
         f"{site.home}: made by nightshift {renewal.made_by}, and {renewal.installed} is installed;"
         f" to renew{which}: nightshift init --renew {site.home}"

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nightshift import local
+from nightshift import local, wording
 from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of
 from nightshift.site import Site
 
@@ -33,14 +33,14 @@ def train(
     site, now = local.site(), datetime.now(UTC)
     moment = moment_of(as_of) or site.family(family).previous_tick(now)
     with console.status(f"{family}: freezing what is missing"):
-        asked = retrain.request_retrain(
+        decision_ids = retrain.request_retrain(
             site, family, moment, reason=reason, by="cli", now=now, members=model
         )
-    with console.status(f"{family}: fitting {len(asked)} models"):
-        versions = retrain.fit(site, asked, now=now)
+    with console.status(f"{family}: fitting {wording.count(len(decision_ids), 'model')}"):
+        versions = retrain.fit(site, decision_ids, now=now)
     with console.status(f"{family}: comparing with the champions"):
         concluded = retrain.conclude(site, retrain.compare(site, versions, now=now), now=now)
-    _tell_decisions(site, concluded, asked=len(asked))
+    _print_decisions(site, concluded, requested=len(decision_ids))
 
 
 @app.command()
@@ -50,13 +50,13 @@ def score(family: Family, as_of: AsOf = None) -> None:
 
     site, now = local.site(), datetime.now(UTC)
     moment = moment_of(as_of) or site.family(family).previous_tick(now)
-    with console.status(f"{family}: scoring {moment:%Y-%m-%d %H:%M}Z"):
+    with console.status(f"{family}: scoring {wording.moment(moment)}"):
         snapshot_id = night_steps.freeze(site, family, moment, now=now)
         night_steps.validate(site, snapshot_id, now=now)
-        shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
+        batch = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     console.print(
-        f"{family} {shown['as_of']}: {shown['rows']} rows published, batch {shown['batch_id']},"
-        f" version {', '.join(map(str, shown['versions']))}",
+        f"{family} {batch['as_of']}: {wording.count(batch['rows'], 'row')} published,"
+        f" batch {batch['batch_id']}, version {wording.listed(batch['versions'])}",
         highlight=False,
     )
 
@@ -93,9 +93,11 @@ def simulate(
     with _progress() as bars:
         tasks = {name: bars.add_task(name, total=None) for name in ("snapshots", *policies)}
 
-        def tell(name: str, night: datetime) -> None:
+        def show_night(name: str, night: datetime) -> None:
             total = None if name == "snapshots" else expected
-            bars.update(tasks[name], advance=1, total=total, description=f"{name} {night:%Y-%m-%d}")
+            bars.update(
+                tasks[name], advance=1, total=total, description=f"{name} {wording.day(night)}"
+            )
 
         outcomes = simulation.simulate(
             site,
@@ -104,20 +106,21 @@ def simulate(
             policies,
             folder=site.state / "simulations" / family,
             make_database=lambda name, template: local.fresh_database(site, name, template),
-            progress=tell,
+            progress=show_night,
         )
-    _tell_simulation(site, family, outcomes, out)
+    _print_simulation(site, family, outcomes, out)
 
 
-def _policies(given: list[str] | None) -> list:  # type: ignore[type-arg]
+def _policies(names: list[str] | None) -> list:  # type: ignore[type-arg]
     from nightshift.simulation import POLICIES
 
-    unknown = sorted(set(given or []) - set(POLICIES))
+    unknown = sorted(set(names or []) - set(POLICIES))
     if unknown:
         raise typer.BadParameter(
-            f"--policy: {', '.join(unknown)} is not known; accepted: {', '.join(POLICIES)}"
+            f"--policy: {wording.listed(unknown)} is not known;"
+            f" accepted: {wording.listed(POLICIES)}"
         )
-    return [policy for policy in POLICIES if policy in given] if given else []
+    return [policy for policy in POLICIES if policy in names] if names else []
 
 
 @contextmanager
@@ -132,7 +135,7 @@ def _progress() -> Iterator[Progress]:
         yield bars
 
 
-def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
+def _print_decisions(site: Site, decision_ids: list[int], *, requested: int) -> None:
     from nightshift import registry
     from nightshift.data import connect
 
@@ -143,15 +146,15 @@ def _tell_decisions(site: Site, decision_ids: list[int], *, asked: int) -> None:
         console.print(
             f"{names[decision.model_id]}: {decision.kind}: {decision.reason}", highlight=False
         )
-    if asked > len(decisions):
+    if requested > len(decisions):
         console.print(
-            f"{asked - len(decisions)} of {asked} models could not be trained; the audit trail"
-            " (nightshift.events) says why",
+            f"{requested - len(decisions)} of {requested} models could not be trained; the"
+            " audit trail (nightshift.events) says why",
             highlight=False,
         )
 
 
-def _tell_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
+def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:  # type: ignore[type-arg]
     import pandas as pd
 
     from nightshift import reports, simulation

@@ -10,6 +10,7 @@ import typer
 
 from nightshift import local
 from nightshift.cli.base import AsJson, By, Family, Model, Reason, app, console, print_json, reading
+from nightshift.wording import moment
 
 if TYPE_CHECKING:
     from nightshift.training import Exclusion
@@ -54,8 +55,8 @@ def pseudonym(
     """What an entity is called in predictions, where pseudonymise hides its entity_id."""
     from nightshift.steps import people
 
-    told = people.pseudonym(local.site(), family, entity)
-    console.print(told, highlight=False, soft_wrap=True, markup=False)
+    name = people.pseudonym(local.site(), family, entity)
+    console.print(name, highlight=False, soft_wrap=True, markup=False)
 
 
 @keys_app.command("list")
@@ -65,8 +66,8 @@ def list_keys() -> None:
 
     keys = Keys(local.site().keys)
     for name in keys.trusted():
-        told = f"{name} signs" if name == keys.signs() else f"{name} signed before"
-        console.print(told, highlight=False)
+        sentence = f"{name} signs" if name == keys.signs() else f"{name} signed before"
+        console.print(sentence, highlight=False)
 
 
 @keys_app.command()
@@ -102,8 +103,8 @@ def release(family: Family, reason: Reason, by: By = None) -> None:
 
     site, who = local.site(), by or getpass.getuser()
     ended = people.release(site, family, reason=reason, by=who, now=datetime.now(UTC))
-    told = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
-    console.print(told, highlight=False, soft_wrap=True, markup=False)
+    sentence = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
+    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -112,20 +113,20 @@ def approvals(as_json: AsJson = False) -> None:
     from nightshift import promotion, reports
 
     with reading().transaction() as tx:
-        found = promotion.pending(tx)
+        pending = promotion.pending(tx)
     if as_json:
-        print_json([reports.as_data(one) for one in found])
+        print_json([reports.as_data(approval) for approval in pending])
         return
-    for one in found:
+    for approval in pending:
         console.print(
-            f"{one.approval_id}  {one.subject}  since {one.asked_at:%Y-%m-%d %H:%M}Z",
+            f"{approval.approval_id}  {approval.subject}  since {moment(approval.asked_at)}",
             style="bold",
             highlight=False,
             soft_wrap=True,
             markup=False,
         )
-        console.print(f"   {one.headline}", highlight=False, soft_wrap=True, markup=False)
-    if not found:
+        console.print(f"   {approval.headline}", highlight=False, soft_wrap=True, markup=False)
+    if not pending:
         console.print("nothing waits for approval")
 
 
@@ -161,43 +162,45 @@ def rollback(
 
     site, now = local.site(), datetime.now(UTC)
     with reading().transaction() as tx:
-        found = reports.find_model(tx, model)
+        row = reports.find_model(tx, model)
     decision_id = rollback_rollback(
         site,
-        found.family,
-        undo=Undo(found.model, to, rescore=rescore),
+        row.family,
+        undo=Undo(row.model, to, rescore=rescore),
         reason=reason,
         by=by or getpass.getuser(),
         as_of=now,
         now=now,
     )
     with reading().transaction() as tx:
-        latest = registry.promotions(tx, found.model_id)[-1]
+        latest = registry.promotions(tx, row.model_id)[-1]
     console.print(
-        f"{found.family}/{found.model}: version {latest.number} serves from"
-        f" {latest.effective_from:%Y-%m-%d %H:%M}Z on (decision {decision_id})",
+        f"{row.family}/{row.model}: version {latest.number} serves from"
+        f" {moment(latest.effective_from)} on (decision {decision_id})",
         highlight=False,
         soft_wrap=True,
         markup=False,
     )
     if rescore:
-        with console.status(f"{found.family}: scoring nights anew"):
+        with console.status(f"{row.family}: scoring nights anew"):
             nights = rollback_rescore(site, decision_id, now=datetime.now(UTC))
         console.print(f"{len(nights)} nights were scored anew", highlight=False)
 
 
 def _answer(
-    approval_id: int, said: Literal["approved", "declined"], reason: str, by: str | None
+    approval_id: int, answer: Literal["approved", "declined"], reason: str, by: str | None
 ) -> None:
     from nightshift import registry
     from nightshift.data import connect
     from nightshift.steps import people
 
     site, who = local.site(), by or getpass.getuser()
-    decision_id = people.answer(site, approval_id, said, who, reason=reason, now=datetime.now(UTC))
+    decision_id = people.answer(
+        site, approval_id, answer, who, reason=reason, now=datetime.now(UTC)
+    )
     with connect(site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)
-    told = f"{decision.kind}: {decision.reason}"
-    console.print(told, highlight=False, soft_wrap=True, markup=False)
-    if decision.rule != said:  # somebody, or something, was faster
+    sentence = f"{decision.kind}: {decision.reason}"
+    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    if decision.rule != answer:  # somebody, or something, was faster
         raise typer.Exit(1)

@@ -31,8 +31,10 @@ def init(
         return
     paths = project.begin(folder)
     enter = "" if folder.resolve() == Path.cwd() else f"\n  cd {folder}"
-    shown = f"{folder.resolve().name} is a project of {_NEXT.format(files=len(paths), enter=enter)}"
-    console.print(shown, highlight=False, soft_wrap=True, markup=False)
+    sentence = (
+        f"{folder.resolve().name} is a project of {_NEXT.format(files=len(paths), enter=enter)}"
+    )
+    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
 def show_renewal(renewal: project.Renewal) -> None:

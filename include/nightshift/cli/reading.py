@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from nightshift import local
+from nightshift import local, wording
 from nightshift.cli.base import (
     AsJson,
     AsOf,
@@ -44,13 +44,13 @@ def status(
     from nightshift import reports
 
     if state is not None and state not in reports.HEALTHS:
-        raise typer.BadParameter(f"--state: {state!r} is none of {', '.join(reports.HEALTHS)}")
-    found = reports.status(reading(), family, models=local.site().models)
-    lines = [line for line in found.lines if state in (None, line.health)]
+        raise typer.BadParameter(f"--state: {state!r} is none of {wording.listed(reports.HEALTHS)}")
+    report = reports.status(reading(), family, models=local.site().models)
+    lines = [line for line in report.lines if state in (None, line.health)]
     if as_json:
-        print_json(reports.as_data(replace(found, lines=tuple(lines))))
+        print_json(reports.as_data(replace(report, lines=tuple(lines))))
         return
-    for sentence in found.sentences:
+    for sentence in report.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "state", "version", "value", "threshold", "last decision"):
@@ -75,17 +75,17 @@ def why(
     """How the last decision about a model came about, from labels to what followed."""
     from nightshift import reports
 
-    found = reports.why(reading(), model, _until(on), models=local.site().models)
+    report = reports.why(reading(), model, _until(on), models=local.site().models)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
         return
     console.print(
-        f"{found.family}/{found.model} at {found.as_of:%Y-%m-%d %H:%M}Z: {found.decision}",
+        f"{report.family}/{report.model} at {wording.moment(report.as_of)}: {report.decision}",
         style="bold",
         highlight=False,
         markup=False,
     )
-    for sentence in found.sentences:
+    for sentence in report.sentences:
         console.print(f"- {sentence}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -94,13 +94,13 @@ def history(model: Model, as_json: AsJson = False) -> None:
     """Everything that was decided about a model since its beginning."""
     from nightshift import reports
 
-    found = reports.history(reading(), model)
+    report = reports.history(reading(), model)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
         return
-    for event in found.events:
+    for event in report.events:
         console.print(
-            f"{event.as_of:%Y-%m-%d %H:%M}Z  {event.kind:<8} {event.sentence}",
+            f"{wording.moment(event.as_of)}  {event.kind:<8} {event.sentence}",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -130,23 +130,23 @@ def label_arrivals(
     site = local.site()
     day = None if on is None else day_of(on, "--on") + timedelta(days=1)
     moment = day or moment_of(as_of) or datetime.now(UTC)
-    listed = [] if entities is None else _listed_entities(entities)
-    found = monitor_steps.label_arrivals(site, family, moment, entities=listed)
+    named_entities = [] if entities is None else _listed_entities(entities)
+    report = monitor_steps.label_arrivals(site, family, moment, entities=named_entities)
     file = out / f"{family}.png"
-    reports.plot_arrivals(site.family(family), found.curve, found.proposed, file)
+    reports.plot_arrivals(site.family(family), report.curve, report.proposed, file)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
         return
-    of_whom = {"nights": "predictions", "entities": "entities"}.get(found.basis, "labels")
+    of_whom = {"nights": "predictions", "entities": "entities"}.get(report.basis, "labels")
     console.print(f"{family}: the share of {of_whom} whose label is known", highlight=False)
     table = Table()
     for heading in ("days after", "known", "nights", of_whom):
         table.add_column(heading, justify="right")
-    for row in found.rows:
+    for row in report.rows:
         share = "-" if row.share is None else f"{row.share:.1%}"
         table.add_row(str(row.days), share, str(row.nights), f"{row.predictions:,}")
     console.print(table)
-    console.print(found.sentence, highlight=False, soft_wrap=True)
+    console.print(report.sentence, highlight=False, soft_wrap=True)
     console.print(f"plot: {file}", highlight=False)
 
 
@@ -176,19 +176,20 @@ def verify(
     """Recompute the chain of decisions: nothing was changed, left out or cut off."""
     from nightshift import reports
 
-    found = reports.audit(reading(), head)
+    report = reports.audit(reading(), head)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
     else:
-        for fault in found.faults:
+        for fault in report.faults:
             console.print(fault, highlight=False, soft_wrap=True)
-        verdict = "the chain is broken" if found.faults else "the chain is whole"
+        verdict = "the chain is broken" if report.faults else "the chain is whole"
         console.print(
-            f"{found.decisions:,} decisions: {verdict}; its head is {found.head or 'empty'}",
+            f"{wording.count(report.decisions, 'decision')}: {verdict};"
+            f" its head is {report.head or 'empty'}",
             highlight=False,
             soft_wrap=True,
         )
-    if found.faults:
+    if report.faults:
         raise typer.Exit(1)
 
 

@@ -24,12 +24,12 @@ def reproduce(
 
     with reading().transaction() as tx:
         model_id = reports.find_model(tx, model).model_id
-    found = versions_steps.reproduce(local.site(), model_id, version)
+    report = versions_steps.reproduce(local.site(), model_id, version)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
     else:
-        console.print(found.sentence, highlight=False, soft_wrap=True, markup=False)
-    if not found.same:
+        console.print(report.sentence, highlight=False, soft_wrap=True, markup=False)
+    if not report.same:
         raise typer.Exit(1)
 
 
@@ -47,10 +47,10 @@ def export(
     with reading().transaction() as tx:
         model_id = reports.find_model(tx, model).model_id
     now = datetime.now(UTC)
-    found = versions_steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
+    report = versions_steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
     if as_json:
-        print_json(reports.as_data(found))
+        print_json(reports.as_data(report))
     else:
-        console.print(found.sentence, highlight=False, soft_wrap=True, markup=False)
-    if not found.agrees:
+        console.print(report.sentence, highlight=False, soft_wrap=True, markup=False)
+    if not report.agrees:
         raise typer.Exit(1)

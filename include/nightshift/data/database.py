@@ -208,7 +208,7 @@ class Database:
     def bulk(self) -> Iterator[Bulk]:
         """An ADBC transaction that is kept when the block ends, and undone when it raises."""
         with our_nouns(self):
-            connection = self._taken()
+            connection = self._idle_or_new()
             try:
                 yield Bulk(connection)
                 connection.commit()
@@ -218,7 +218,7 @@ class Database:
                 raise
             self._idle.append(connection)
 
-    def _taken(self) -> adbc.Connection:
+    def _idle_or_new(self) -> adbc.Connection:
         with suppress(IndexError):  # asked by several threads, so it is tried rather than looked at
             return self._idle.pop()
         with self._opening:

@@ -73,11 +73,11 @@ class Keys:
 
     def trusted(self) -> dict[str, Ed25519PublicKey]:
         """The public halves of all keys that have signed here, by id."""
-        found = dict(self._kept())
+        keys = dict(self._filed_keys())
         signing = self._signing()
         if signing is not None:
-            found[key_id(signing.public_key())] = signing.public_key()
-        return found
+            keys[key_id(signing.public_key())] = signing.public_key()
+        return keys
 
     def signs(self) -> str | None:
         """The id of the key that signs now; None before the first signature."""
@@ -140,7 +140,7 @@ class Keys:
             )
         return key
 
-    def _kept(self) -> Iterator[tuple[str, Ed25519PublicKey]]:
+    def _filed_keys(self) -> Iterator[tuple[str, Ed25519PublicKey]]:
         for file in sorted(self.folder.glob("trusted/*.pem")):
             try:
                 key = load_pem_public_key(file.read_bytes())
@@ -160,7 +160,7 @@ class Keys:
             write_once(file, pem.decode())
 
     def _refuse_to_replace(self) -> None:
-        lost = [name for name, _ in self._kept()]
+        lost = [name for name, _ in self._filed_keys()]
         # Asked again: a faster process may have made the key, and be trusted, since it was missing.
         if lost and self._signing() is None:
             raise SetupError(

@@ -222,11 +222,11 @@ class Store:
                 " restore it from a backup"
             ) from None
 
-    def _refuse_other(self, content_hash: str, kind: Kind, found: str) -> None:
-        if found != content_hash:
+    def _refuse_other(self, content_hash: str, kind: Kind, actual_hash: str) -> None:
+        if actual_hash != content_hash:
             raise _REFUSAL[kind](
                 f"{self.address(content_hash, kind)} was changed after it was written"
-                f" (its content hashes to {found[:12]}…); restore it from a backup"
+                f" (its content hashes to {actual_hash[:12]}…); restore it from a backup"
             )
 
 
@@ -335,8 +335,8 @@ class _Bucket:
 
     def files(self, kind: Kind) -> Iterator[tuple[str, datetime]]:
         with self._nouns():
-            found = self._s3().find(self._root, detail=True)
-        for name, about in found.items():
+            objects = self._s3().find(self._root, detail=True)
+        for name, about in objects.items():
             if name.endswith(f".{kind}"):
                 yield Path(name).stem, about["LastModified"].astimezone(UTC)
 

@@ -61,7 +61,7 @@ def run(site: Site, *, now: datetime, console: Console) -> None:
     local.up(site, console=console)
     before = _champions(site)
     _one_cycle(site, now, console)
-    _tell(site, before, console)
+    _print_outcome(site, before, console)
 
 
 def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
@@ -89,9 +89,9 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
             for name, span in unlived.items()
             if nights[name]
         ]
-        for name, night in _told(queue, running):
-            shown = f"{name}, the night of {day(night)}"
-            bars.update(bars_of[name], advance=1, description=shown)
+        for name, night in _lived_nights(queue, running):
+            description = f"{name}, the night of {day(night)}"
+            bars.update(bars_of[name], advance=1, description=description)
         for future in running:
             future.result()
 
@@ -111,21 +111,21 @@ def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> 
     Where an earlier demonstration has published nights nothing is held, and they stay as they are.
     """
 
-    def tell(night: datetime) -> None:
+    def put_night(night: datetime) -> None:
         queue.put((name, night))
 
     with connect(site.database_url).transaction() as tx:
         fresh = tx.one("demo.latest_night", family=name).as_of is None
     hold = max(start, end - HELD) if fresh and PAST[name] > HELD else end
     first = start + timedelta(seconds=1)
-    simulation.live_through(site, name, first, hold, progress=tell)
+    simulation.live_through(site, name, first, hold, progress=put_night)
     if hold < end:
         models = simulation.models_for(site, name, "never", site.state / "demo")
         held = replace(site, models=models)
-        simulation.live_through(held, name, hold + timedelta(seconds=1), end, progress=tell)
+        simulation.live_through(held, name, hold + timedelta(seconds=1), end, progress=put_night)
 
 
-def _told(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, datetime]]:
+def _lived_nights(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, datetime]]:
     while not all(future.done() for future in running):
         try:
             yield queue.get(timeout=0.5)
@@ -142,7 +142,7 @@ class Run:
     dag_id: str
     run_id: str
     state: str
-    asked_at: datetime
+    run_after: datetime
 
 
 class Airflow:
@@ -174,10 +174,10 @@ class Airflow:
     def runs(self, dag_id: str) -> list[Run]:
         """The latest runs of a DAG."""
         query = {"limit": 100, "order_by": "-run_after"}
-        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)
+        reply = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)
         return [
             Run(dag_id, run["dag_run_id"], run["state"], datetime.fromisoformat(run["run_after"]))
-            for run in found["dag_runs"]
+            for run in reply["dag_runs"]
         ]
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
@@ -212,8 +212,7 @@ def _one_cycle(site: Site, now: datetime, console: Console) -> None:
 
 
 def _trigger_last_ticks(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
-    for kind in ("score", "monitor"):
-        cron = getattr(family.schedule, kind)
+    for kind, cron in (("score", family.schedule.score), ("monitor", family.schedule.monitor)):
         tick = previous_tick(cron, family.schedule.timezone, now).isoformat()
         airflow.trigger(f"{family.family}.{kind}", f"demo-{tick}", {"as_of": tick})
 
@@ -222,13 +221,15 @@ def _retrain_once(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
     """A family whose measurements called for no retrain gets one on demand, to show the DAG."""
     dag_id = f"{family.family}.retrain"
     if not airflow.runs(dag_id):
-        asked: dict[str, Any] = {"reason": "the demonstration shows a retrain on demand"}
+        conf: dict[str, Any] = {"reason": "the demonstration shows a retrain on demand"}
         if family.models is not None:
-            asked["members"] = [family.family]
-        airflow.trigger(dag_id, f"demo-{day(now)}", asked)
+            conf["members"] = [family.family]
+        airflow.trigger(dag_id, f"demo-{day(now)}", conf)
 
 
-def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[str], None]) -> None:
+def _watch(
+    airflow: Airflow, dags: list[str], since: datetime, progress: Callable[[str], None]
+) -> None:
     """Wait until every run of these DAGs is over; one that fails is an error that names it."""
 
     def over() -> bool:
@@ -236,12 +237,12 @@ def _watch(airflow: Airflow, dags: list[str], since: datetime, tell: Callable[[s
         failed = [
             f"{run.dag_id} {run.run_id}"
             for run in runs
-            if run.state == "failed" and run.asked_at >= since
+            if run.state == "failed" and run.run_after >= since
         ]
         if failed:
             raise SetupError(f"failed in Airflow: {listed(failed)}; open the run and read its log")
         going = sorted({run.dag_id for run in runs if run.state not in _OVER})
-        tell(f"Airflow: running {listed(going)}")
+        progress(f"Airflow: running {listed(going)}")
         return not going
 
     _wait(over, "Airflow's runs to end")
@@ -257,14 +258,14 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
 
 def _champions(site: Site) -> dict[str, dict[str, int]]:
     """For each family its models, and the version number that serves each."""
-    found: dict[str, dict[str, int]] = {name: {} for name in FAMILIES}
+    champions: dict[str, dict[str, int]] = {name: {} for name in FAMILIES}
     with connect(site.database_url).transaction() as tx:
         for row in tx.rows("demo.champions"):
-            found.setdefault(row.family, {})[row.model] = row.number
-    return found
+            champions.setdefault(row.family, {})[row.model] = row.number
+    return champions
 
 
-def _tell(site: Site, before: dict[str, dict[str, int]], console: Console) -> None:
+def _print_outcome(site: Site, before: dict[str, dict[str, int]], console: Console) -> None:
     after = _champions(site)
     table = Table(title="What happened", show_lines=True)
     for heading in ("", *FAMILIES):

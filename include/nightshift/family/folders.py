@@ -44,10 +44,10 @@ def load_family(folder: Path) -> ModelFamily:
     ConfigError
         With every problem of the folder, one a line.
     """
-    found = _unchanged_family(folder, _files_of(folder))
-    if isinstance(found, ModelFamily):
-        return found
-    raise ConfigError("\n".join(map(str, found)))
+    family_or_problems = _unchanged_family(folder, _files_of(folder))
+    if isinstance(family_or_problems, ModelFamily):
+        return family_or_problems
+    raise ConfigError("\n".join(map(str, family_or_problems)))
 
 
 def load_families(models: Path) -> tuple[list[ModelFamily], list[Problem]]:
@@ -57,11 +57,11 @@ def load_families(models: Path) -> tuple[list[ModelFamily], list[Problem]]:
     """
     families, problems = [], []
     for folder in family_folders(models):
-        found = _unchanged_family(folder, _files_of(folder))
-        if isinstance(found, ModelFamily):
-            families.append(found)
+        family_or_problems = _unchanged_family(folder, _files_of(folder))
+        if isinstance(family_or_problems, ModelFamily):
+            families.append(family_or_problems)
         else:
-            problems.extend(found)
+            problems.extend(family_or_problems)
     return families, problems
 
 

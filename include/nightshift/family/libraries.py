@@ -29,16 +29,16 @@ LIBRARIES_MAY_DIFFER: Mapping[str, MayDiffer] = {"scikit-learn": "patch"}
 is read back only by the release that wrote it."""
 
 
-def _complete(given: dict[str, MayDiffer]) -> dict[str, MayDiffer]:
+def _complete(libraries: dict[str, MayDiffer]) -> dict[str, MayDiffer]:
     """With what is so by default; names that nothing is recorded under are refused."""
-    known = {*RECORDED_LIBRARIES, "python"}
-    for name in given:
-        if name not in known and not _installed(name):
+    recorded = {*RECORDED_LIBRARIES, "python"}
+    for name in libraries:
+        if name not in recorded and not _installed(name):
             raise ValueError(
-                f"no package {name!r} is installed{nearest(name, known)}; name packages as pip does"
-                ", or python"
+                f"no package {name!r} is installed{nearest(name, recorded)}; name packages as"
+                " pip does, or python"
             )
-    return {**LIBRARIES_MAY_DIFFER, **given}
+    return {**LIBRARIES_MAY_DIFFER, **libraries}
 
 
 def _installed(name: str) -> bool:

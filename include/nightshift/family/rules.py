@@ -162,11 +162,11 @@ class Training(Section):
     @model_validator(mode="after")
     def _what_the_policy_needs(self) -> Training:
         needs = {"mix": ("past", "share"), "same_season": ("years",)}.get(self.policy, ())
-        given = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
-        missing = [name for name in needs if name not in given]
+        written = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
+        missing = [name for name in needs if name not in written]
         if missing:
             raise ValueError(f"policy {self.policy} needs {listed(missing)}")
-        idle = [name for name in given if name not in needs]
+        idle = [name for name in written if name not in needs]
         if idle:
             raise ValueError(f"{listed(idle)} means nothing to the policy {self.policy}")
         return self

@@ -222,16 +222,16 @@ class Postgres:
                 check=False,
             )
             output.seek(0)
-            said = output.read().decode(errors="replace")
+            output_text = output.read().decode(errors="replace")
         if done.returncode:
-            raise SetupError(self._complaint(program, said))
+            raise SetupError(self._complaint(program, output_text))
 
-    def _complaint(self, program: str, said: str) -> str:
+    def _complaint(self, program: str, output_text: str) -> str:
         logs = [self.data / "start.log", *(self.data / "log").glob("postgres-*.log")]
         newest = max((log for log in logs if log.exists()), key=os.path.getmtime, default=None)
         if newest is not None:
-            said += f"\n{newest}:\n" + "\n".join(newest.read_text().splitlines()[-8:])
-        return f"Postgres in {self.data}: {program} failed and said:\n{said.strip()}"
+            output_text += f"\n{newest}:\n" + "\n".join(newest.read_text().splitlines()[-8:])
+        return f"Postgres in {self.data}: {program} failed and said:\n{output_text.strip()}"
 
 
 @contextmanager
@@ -255,8 +255,8 @@ def session(url: str) -> Iterator[Connection]:
 
 def create_database(connection: Connection, name: str, owner: str | None = None) -> None:
     """Make an empty database on the connection's server unless it is there."""
-    known = text("select 1 from pg_database where datname = :name")
-    if connection.execute(known, {"name": name}).first() is None:
+    lookup = text("select 1 from pg_database where datname = :name")
+    if connection.execute(lookup, {"name": name}).first() is None:
         quote = connection.dialect.identifier_preparer.quote_identifier
         owned = f" owner {quote(owner)}" if owner else ""
         connection.exec_driver_sql(f"create database {quote(name)}{owned}")
@@ -291,8 +291,8 @@ def private_folder(folder: Path, owner: pwd.struct_passwd | None = None) -> None
         if owner:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
     except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
             raise SetupError(
                 f"{folder} is there but is not a folder that only user {uid} may enter. Remove it."
             ) from None

@@ -77,8 +77,8 @@ def site() -> Site:
     state = Path(os.environ.get("NIGHTSHIFT_STATE") or home / ".nightshift").absolute()
     connections = _connections_from_environment()
     external = connections.pop("nightshift", None)
-    if given := os.environ.get("NIGHTSHIFT_DATABASE_URL"):
-        external = _connection_url("NIGHTSHIFT_DATABASE_URL", given)
+    if url := os.environ.get("NIGHTSHIFT_DATABASE_URL"):
+        external = _connection_url("NIGHTSHIFT_DATABASE_URL", url)
     server = embedded_server(state)
     ours = {} if external else {"warehouse": server.url("warehouse", "warehouse_reader")}
     here = Site(
@@ -103,8 +103,8 @@ def find_source(site: Site, name: str) -> str:
         There is no such connection, it leads to no kind of source, or Airflow cannot be asked.
     """
     variable = variable_of(name)
-    if given := os.environ.get(variable):  # of another type, or it would be among the sources
-        return url_of(name, _read(variable, given))
+    if text := os.environ.get(variable):  # of another type, or it would be among the sources
+        return url_of(name, _read(variable, text))
     command = [sys.executable, "-m", "nightshift_airflow.connections", name]
     environment = os.environ | {"PYTHONWARNINGS": "ignore"} | airflow_environment(site)
     process = subprocess.run(
@@ -125,8 +125,8 @@ def admin_url(site: Site, database: str = "nightshift") -> str:
     """A SQLAlchemy URL of someone who may create things in a database of the site's server."""
     if is_embedded(site):
         return embedded_server(site.state).url(database)
-    given = os.environ.get("NIGHTSHIFT_ADMIN_URL")
-    url = _connection_url("NIGHTSHIFT_ADMIN_URL", given) if given else site.database_url
+    configured = os.environ.get("NIGHTSHIFT_ADMIN_URL")
+    url = _connection_url("NIGHTSHIFT_ADMIN_URL", configured) if configured else site.database_url
     if database != "nightshift":
         url = make_url(url).set(database=database).render_as_string(hide_password=False)
     return url
@@ -333,8 +333,8 @@ def metadata_url(site: Site) -> str:
     """Airflow's own database: on the embedded server, or beside ``nightshift`` on yours."""
     if is_embedded(site):
         return embedded_server(site.state).url("airflow", "airflow")
-    given = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
-    return given or admin_url(site, "airflow")
+    configured = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    return configured or admin_url(site, "airflow")
 
 
 def passwords_file(site: Site) -> Path:

@@ -140,9 +140,9 @@ class Processes:
                 check=False,
             )
             output.seek(0)
-            said = output.read().decode(errors="replace").strip()
+            output_text = output.read().decode(errors="replace").strip()
         if done.returncode:
-            raise SetupError(f"supervisord did not start with {settings}: {said}")
+            raise SetupError(f"supervisord did not start with {settings}: {output_text}")
 
     def _settings(self) -> str:
         places = {"folder": _escaped(self.folder), "logs": _escaped(self.logs)}
@@ -192,8 +192,8 @@ def _members(session: int, folder: Path) -> set[psutil.Process]:
 
     The folder is the proof that a session number from an old file has not gone to somebody else.
     """
-    roots = [one for one in psutil.process_iter() if _belongs(one, session, folder)]
-    return set(roots).union(*(_descendants(one) for one in roots))
+    roots = [process for process in psutil.process_iter() if _belongs(process, session, folder)]
+    return set(roots).union(*(_descendants(process) for process in roots))
 
 
 def _belongs(process: psutil.Process, session: int, folder: Path) -> bool:

@@ -105,34 +105,34 @@ def up(site: Site, *, airflow: bool = True, console: Console | None = None) -> N
     SetupError
         A port is taken, or a server does not start; the message ends with what it said.
     """
-    tell = Progress(console or Console())
+    progress = Progress(console or Console())
     with _alone(site):
         if airflow:
             _claim_port(site)
-        _start_databases(site, tell)
+        _start_databases(site, progress)
         if airflow:
-            _prepare_airflow(site, tell)
-            _start_airflow(site, tell)
+            _prepare_airflow(site, progress)
+            _start_airflow(site, progress)
 
 
 def prepare(site: Site, *, console: Console | None = None) -> None:
     """Bring both schemas and Airflow's pools to their newest state; start no Airflow."""
-    tell = Progress(console or Console())
+    progress = Progress(console or Console())
     with _alone(site):
-        _start_databases(site, tell)
-        _prepare_airflow(site, tell)
+        _start_databases(site, progress)
+        _prepare_airflow(site, progress)
 
 
 def down(site: Site, *, console: Console | None = None) -> None:
     """Stop exactly what ``up`` started. The data stays."""
-    tell = Progress(console or Console())
+    progress = Progress(console or Console())
     with _alone(site):
         processes = _processes(site)
-        with tell("Airflow", "stopping", _stopped(processes.is_running())):
+        with progress("Airflow", "stopping", _stopped(processes.is_running())):
             processes.stop()
             (runtime_folder(site) / "ui-port").unlink(missing_ok=True)
         server = embedded_server(site.state)
-        with tell("Postgres", "stopping", _stopped(server.is_running())):
+        with progress("Postgres", "stopping", _stopped(server.is_running())):
             server.stop()
 
 
@@ -212,22 +212,22 @@ def _alone(site: Site) -> Iterator[None]:
 # Databases ----------------------------------------------------------------------------------------
 
 
-def _start_databases(site: Site, tell: Progress) -> None:
+def _start_databases(site: Site, progress: Progress) -> None:
     if is_embedded(site):
-        _start_embedded(site, tell)
+        _start_embedded(site, progress)
         own = _AirflowsOwn(None, None)
     else:
-        own = _airflows_own(site, tell)
-    with tell("Schema", "migrating", "is the newest"):
+        own = _airflows_own(site, progress)
+    with progress("Schema", "migrating", "is the newest"):
         data.migrate(admin_url(site), logins=[own.owner] if own.owner else [])
         _give_passwords(site)
         _make_airflow_database(site, own)
 
 
-def _start_embedded(site: Site, tell: Progress) -> None:
+def _start_embedded(site: Site, progress: Progress) -> None:
     server = embedded_server(site.state)
     running = "is running already" if server.is_running() else f"runs on 127.0.0.1:{server.port}"
-    with tell("Postgres", "starting", running):
+    with progress("Postgres", "starting", running):
         server.start()
         with session(server.url("postgres")) as connection:
             for role in ("airflow", "warehouse_reader"):
@@ -261,11 +261,11 @@ class _AirflowsOwn:
     owner: str | None
 
 
-def _airflows_own(site: Site, tell: Progress) -> _AirflowsOwn:
+def _airflows_own(site: Site, progress: Progress) -> _AirflowsOwn:
     """Connect to a server of yours, and see before anything is made that all of it can be."""
     admin, airflow = make_url(admin_url(site)), make_url(metadata_url(site))
     with (
-        tell("Postgres", "connecting", f"is yours, at {_address(admin)}"),
+        progress("Postgres", "connecting", f"is yours, at {_address(admin)}"),
         session(admin_url(site)) as connection,
     ):
         if _address(airflow) != _address(admin):
@@ -310,8 +310,8 @@ def _address(url: URL) -> str:
 
 
 def _create_login(connection: Connection, role: str) -> None:
-    known = connection.exec_driver_sql("select 1 from pg_roles where rolname = %s", (role,))
-    if known.first() is None:
+    roles = connection.exec_driver_sql("select 1 from pg_roles where rolname = %s", (role,))
+    if roles.first() is None:
         name = connection.dialect.identifier_preparer.quote_identifier(role)
         connection.exec_driver_sql(f"create role {name} login")
 
@@ -371,7 +371,7 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
 _AIRFLOW = [sys.executable, "-m", "airflow"]
 
 
-def _prepare_airflow(site: Site, tell: Progress) -> None:
+def _prepare_airflow(site: Site, progress: Progress) -> None:
     """Migrate Airflow's database and import our pools, unless that was done: it takes long."""
     passwords = passwords_file(site)
     passwords.parent.mkdir(parents=True, exist_ok=True)
@@ -383,7 +383,7 @@ def _prepare_airflow(site: Site, tell: Progress) -> None:
     wanted = {"airflow": version("apache-airflow"), "pools": _sha256(pools)}
     before = json.loads(stamp.read_text()) if stamp.exists() else {}
     if before != wanted | {"revision": _airflow_revision(site)}:
-        with tell("Airflow", "migrating its database, about 20 s", "has the newest schema"):
+        with progress("Airflow", "migrating its database, about 20 s", "has the newest schema"):
             _run_airflow(site, "db", "migrate")
             _run_airflow(site, "pools", "import", str(pools))
         stamp.write_text(json.dumps(wanted | {"revision": _airflow_revision(site)}))
@@ -413,8 +413,8 @@ def _run_airflow(site: Site, *arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise SetupError(f"`airflow {' '.join(arguments)}` failed and said:\n{said}")
+        output_text = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise SetupError(f"`airflow {' '.join(arguments)}` failed and said:\n{output_text}")
 
 
 def _processes(site: Site) -> Processes:
@@ -436,12 +436,12 @@ def _claim_port(site: Site) -> None:
     remembered.write_text(port)
 
 
-def _start_airflow(site: Site, tell: Progress) -> None:
+def _start_airflow(site: Site, progress: Progress) -> None:
     processes = _processes(site)
     url = ui_url(site)
     running = processes.is_running()
-    said = f"is running already at {url}" if running else f"is healthy at {url}"
-    with tell("Airflow", "starting its four processes", said):
+    outcome = f"is running already at {url}" if running else f"is healthy at {url}"
+    with progress("Airflow", "starting its four processes", outcome):
         processes.start(os.environ | airflow_environment(site))
         _wait_until_healthy(processes, url)
 
@@ -451,8 +451,8 @@ def _wait_until_healthy(processes: Processes, url: str) -> None:
     while unhealthy := _unhealthy(url):
         dead = [name for name, state in processes.states().items() if state == "FATAL"]
         if dead or time.monotonic() > deadline:
-            shown = dead or [part for part in PARTS if part.replace("-", "_") in unhealthy]
-            logs = "\n".join(processes.last_lines(name) for name in shown)
+            failing = dead or [part for part in PARTS if part.replace("-", "_") in unhealthy]
+            logs = "\n".join(processes.last_lines(name) for name in failing)
             raise SetupError(f"Airflow is not healthy: {listed(unhealthy)}.\n{logs}")
         time.sleep(0.5)
 

@@ -214,8 +214,8 @@ def _hash(text: str) -> str:
 
 
 def _as_json(record: _Record) -> str:
-    said = {"nightshift": record.made_by, "name": record.name, "files": record.files}
-    return json.dumps(said, indent=2, sort_keys=True) + "\n"
+    fields = {"nightshift": record.made_by, "name": record.name, "files": record.files}
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
 def _read(folder: Path) -> _Record:

@@ -114,8 +114,8 @@ def raise_alerts(
         raised in the last day, whose own runs have had time to deliver them.
     """
     with database.transaction() as tx:
-        found = _findings(tx, family, run, now)
-        raised = [_raise(tx, family.family, finding, now) for finding in found]
+        findings = _findings(tx, family, run, now)
+        raised = [_raise(tx, family.family, finding, now) for finding in findings]
         rows = tx.rows(
             "alerting.untold",
             alert_ids=raised,
@@ -139,29 +139,31 @@ def _findings(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> 
     if run.kind == "monitor":
         return _of_monitor(tx, family, run, now)
     if run.kind == "rollback":
-        said = tx.rows("alerting.said", decision_ids=list(run.decision_ids))
-        return [*_turns(family, run, said), *_failed(tx, family, run)]
+        decided = tx.rows("alerting.said", decision_ids=list(run.decision_ids))
+        return [*_turns(family, run, decided), *_failed(tx, family, run)]
     return _of_retrain(tx, family, run)
 
 
 def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
     rejected = tx.maybe("alerting.rejection", family=family.family, as_of=run.as_of)
     drifted = tx.rows("alerting.drifted", family=family.family, as_of=run.as_of)
-    found = []
+    findings = []
     if rejected is not None:
-        found.append(_about(run, "rejected_snapshot", "snapshot rejected", _short(rejected.reason)))
+        findings.append(
+            _about(run, "rejected_snapshot", "snapshot rejected", _short(rejected.reason))
+        )
     if drifted:
         watched = tx.one("alerting.watched", family=family.family, as_of=run.as_of).models
-        found.append(_drift(family, run, drifted, watched))
-    found += _left_out(tx, family, run)
+        findings.append(_drift(family, run, drifted, watched))
+    findings += _left_out(tx, family, run)
     if run.repeated is not None:
         what = "the same entities every night"
-        found.append(_about(run, "repeated_entities", what, run.repeated))
+        findings.append(_about(run, "repeated_entities", what, run.repeated))
     failed = tx.rows("alerting.failed_models", family=family.family, as_of=run.as_of)
     if failed:
-        found.append(_lame(run, failed))
+        findings.append(_lame(run, failed))
     explained = {"validate"} if rejected is not None else set()
-    return [*found, *_failed(tx, family, run, explained)]
+    return [*findings, *_failed(tx, family, run, explained)]
 
 
 def _left_out(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
@@ -184,8 +186,8 @@ def _lame(run: Run, failed: Sequence[Any]) -> Finding:
     """Models whose rows are missing from a night that was published."""
     what = f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
     reasons = list(dict.fromkeys(_short(row.reason) for row in failed))
-    told = f"{listed([row.model for row in failed], NAMED)}; {'; '.join(reasons[:REASONS])}"
-    return _about(run, "failed", what, told, of="models")
+    details = f"{listed([row.model for row in failed], NAMED)}; {'; '.join(reasons[:REASONS])}"
+    return _about(run, "failed", what, details, of="models")
 
 
 def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
@@ -193,18 +195,20 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
     breached = sorted((d for d in decided if d.alarming), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
     tried = registry.trial_ends(tx, family.family, run.as_of)
-    found = _turns(family, run, tried)
+    findings = _turns(family, run, tried)
     if breached:
-        found.append(_breach(family, run, breached, len(decided)))
+        findings.append(_breach(family, run, breached, len(decided)))
     if retrained:
-        found.append(_retrain_started(family, run, run.as_of, retrained, len(decided)))
+        findings.append(_retrain_started(family, run, run.as_of, retrained, len(decided)))
     if run.strangers is not None:
-        found.append(_about(run, "missing_labels", "labels answer nobody", run.strangers))
+        findings.append(_about(run, "missing_labels", "labels answer nobody", run.strangers))
     elif run.silence is not None:
-        found.append(_about(run, "missing_labels", "labels are missing", run.silence))
+        findings.append(_about(run, "missing_labels", "labels are missing", run.silence))
     if run.set_aside is not None:
-        found.append(_about(run, "left_out", "labels were set aside", run.set_aside, of="labels"))
-    return [*found, *_missed(tx, family, run, now), *_failed(tx, family, run)]
+        findings.append(
+            _about(run, "left_out", "labels were set aside", run.set_aside, of="labels")
+        )
+    return [*findings, *_missed(tx, family, run, now), *_failed(tx, family, run)]
 
 
 def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
@@ -212,13 +216,13 @@ def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]
     if not carried_out:
         return _failed(tx, family, run)
     as_of = max(row.as_of for row in carried_out)
-    found = []
-    asked = [row for row in carried_out if row.about == "request"]
-    if asked:  # what a monitoring decided, its own run has told
-        found.append(_retrain_started(family, run, as_of, asked, len(carried_out)))
+    findings = []
+    requested = [row for row in carried_out if row.about == "request"]
+    if requested:  # what a monitoring decided, its own run has told
+        findings.append(_retrain_started(family, run, as_of, requested, len(carried_out)))
     waiting = [row for row in carried_out if row.approval_id and row.answer is None]
     if waiting:
-        found.append(_waiting(family, run, as_of, waiting, len(carried_out)))
+        findings.append(_waiting(family, run, as_of, waiting, len(carried_out)))
     kinds: tuple[tuple[Cause, str], ...] = (("promoted", "promote"), ("rejected", "reject"))
     for (cause, verdict), by_a_person in product(kinds, (False, True)):
         concluded = [
@@ -228,11 +232,13 @@ def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]
         ]
         if concluded:
             of = "answered" if by_a_person else ""
-            found.append(_concluded(family, run, as_of, cause, concluded, len(carried_out), of=of))
+            findings.append(
+                _concluded(family, run, as_of, cause, concluded, len(carried_out), of=of)
+            )
     unfinished = [row for row in carried_out if row.verdict is None]
     if unfinished:
-        return [*found, _unfinished(tx, family, run, as_of, unfinished, len(carried_out))]
-    return [*found, *_failed(tx, family, run)]
+        return [*findings, _unfinished(tx, family, run, as_of, unfinished, len(carried_out))]
+    return [*findings, *_failed(tx, family, run)]
 
 
 def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Finding]:
@@ -243,17 +249,17 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
         ("ask", "approval", "approval wanted"),
         ("rollback", "rolled_back", "rolled back"),
     )
-    found = []
+    findings = []
     for kind, cause, what in kinds:
         rows = [row for row in decided if row.kind == kind]
         if not rows:
             continue
         named = listed([row.model for row in rows], NAMED)
-        told = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
+        details = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
         if family.models is not None and len(rows) == 1:
-            told = f"{named}: {told}"
-        found.append(_about(run, cause, what, told, as_of=rows[0].as_of))
-    return found
+            details = f"{named}: {details}"
+        findings.append(_about(run, cause, what, details, as_of=rows[0].as_of))
+    return findings
 
 
 def _worst_first(decision: Any) -> tuple[float, str]:
@@ -265,8 +271,10 @@ def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> 
         return _about(run, "breach", "breached", breached[0].reason)
     kinds = [decision.kind for decision in breached]
     follows = listed(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
-    told = f"{listed([f'{d.model} ({_figures(d)})' for d in breached], NAMED)}; decided: {follows}"
-    return _about(run, "breach", f"{len(breached)} of {of} models breached", told)
+    details = (
+        f"{listed([f'{d.model} ({_figures(d)})' for d in breached], NAMED)}; decided: {follows}"
+    )
+    return _about(run, "breach", f"{len(breached)} of {of} models breached", details)
 
 
 def _figures(decision: Any) -> str:
@@ -274,35 +282,37 @@ def _figures(decision: Any) -> str:
     assert latest is not None
     if latest.value is None:
         return f"{latest.state}, {decision.rule}"
-    told = f"{latest.value:.4g}"
+    figures = f"{latest.value:.4g}"
     if latest.threshold is not None:
-        told += f", threshold {latest.threshold:.4g}"
+        figures += f", threshold {latest.threshold:.4g}"
     if latest.state != "breached" and decision.falling_since is not None:
-        told += f", falling since {day(decision.falling_since)}"
-    return told
+        figures += f", falling since {day(decision.falling_since)}"
+    return figures
 
 
 def _retrain_started(
     family: ModelFamily, run: Run, as_of: datetime, decisions: Sequence[Any], of: int
 ) -> Finding:
     if family.models is None:
-        what, told = "retrain started", decisions[0].reason
+        what, details = "retrain started", decisions[0].reason
     else:
         what = f"retrain of {len(decisions)} of {of} models started"
-        told = listed([f"{decision.model} ({decision.rule})" for decision in decisions], NAMED)
-    return _about(run, "retrain_started", what, told, as_of=as_of)
+        details = listed([f"{decision.model} ({decision.rule})" for decision in decisions], NAMED)
+    return _about(run, "retrain_started", what, details, as_of=as_of)
 
 
 def _drift(family: ModelFamily, run: Run, drifted: Sequence[Any], watched: int) -> Finding:
-    told: dict[str, list[str]] = {}
+    signals_by_model: dict[str, list[str]] = {}
     for row in drifted:
         where = f"{row.signal} of {row.feature}" if row.feature else row.signal
-        told.setdefault(row.model, []).append(f"{where} {row.value:.2g}")
+        signals_by_model.setdefault(row.model, []).append(f"{where} {row.value:.2g}")
     if family.models is None:
-        signals = [signal for of_model in told.values() for signal in of_model]
+        signals = [signal for of_model in signals_by_model.values() for signal in of_model]
         return _about(run, "drift", "drift", listed(signals, NAMED))
-    named = [f"{model} ({signals[0]})" for model, signals in told.items()]
-    return _about(run, "drift", f"{len(told)} of {watched} models drift", listed(named, NAMED))
+    named = [f"{model} ({signals[0]})" for model, signals in signals_by_model.items()]
+    return _about(
+        run, "drift", f"{len(signals_by_model)} of {watched} models drift", listed(named, NAMED)
+    )
 
 
 def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
@@ -318,9 +328,9 @@ def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> li
         return []
     hours = family.schedule.deadline / timedelta(hours=1)
     named = listed([moment(night) for night in reversed(missed)], NAMED)
-    told = f"{named} not published within {hours:g} hours"
+    details = f"{named} not published within {hours:g} hours"
     what = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
-    return [Finding("missed_night", missed[-1], missed[-1].isoformat(), what, told)]
+    return [Finding("missed_night", missed[-1], missed[-1].isoformat(), what, details)]
 
 
 def _waiting(
@@ -329,14 +339,16 @@ def _waiting(
     """Challengers that a person must approve, by the numbers of their approvals."""
     what = "approval wanted"
     if family.models is None:
-        told = "; ".join(
+        details = "; ".join(
             f"version {row.number} (approval {row.approval_id}): {row.verdict_reason}"
             for row in rows
         )
     else:
         what = f"approval of {len(rows)} of {of} challengers wanted"
-        told = listed([f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows], NAMED)
-    return _about(run, "approval", what, told, as_of=as_of)
+        details = listed(
+            [f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows], NAMED
+        )
+    return _about(run, "approval", what, details, as_of=as_of)
 
 
 def _concluded(
@@ -350,11 +362,11 @@ def _concluded(
     of: str = "",
 ) -> Finding:
     if family.models is None:
-        told = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
-        return _about(run, cause, cause, told, as_of=as_of, of=of)
+        details = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
+        return _about(run, cause, cause, details, as_of=as_of, of=of)
     what = f"{len(rows)} of {count} challengers {cause}"
-    told = listed([f"{row.model} ({_against(row)})" for row in rows], NAMED)
-    return _about(run, cause, what, told, as_of=as_of, of=of)
+    details = listed([f"{row.model} ({_against(row)})" for row in rows], NAMED)
+    return _about(run, cause, what, details, as_of=as_of, of=of)
 
 
 def _against(row: Any) -> str:
@@ -372,9 +384,9 @@ def _unfinished(
     if family.models is None:
         return _about(run, "failed", _failed_in(run), "; ".join(reasons), as_of=as_of)
     own = [reason for reason in reasons if any(name in reason for name in names)] or reasons
-    told = f"{listed(names, NAMED)}; {'; '.join(own[:REASONS])}"
+    details = f"{listed(names, NAMED)}; {'; '.join(own[:REASONS])}"
     what = f"retrain of {len(rows)} of {of} models failed"
-    return _about(run, "failed", what, told, as_of=as_of)
+    return _about(run, "failed", what, details, as_of=as_of)
 
 
 def _failed(
@@ -383,8 +395,8 @@ def _failed(
     left = [name for name in run.failed if name not in (explained or ())]
     if not left:
         return []
-    told = "; ".join(_refusals(tx, family, run, [run.as_of])[:REASONS])
-    return [_about(run, "failed", _failed_in(run, left), told, of=" ".join(left))]
+    details = "; ".join(_refusals(tx, family, run, [run.as_of])[:REASONS])
+    return [_about(run, "failed", _failed_in(run, left), details, of=" ".join(left))]
 
 
 def _failed_in(run: Run, left: Sequence[str] | None = None) -> str:
@@ -399,23 +411,23 @@ def _refusals(
     rows = tx.rows(
         "alerting.refusals", family=family.family, moments=list(moments), since=run.since
     )
-    said = list(dict.fromkeys(_short(row.reason) for row in rows))
-    return said or ["the error was not foreseen; the task's log in Airflow has it"]
+    reasons = list(dict.fromkeys(_short(row.reason) for row in rows))
+    return reasons or ["the error was not foreseen; the task's log in Airflow has it"]
 
 
 def _about(
-    run: Run, cause: Cause, what: str, told: str, *, as_of: datetime | None = None, of: str = ""
+    run: Run, cause: Cause, what: str, details: str, *, as_of: datetime | None = None, of: str = ""
 ) -> Finding:
     at = as_of or run.as_of
     subject = " ".join(filter(None, [at.isoformat(), _scope(cause, run), of]))
-    return Finding(cause, at, subject, what, f"{told} (as of {moment(at)})")
+    return Finding(cause, at, subject, what, f"{details} (as of {moment(at)})")
 
 
 def _scope(cause: Cause, run: Run) -> str:
     """What sets runs about the same moment apart, where each has something of its own to tell."""
     if run.kind in ("retrain", "rollback") and run.decision_ids:
-        listed = ",".join(map(str, sorted(run.decision_ids)))
-        return f"decisions {hashlib.sha256(listed.encode()).hexdigest()[:12]}"
+        decision_ids = ",".join(map(str, sorted(run.decision_ids)))
+        return f"decisions {hashlib.sha256(decision_ids.encode()).hexdigest()[:12]}"
     return run.kind if cause == "failed" else ""
 
 

@@ -43,12 +43,12 @@ def audit(database: Database, head: str | None = None) -> Audit:
     """
     decisions, seq, last = 0, 0, ""
     faults: list[str] = []
-    found = head is None
+    reached = head is None
     for row in _chain(database):
         faults += _faults(row, seq + 1, last)
         decisions, seq, last = decisions + 1, row.seq, row.hash
-        found = found or last == head
-    if not found:
+        reached = reached or last == head
+    if not reached:
         faults.append(f"no decision has the hash {head}: decisions are missing at the end")
     return Audit(decisions, last, tuple(faults))
 
@@ -114,10 +114,10 @@ def _chain(database: Database) -> Iterator[Any]:
 
 
 def _faults(row: Any, place: int, last: str) -> Iterator[str]:
-    told = f"decision {row.decision_id} (number {row.seq} in the chain)"
+    decision = f"decision {row.decision_id} (number {row.seq} in the chain)"
     if row.seq != place:
-        yield f"{told}: {count(row.seq - place, 'decision')} missing before it"
+        yield f"{decision}: {count(row.seq - place, 'decision')} missing before it"
     elif row.prev_hash != last:
-        yield f"{told}: it does not follow the decision before it"
+        yield f"{decision}: it does not follow the decision before it"
     if decision_hash(row) != row.hash or not _says_what_it_is_about(row):
-        yield f"{told}: its content does not give its hash; it was changed after it was made"
+        yield f"{decision}: its content does not give its hash; it was changed after it was made"

@@ -144,10 +144,10 @@ def _without(measured: Mapping[str, Any]) -> str:
 
 
 def _against(measured: Mapping[str, Any]) -> str:
-    told = f"; interval: {measured['method']}" if measured["method"] else ""
+    details = f"; interval: {measured['method']}" if measured["method"] else ""
     if measured["reference"] is not None:
-        told += f"; it was worth {measured['reference']:.4g} when it was promoted"
-    return told
+        details += f"; it was worth {measured['reference']:.4g} when it was promoted"
+    return details
 
 
 def _as_measurement(row: Mapping[str, Any]) -> Measurement:
@@ -242,7 +242,7 @@ def _about_shadow(shadow: Any) -> Iterator[str]:
         yield f"In shadow: {shadow.kind}: {shadow.reason}."
         return
     nights = count(shadow.nights or 0, "night")
-    told = f"In shadow: version {shadow.version} until {moment(shadow.ends)}, {nights} judged"
+    sentence = f"In shadow: version {shadow.version} until {moment(shadow.ends)}, {nights} judged"
     if shadow.nights:
-        told += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
-    yield f"{told}."
+        sentence += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
+    yield f"{sentence}."

@@ -127,10 +127,10 @@ def status_in(tx: Transaction, family: str | None = None, *, models: Path | None
     lines = sorted((_line(row) for row in rows), key=urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
-    shown = tuple(held[name] for name in sorted(held) if family in (None, name))
+    holds = tuple(held[name] for name in sorted(held) if family in (None, name))
     changed = outdated(tx, models, family) if models is not None else {}
     sentences = tuple(_family_sentences(lines, nights, held, changed))
-    return Status(sentences, nights, tuple(lines), shown)
+    return Status(sentences, nights, tuple(lines), holds)
 
 
 def urgency(line: Line) -> tuple[int, str, str]:
@@ -146,12 +146,12 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON")
 
 
-_TOLD = [f.name for f in fields(Line) if f.name != "health"]
+_STORED = [f.name for f in fields(Line) if f.name != "health"]
 
 
 def _line(row: Any) -> Line:
-    told = row._asdict()
-    return Line(health=_health(row), **{name: told[name] for name in _TOLD})
+    columns = row._asdict()
+    return Line(health=_health(row), **{name: columns[name] for name in _STORED})
 
 
 def _health(row: Any) -> Health:
@@ -184,18 +184,18 @@ def _family_sentences(
         metric = next((f" by {line.metric}" for line in own if line.metric), "")
         counted = listed(f"{healths[health]:,} {health}" for health in HEALTHS if healths[health])
         night = last.get(family)
-        shown = (
+        night_words = (
             f"last night published {moment(night.as_of)}, {count(night.rows, 'row')}"
             if night
             else "no night published yet"
         )
         if night and night.left_out:
-            shown += f" and {night.left_out:,} left out"
+            night_words += f" and {night.left_out:,} left out"
         if night and night.warned:
-            shown += ", with warnings"
+            night_words += ", with warnings"
         left = f"; {held[family]}" if family in held else ""
         since = "".join(f"; {sentence}" for sentence in changed.get(family, ()))
-        yield f"{family}: {count(len(own), 'model')}{metric}: {counted}; {shown}{left}{since}"
+        yield f"{family}: {count(len(own), 'model')}{metric}: {counted}; {night_words}{left}{since}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:
@@ -207,13 +207,13 @@ def find_model(tx: Transaction, name: str) -> Any:
         No model is called so, or several are.
     """
     family, _, model = name.rpartition("/")
-    found = tx.rows("reports.find_models", family=family or None, model=model)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = listed(f"{row.family}/{row.model}" for row in found)
+    matches = tx.rows("reports.find_models", family=family or None, model=model)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = listed(f"{row.family}/{row.model}" for row in matches)
         raise RegistryError(f"several models are called {name!r}: {names}; write one of these")
-    known = tx.rows("reports.names")
-    spelt = {row.model for row in known} | {f"{row.family}/{row.model}" for row in known}
+    rows = tx.rows("reports.names")
+    spelt = {row.model for row in rows} | {f"{row.family}/{row.model}" for row in rows}
     hint = nearest(name, spelt, most=3) or "; `nightshift status` lists them"
     raise RegistryError(f"no model is called {name!r}{hint}")

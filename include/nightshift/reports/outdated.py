@@ -19,10 +19,10 @@ def outdated(tx: Transaction, models: Path, family: str | None = None) -> dict[s
     models
         The folder that holds the families' folders.
     """
-    told: dict[str, list[str]] = {}
+    by_family: dict[str, list[str]] = {}
     for row in tx.rows("reports.made_of", family=family, model_id=None):
-        told.setdefault(row.family, []).extend(_sentences(row, models / row.family))
-    return {name: sorted(set(sentences)) for name, sentences in told.items() if sentences}
+        by_family.setdefault(row.family, []).extend(_sentences(row, models / row.family))
+    return {name: sorted(set(sentences)) for name, sentences in by_family.items() if sentences}
 
 
 def outdated_champion(tx: Transaction, models: Path, model_id: int) -> list[str]:

@@ -44,11 +44,11 @@ class Names:
         if self.key is None:
             return table
         place, begun = table.schema.get_field_index("entity_id"), self._begun(self.key)
-        told = [
-            None if one is None else _pseudonym(begun, one)
-            for one in table.column(place).to_pylist()
+        names = [
+            None if entity_id is None else _pseudonym(begun, entity_id)
+            for entity_id in table.column(place).to_pylist()
         ]
-        return table.set_column(place, "entity_id", pa.array(told, pa.string()))
+        return table.set_column(place, "entity_id", pa.array(names, pa.string()))
 
     def _begun(self, key: bytes) -> hmac.HMAC:
         """What the hashes of a family's entities have in common, computed once."""
@@ -69,11 +69,11 @@ def names_of(database: Database, family: ModelFamily, keys: Path, *, now: dateti
         The key is missing, or another one than the family's pseudonyms were made with.
     """
     with database.transaction() as tx:
-        known = tx.one("pseudonyms.known", family=family.family)
-        if family.pseudonymise is not None and known.key_id is None:
-            _refuse_rows(family, known.has_rows)
-            key = Keys(keys).pseudonym_key(make=known.of_any is None)
-            _refuse_other_key(family, keys, key, known.of_any or _key_id(key))
+        row = tx.one("pseudonyms.known", family=family.family)
+        if family.pseudonymise is not None and row.key_id is None:
+            _refuse_rows(family, row.has_rows)
+            key = Keys(keys).pseudonym_key(make=row.of_any is None)
+            _refuse_other_key(family, keys, key, row.of_any or _key_id(key))
             tx.run(
                 "pseudonyms.begin",
                 family=family.family,
@@ -86,16 +86,16 @@ def names_of(database: Database, family: ModelFamily, keys: Path, *, now: dateti
 
 def names_in(tx: Transaction, family: ModelFamily, keys: Path) -> Names:
     """The same for who only reads: nothing is recorded, and no key is made."""
-    known = tx.one("pseudonyms.known", family=family.family)
-    if known.key_id is None:
+    row = tx.one("pseudonyms.known", family=family.family)
+    if row.key_id is None:
         return Names(family.family)
     if family.pseudonymise is None:
         raise ConfigError(
             f"{family.family}: {family.folder / 'model.yaml'}: the family has told its entities by"
-            f" pseudonym so far; write pseudonymise: {known.method} again, or make another family"
+            f" pseudonym so far; write pseudonymise: {row.method} again, or make another family"
         )
     key = Keys(keys).pseudonym_key()
-    _refuse_other_key(family, keys, key, known.key_id)
+    _refuse_other_key(family, keys, key, row.key_id)
     return Names(family.family, key)
 
 
@@ -117,10 +117,10 @@ def _refuse_rows(family: ModelFamily, has_rows: bool) -> None:
 
 
 def _pseudonym(begun: hmac.HMAC, entity_id: str) -> str:
-    told = begun.copy()
-    told.update(entity_id.encode())
+    digest = begun.copy()
+    digest.update(entity_id.encode())
     # Half of 256 bits will do: that two of a billion entities share one has odds of 1 to 10^20.
-    return f"p-{told.hexdigest()[:32]}"
+    return f"p-{digest.hexdigest()[:32]}"
 
 
 def _key_id(key: bytes) -> str:

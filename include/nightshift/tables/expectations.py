@@ -100,7 +100,7 @@ def expect(
         except Exception as error:  # whatever a third party's class says of its arguments
             findings[position] = Finding(False, fault=_one_line(error))
             configured.pop(position, None)
-    findings |= _found(frame, configured, places)
+    findings |= _findings(frame, configured, places)
     return [findings[position] for position in range(len(expectations))]
 
 
@@ -145,7 +145,7 @@ def refusals(
             yield position, f"{expectation.type}: {wrong}"
 
 
-def _found(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dict[int, Finding]:
+def _findings(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dict[int, Finding]:
     if not configured:
         return {}
     batch = _frames().get_batch({"dataframe": frame})
@@ -159,8 +159,8 @@ def _found(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dic
         if len(configured) > 1:
             return {
                 position: finding
-                for one in configured.items()
-                for position, finding in _found(frame, dict([one]), places).items()
+                for place, expectation in configured.items()
+                for position, finding in _findings(frame, {place: expectation}, places).items()
             }
         return {position: Finding(False, fault=_one_line(error)) for position in configured}
     return {r.expectation_config.meta[_POSITION]: _finding(r) for r in results}
@@ -168,18 +168,18 @@ def _found(frame: pd.DataFrame, configured: dict[int, Any], places: bool) -> dic
 
 def _finding(result: Any) -> Finding:
     fault = _raised(result.exception_info)
-    found = result.result or {}
+    figures = result.result or {}
     if fault is not None:
         return Finding(False, fault=" ".join(fault.split()))
     return Finding(
         success=bool(result.success),
-        elements=found.get("element_count", 0),
-        missing=found.get("missing_count", 0),
-        unexpected=found.get("unexpected_count", 0),
-        counted="unexpected_count" in found and "element_count" in found,
-        examples=list(found.get("partial_unexpected_list", []))[:EXAMPLES],
-        places=[int(place) for place in found.get("unexpected_index_list") or []],
-        observed=found.get("observed_value"),
+        elements=figures.get("element_count", 0),
+        missing=figures.get("missing_count", 0),
+        unexpected=figures.get("unexpected_count", 0),
+        counted="unexpected_count" in figures and "element_count" in figures,
+        examples=list(figures.get("partial_unexpected_list", []))[:EXAMPLES],
+        places=[int(place) for place in figures.get("unexpected_index_list") or []],
+        observed=figures.get("observed_value"),
     )
 
 

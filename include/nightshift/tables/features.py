@@ -52,18 +52,22 @@ def shape_problems(
 
 
 def _type_problem(
-    name: str, found: pa.DataType, features: Features, text_numbers: bool
+    name: str, column_type: pa.DataType, features: Features, text_numbers: bool
 ) -> list[str]:
     if name in features.numeric:
-        accepted = pa.types.is_integer(found) or pa.types.is_floating(found) or found == pa.bool_()
-        accepted = accepted or (text_numbers and pa.types.is_string(found))
+        accepted = (
+            pa.types.is_integer(column_type)
+            or pa.types.is_floating(column_type)
+            or column_type == pa.bool_()
+        )
+        accepted = accepted or (text_numbers and pa.types.is_string(column_type))
         wanted, cast_to = "a number or boolean", "double precision"
     else:
-        accepted, wanted, cast_to = is_key(found), KEY_TYPES, "text"
+        accepted, wanted, cast_to = is_key(column_type), KEY_TYPES, "text"
     if accepted:
         return []
     return [
-        f"column {name!r} is {found}, not {wanted};"
+        f"column {name!r} is {column_type}, not {wanted};"
         f" write cast({name} as {cast_to}) as {name} in features.sql"
     ]
 
@@ -121,6 +125,6 @@ def _decoded(values: np.ndarray, chunk: pa.DictionaryArray) -> np.ndarray:
     return np.asarray(values[codes])
 
 
-def _nearest(name: str, found: set[str]) -> str:
-    close = near(name, found)
+def _nearest(name: str, columns: set[str]) -> str:
+    close = near(name, columns)
     return f" (the query returns {close[0]!r}: renamed?)" if close else ""

@@ -102,41 +102,41 @@ def _frequent(values: np.ndarray) -> list[list[float]]:
     ]
 
 
-def differences(table: pa.Table, seen: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+def differences(table: pa.Table, reference: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     """How rows differ from a :func:`profile`: (signal, feature, value) for each feature.
 
     ``missing`` is the share of nulls above that of training, ``unseen`` and ``out_of_range`` are
     shares of all rows, ``drift`` is :func:`distance`.
     """
     rows = max(table.num_rows, 1)
-    for name in seen.get("identifiers", ()):
-        yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
-    for name, distribution in seen["distributions"].items():
+    for name in reference.get("identifiers", ()):
+        yield "missing", name, max(_share_missing(table, name) - reference["missing"][name], 0.0)
+    for name, distribution in reference["distributions"].items():
         if name not in table.column_names:
             continue  # the family has given it up since
         column = table[name]
-        yield "missing", name, max(_share_missing(table, name) - seen["missing"][name], 0.0)
-        if name in seen["categories"]:
+        yield "missing", name, max(_share_missing(table, name) - reference["missing"][name], 0.0)
+        if name in reference["categories"]:
             counts = _category_counts(column)
-            known = set(seen["categories"][name])
-            yield "unseen", name, sum(n for v, n in counts.items() if v not in known) / rows
+            categories = set(reference["categories"][name])
+            yield "unseen", name, sum(n for v, n in counts.items() if v not in categories) / rows
             before = distribution["counts"]
-            yield "drift", name, distance(before, _as_known(counts, before))
+            yield "drift", name, distance(before, _regrouped(counts, before))
             continue
         values = _finite(numbers(column))
-        low, high = seen["ranges"][name]
+        low, high = reference["ranges"][name]
         if low is not None:
             yield "out_of_range", name, float(((values < low) | (values > high)).sum()) / rows
         yield "drift", name, histogram_distance(values, distribution)
 
 
-def histogram_distance(values: np.ndarray, seen: dict[str, list[Any]]) -> float:
+def histogram_distance(values: np.ndarray, reference: dict[str, list[Any]]) -> float:
     """The :func:`distance` of numbers from a :func:`histogram`."""
-    edges = np.array(seen["edges"], dtype=np.float64)
+    edges = np.array(reference["edges"], dtype=np.float64)
     # Versions that were trained before frequent values were told apart have none.
-    frequent = seen.get("frequent", [])
+    frequent = reference.get("frequent", [])
     now = [[value, int((values == value).sum())] for value, _ in frequent]
-    before = _apart(np.array(seen["counts"]), edges, frequent)
+    before = _apart(np.array(reference["counts"]), edges, frequent)
     return distance(before, _apart(_binned(values, edges), edges, now))
 
 
@@ -172,15 +172,15 @@ def distance(before: Mapping[Any, float], after: Mapping[Any, float]) -> float:
     return math.sqrt(min(max(divergence - by_chance, 0.0), 1.0))
 
 
-def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
+def flags(table: pa.Table, reference: dict[str, Any]) -> np.ndarray:
     """For each row, ``UNSEEN_CATEGORY | OUT_OF_RANGE`` as int16, against a :func:`profile`.
 
     A null is neither: estimators are trained with nulls, and validation watches their share.
     """
     result = np.zeros(table.num_rows, dtype=np.int16)
-    for name, known in seen["categories"].items():
-        result |= _unseen(table[name], known) * np.int16(UNSEEN_CATEGORY)
-    for name, (low, high) in seen["ranges"].items():
+    for name, categories in reference["categories"].items():
+        result |= _unseen(table[name], categories) * np.int16(UNSEEN_CATEGORY)
+    for name, (low, high) in reference["ranges"].items():
         if low is None:
             continue
         values = numbers(table[name])
@@ -189,14 +189,14 @@ def flags(table: pa.Table, seen: dict[str, Any]) -> np.ndarray:
     return result
 
 
-def _unseen(column: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
+def _unseen(column: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
     """For each row 1 where its category is not among the known ones, else 0."""
     if not pa.types.is_dictionary(column.type):
-        new = pc.invert(pc.is_in(column, pa.array(known, column.type)))
+        new = pc.invert(pc.is_in(column, pa.array(categories, column.type)))
         return _as_numpy(pc.and_(pc.is_valid(column), new))
     parts = [np.empty(0, dtype=np.int16)]
     for chunk in column.chunks:
-        new = pc.invert(pc.is_in(chunk.dictionary, pa.array(known, chunk.dictionary.type)))
+        new = pc.invert(pc.is_in(chunk.dictionary, pa.array(categories, chunk.dictionary.type)))
         parts.append(_decoded(np.append(_as_numpy(new), np.int16(0)), chunk))
     return np.concatenate(parts)
 
@@ -208,8 +208,8 @@ def flag_names(flags: int) -> tuple[str, ...]:
 
 
 def _finite(values: Any) -> np.ndarray:
-    known = np.asarray(values.drop_null().to_numpy(), dtype=np.float64)
-    return known[np.isfinite(known)]
+    present = np.asarray(values.drop_null().to_numpy(), dtype=np.float64)
+    return present[np.isfinite(present)]
 
 
 def _binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -236,7 +236,7 @@ def _commonest(counts: dict[str, int]) -> dict[str, int]:
     return dict(ranked[:MOST_CATEGORIES]) | ({OTHER: rest} if rest else {})
 
 
-def _as_known(counts: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+def _regrouped(counts: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     """Counts under the names that a distribution tells apart."""
     if OTHER not in before:
         return counts

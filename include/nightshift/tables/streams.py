@@ -34,13 +34,13 @@ def chunked(batches: Iterable[pa.RecordBatch | pa.Table], rows: int) -> Iterator
         waiting.append(table)
         held += table.num_rows
         while held >= rows:
-            yield _taken(waiting, rows)
+            yield _first_rows(waiting, rows)
             held -= rows
     if held:
-        yield _taken(waiting, held)
+        yield _first_rows(waiting, held)
 
 
-def _taken(waiting: deque[pa.Table], rows: int) -> pa.Table:
+def _first_rows(waiting: deque[pa.Table], rows: int) -> pa.Table:
     """The first rows of what waits, in one piece of memory."""
     parts = []
     while rows:

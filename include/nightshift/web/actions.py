@@ -54,25 +54,25 @@ class Offer:
     approve: bool
     held: Hold | None
 
-    def url(self, action: str, **asked: Any) -> str:
+    def url(self, action: str, **parameters: Any) -> str:
         """The page that asks about an action."""
-        given = {key: value for key, value in asked.items() if value is not None}
-        query = f"?{urlencode(given)}" if given else ""
-        return f"{self.root}/actions/{quote(self.family)}/{action}{query}"
+        query = urlencode({key: value for key, value in parameters.items() if value is not None})
+        page = f"{self.root}/actions/{quote(self.family)}/{action}"
+        return f"{page}?{query}" if query else page
 
 
 @dataclass(frozen=True)
 class Question:
     """What a person is asked before something happens.
 
-    ``told`` are sentences about what will happen, ``buttons`` the answers: value to label.
-    ``given`` is sent along with the answer, and ``option`` is one more that may be ticked.
+    ``sentences`` are about what will happen, ``buttons`` the answers: value to label.
+    ``fields`` are sent along with the answer, and ``option`` is one more that may be ticked.
     """
 
     title: str
-    told: tuple[str, ...]
+    sentences: tuple[str, ...]
     buttons: Mapping[str, str]
-    given: Mapping[str, Any]
+    fields: Mapping[str, Any]
     option: tuple[str, str] | None = None
     evidence: str | None = None
 
@@ -103,13 +103,13 @@ class Verdict(Answered):
 
 def offers(request: Request, host: Host, user: User, families: Iterable[str]) -> dict[str, Offer]:
     """What a user may do to each of some families; asks the host twice, however many there are."""
-    asked = list(families)
-    act, approve = host.allowed(user, asked, "act"), host.allowed(user, asked, "approve")
+    names = list(families)
+    act, approve = host.allowed(user, names, "act"), host.allowed(user, names, "approve")
     with connect(host.site().database_url).transaction() as tx:
         held = registry.holds_now(tx, datetime.now(UTC))
     return {
         name: Offer(templating.root(request), name, name in act, name in approve, held.get(name))
-        for name in asked
+        for name in names
     }
 
 
@@ -148,17 +148,17 @@ class Actor:
             family=self.family,
         )
 
-    async def start(self, kind: str, said: Answered, conf: Mapping[str, Any], **run: Any) -> str:
+    async def start(self, kind: str, form: Answered, conf: Mapping[str, Any], **run: Any) -> str:
         """Start a run of `<family>.<kind>`, unless this form has started it; its id."""
-        dag_id, run_id = f"{self.family}.{kind}", f"page-{said.number}"
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": said.reason}
+        dag_id, run_id = f"{self.family}.{kind}", f"page-{form.number}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": form.reason}
         try:
             await self.host.call(self.request, "POST", f"/dags/{dag_id}/dagRuns", body | run)
         except HTTPException as refused:
             if refused.status_code != HTTPStatus.CONFLICT:
                 raise
             return run_id
-        await run_in_threadpool(self.record, kind, said.reason, run=run_id)
+        await run_in_threadpool(self.record, kind, form.reason, run=run_id)
         return run_id
 
     def record(self, action: str, reason: str, **more: Any) -> None:
@@ -176,8 +176,8 @@ class Actor:
 
     def done(self, what: str, path: str, run: str | None = None) -> Response:
         """Back to a page, which says what was done."""
-        told = {"told": what, **({"run": f"{self.family}.{what}/{run}"} if run else {})}
-        where = f"{templating.root(self.request)}{path}?{urlencode(told)}"
+        query = {"told": what, **({"run": f"{self.family}.{what}/{run}"} if run else {})}
+        where = f"{templating.root(self.request)}{path}?{urlencode(query)}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER)
 
     @property
@@ -214,25 +214,25 @@ Approving = Annotated[Actor, _may("approve")]
 
 @router.get("/retrain")
 def ask_retrain(actor: Acting, model: str | None = None) -> Response:
-    told = [
+    sentences = [
         "A challenger is trained on what is known by the last night, and compared with the"
         " champion on later rows.",
         "It serves only if it proves to be better, by the family's rules of promotion.",
     ]
     if actor.configured.models is not None and model is None:
-        told.insert(0, "This is about every model of the family that has enough labels.")
+        sentences.insert(0, "This is about every model of the family that has enough labels.")
     held = _held(actor)
     if held:
-        told.append(f"{held} So nothing is promoted by itself: you will be asked.")
+        sentences.append(f"{held} So nothing is promoted by itself: you will be asked.")
     title = f"Retrain {actor.named(model)} now"
-    return actor.ask(Question(title, tuple(told), {"": "Retrain now"}, {"model": model}))
+    return actor.ask(Question(title, tuple(sentences), {"": "Retrain now"}, {"model": model}))
 
 
 @router.post("/retrain")
-async def retrain(actor: Acting, said: Annotated[OfModel, Form()]) -> Response:
-    conf = {"reason": said.reason, "members": [said.model] if said.model else None}
-    run = await actor.start("retrain", said, conf)
-    where = actor.model_page(said.model) if said.model else actor.family_page
+async def retrain(actor: Acting, form: Annotated[OfModel, Form()]) -> Response:
+    conf = {"reason": form.reason, "members": [form.model] if form.model else None}
+    run = await actor.start("retrain", form, conf)
+    where = actor.model_page(form.model) if form.model else actor.family_page
     return actor.done("retrain", where, run)
 
 
@@ -241,10 +241,10 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
     from nightshift import registry
 
     with connect(actor.site.database_url).transaction() as tx:
-        found = registry.known_model(tx, actor.family, model or actor.family)
-        served = registry.promotions(tx, found.model_id)
-        bad, good = registry.way_back(found, served, version, again=True)
-    told = (
+        record = registry.known_model(tx, actor.family, model or actor.family)
+        served = registry.promotions(tx, record.model_id)
+        bad, good = registry.way_back(record, served, version, again=True)
+    sentences = (
         f"Version {bad.number}, which has served since {moment(bad.effective_from)}, makes"
         f" way for version {good.number}. Nothing is trained.",
         "The next night is scored by it; published nights stay as they are, unless you tick the"
@@ -253,7 +253,7 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
     return actor.ask(
         Question(
             f"Roll {actor.named(model)} back to version {good.number}",
-            told,
+            sentences,
             {"": "Roll back"},
             {"model": model, "version": good.number},
             option=("rescore", "Score and publish anew the nights that the bad version scored"),
@@ -262,77 +262,80 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
 
 
 @router.post("/rollback")
-async def rollback(actor: Acting, said: Annotated[Rollback, Form()]) -> Response:
-    asked = said.model_dump(include={"model", "version", "rescore", "reason"})
-    run = await actor.start("rollback", said, asked)
-    return actor.done("rollback", actor.model_page(said.model), run)
+async def rollback(actor: Acting, form: Annotated[Rollback, Form()]) -> Response:
+    conf = form.model_dump(include={"model", "version", "rescore", "reason"})
+    run = await actor.start("rollback", form, conf)
+    return actor.done("rollback", actor.model_page(form.model), run)
 
 
 @router.get("/score")
 def ask_score(actor: Acting, as_of: Moment) -> Response:
     _with_night(actor, as_of)
-    told = (
+    sentences = (
         "A night that was published stays as it is: its snapshot is not taken again, and its rows"
         " do not change.",
         "Where its snapshot was rejected or is missing, it is taken, validated, scored and"
         " published now.",
     )
     title = f"Run the night of {moment(as_of)} of {actor.family} again"
-    return actor.ask(Question(title, told, {"": "Run again"}, {"as_of": as_of.isoformat()}))
+    return actor.ask(Question(title, sentences, {"": "Run again"}, {"as_of": as_of.isoformat()}))
 
 
 @router.post("/score")
-async def score(actor: Acting, said: Annotated[OfNight, Form()]) -> Response:
-    family = await run_in_threadpool(_with_night, actor, said.as_of)
-    night = actor.host.partition_key(family, said.as_of)
-    run = await actor.start("score", said, {}, partition_key=night)
-    return actor.done("score", f"/nights/{quote(actor.family)}/{said.as_of.isoformat()}", run)
+async def score(actor: Acting, form: Annotated[OfNight, Form()]) -> Response:
+    family = await run_in_threadpool(_with_night, actor, form.as_of)
+    night = actor.host.partition_key(family, form.as_of)
+    run = await actor.start("score", form, {}, partition_key=night)
+    return actor.done("score", f"/nights/{quote(actor.family)}/{form.as_of.isoformat()}", run)
 
 
 @router.get("/approval/{approval_id}")
 def ask_approval(actor: Approving, approval_id: int) -> Response:
-    asked = _pending(actor, approval_id)
-    told = (
-        asked.headline,
-        f"Asked since {moment(asked.asked_at)}. What you have seen is kept with your"
-        f" answer: SHA-256 {asked.evidence_hash}.",
+    approval = _pending(actor, approval_id)
+    sentences = (
+        approval.headline,
+        f"Asked since {moment(approval.asked_at)}. What you have seen is kept with your"
+        f" answer: SHA-256 {approval.evidence_hash}.",
     )
     buttons = {"approved": "Approve", "declined": "Reject"}
-    return actor.ask(Question(asked.subject, told, buttons, {}, evidence=asked.evidence))
+    return actor.ask(Question(approval.subject, sentences, buttons, {}, evidence=approval.evidence))
 
 
 @router.post("/approval/{approval_id}")
-async def answer(actor: Approving, approval_id: int, said: Annotated[Verdict, Form()]) -> Response:
-    asked = await run_in_threadpool(_pending, actor, approval_id)
-    waiting = await _waiting(actor, asked)
+async def answer(actor: Approving, approval_id: int, form: Annotated[Verdict, Form()]) -> Response:
+    approval = await run_in_threadpool(_pending, actor, approval_id)
+    waiting = await _waiting(actor, approval)
     if waiting is None:
-        await run_in_threadpool(_answer, actor, asked, said)
+        await run_in_threadpool(_answer, actor, approval, form)
     else:
-        chosen = "Approve" if said.answer == "approved" else "Reject"
-        body = {"chosen_options": [chosen], "params_input": {"why": said.reason}}
+        chosen = "Approve" if form.answer == "approved" else "Reject"
+        body = {"chosen_options": [chosen], "params_input": {"why": form.reason}}
         await actor.host.call(actor.request, "PATCH", waiting, body)
-    await run_in_threadpool(actor.record, said.answer, said.reason, approval=approval_id)
-    return actor.done(said.answer, actor.model_page(asked.model.name))
+    await run_in_threadpool(actor.record, form.answer, form.reason, approval=approval_id)
+    return actor.done(form.answer, actor.model_page(approval.model.name))
 
 
 @router.get("/{action}", name="hold")
 def ask_hold(actor: Acting, action: Literal["hold", "release"]) -> Response:
     if action == "hold":
-        told = (
+        sentences = (
             "No model of the family is retrained or replaced by itself any more, until somebody"
             " releases it.",
             "Nights are scored, labels collected, models measured as before. What would have been"
             " done is in the decisions. A retrain by hand is possible; its challenger then waits"
             " for an approval.",
         )
-        return actor.ask(Question(f"Hold {actor.family}", told, {"": "Hold"}, {}))
-    told = (_held(actor) or "It is not held.", "From now on its models are retrained by its rules.")
-    return actor.ask(Question(f"Release {actor.family}", told, {"": "Release"}, {}))
+        return actor.ask(Question(f"Hold {actor.family}", sentences, {"": "Hold"}, {}))
+    sentences = (
+        _held(actor) or "It is not held.",
+        "From now on its models are retrained by its rules.",
+    )
+    return actor.ask(Question(f"Release {actor.family}", sentences, {"": "Release"}, {}))
 
 
 @router.post("/{action}")
 def hold(
-    actor: Acting, action: Literal["hold", "release"], said: Annotated[Answered, Form()]
+    actor: Acting, action: Literal["hold", "release"], form: Annotated[Answered, Form()]
 ) -> Response:
     from nightshift.steps import people
 
@@ -340,14 +343,14 @@ def hold(
     change(
         actor.site,
         actor.family,
-        reason=said.reason,
+        reason=form.reason,
         by=actor.user.name,
         now=datetime.now(UTC),
     )
     return actor.done(action, actor.family_page)
 
 
-def told(request: Request) -> dict[str, str | None] | None:
+def last_action(request: Request) -> dict[str, str | None] | None:
     """What was just done, where a page is shown after an action: its name, and its run's page."""
     what = request.query_params.get("told")
     if what is None:
@@ -380,21 +383,21 @@ def _pending(actor: Actor, approval_id: int) -> Approval:
     from nightshift import promotion
 
     with connect(actor.site.database_url).transaction() as tx:
-        asked = promotion.approval(tx, approval_id)
-        waits = any(one.approval_id == approval_id for one in promotion.pending(tx))
-    if asked.model.family != actor.family:
-        told = f"approval {approval_id} is not about {actor.family}"
-        raise HTTPException(HTTPStatus.NOT_FOUND, told)
+        approval = promotion.approval(tx, approval_id)
+        waits = any(waiting.approval_id == approval_id for waiting in promotion.pending(tx))
+    if approval.model.family != actor.family:
+        sentence = f"approval {approval_id} is not about {actor.family}"
+        raise HTTPException(HTTPStatus.NOT_FOUND, sentence)
     if not waits:
         raise HTTPException(
             HTTPStatus.CONFLICT,
-            f"approval {approval_id} ({asked.versions}) has been answered, or a newer challenger"
+            f"approval {approval_id} ({approval.versions}) has been answered, or a newer challenger"
             " has taken its place; the model's page says how",
         )
-    return asked
+    return approval
 
 
-async def _waiting(actor: Actor, asked: Approval) -> str | None:
+async def _waiting(actor: Actor, approval: Approval) -> str | None:
     """Where Airflow takes the answer; None where no run of it waits for one any more.
 
     Raises
@@ -403,18 +406,18 @@ async def _waiting(actor: Actor, asked: Approval) -> str | None:
         It has been given, and the run is about to carry it out.
     """
     dag = f"/dags/{actor.family}.retrain/dagRuns"
-    query = urlencode({"body_search": asked.evidence_hash, "limit": 100})
-    found = await actor.host.call(actor.request, "GET", f"{dag}/~/hitlDetails?{query}")
-    mark = f"Approval {asked.approval_id};"
-    for one in found["hitl_details"]:
-        task = one["task_instance"]
-        if mark not in (one["body"] or ""):
+    query = urlencode({"body_search": approval.evidence_hash, "limit": 100})
+    reply = await actor.host.call(actor.request, "GET", f"{dag}/~/hitlDetails?{query}")
+    mark = f"Approval {approval.approval_id};"
+    for detail in reply["hitl_details"]:
+        task = detail["task_instance"]
+        if mark not in (detail["body"] or ""):
             continue
-        if one["response_received"]:
+        if detail["response_received"]:
             raise HTTPException(
                 HTTPStatus.CONFLICT,
-                f"{(one['responded_by_user'] or {}).get('name') or 'nobody'} has answered in"
-                f" Airflow: {listed(one['chosen_options'] or ())}; its run carries that out",
+                f"{(detail['responded_by_user'] or {}).get('name') or 'nobody'} has answered in"
+                f" Airflow: {listed(detail['chosen_options'] or ())}; its run carries that out",
             )
         if task["state"] not in _OVER:
             run, place = quote(task["dag_run_id"], safe=""), task["map_index"]
@@ -422,20 +425,20 @@ async def _waiting(actor: Actor, asked: Approval) -> str | None:
     return None
 
 
-def _answer(actor: Actor, asked: Approval, said: Verdict) -> None:
+def _answer(actor: Actor, approval: Approval, form: Verdict) -> None:
     """Answer as the command line does, unless somebody was faster."""
     from nightshift import registry
     from nightshift.steps import people
 
     decision_id = people.answer(
         actor.site,
-        asked.approval_id,
-        said.answer,
+        approval.approval_id,
+        form.answer,
         actor.user.name,
-        reason=said.reason,
+        reason=form.reason,
         now=datetime.now(UTC),
     )
     with connect(actor.site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)
-    if decision.rule != said.answer:
+    if decision.rule != form.answer:
         raise HTTPException(HTTPStatus.CONFLICT, decision.reason)

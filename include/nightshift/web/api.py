@@ -80,11 +80,11 @@ def _unkept(response: Response) -> None:
 
 def _once_each(request: Request) -> None:
     """A parameter that is given twice is refused: one of the two would not be answered."""
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    if twice := sorted(name for name, count in given.items() if count > 1):
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         faults = [problems.about(("query", name), "is given more than once") for name in twice]
-        told = f"give each parameter once: {wording.listed(twice)}"
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, told, faults)
+        sentence = f"give each parameter once: {wording.listed(twice)}"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, sentence, faults)
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class Reader:
         from nightshift import reports
 
         with self.database.reading(PATIENCE) as tx:
-            told = reports.status_in(tx)
+            report = reports.status_in(tx)
         return reports.Status(
-            tuple(one for one in told.sentences if one.partition(":")[0] in self.families),
-            tuple(one for one in told.nights if one.family in self.families),
-            tuple(one for one in told.lines if one.family in self.families),
+            tuple(line for line in report.sentences if line.partition(":")[0] in self.families),
+            tuple(night for night in report.nights if night.family in self.families),
+            tuple(line for line in report.lines if line.family in self.families),
         )
 
 
@@ -163,45 +163,45 @@ def fleet(
 ) -> Any:
     """Every family that has a model, by name: its models by state, and its last night."""
     [last] = paging.after(wanted, paging.BY_FAMILY) or ("",)
-    found = [line for line in _families(reader.status()) if line["family"] > last]
-    return paging.page(request, wanted, found, lambda line: (line["family"],))
+    lines = [line for line in _families(reader.status()) if line["family"] > last]
+    return paging.page(request, wanted, lines, lambda line: (line["family"],))
 
 
 @router.get("/fleet/{family}", response_model=schemas.FleetDetail, tags=["fleet"])
 def family(reader: ReaderDep, family: schemas.FamilyPath) -> Any:
     """A family, and the columns that a row to score is made of."""
     reader.must_see(family)
-    known = {line["family"]: line for line in _families(reader.status())}
-    read = reader.host.site().family(family)
+    lines = {line["family"]: line for line in _families(reader.status())}
+    config = reader.host.site().family(family)
     return {
         "models": 0,
         "health": {},
         "last_night": None,
         "sentence": f"{family}: nothing was scored",
-        **known.get(family, {"family": family}),
-        "owner": read.owner,
-        "description": read.description,
-        "task": read.task,
-        "columns": _columns(read),
+        **lines.get(family, {"family": family}),
+        "owner": config.owner,
+        "description": config.description,
+        "task": config.task,
+        "columns": _columns(config),
     }
 
 
-def _columns(read: ModelFamily) -> dict[str, Any]:
+def _columns(config: ModelFamily) -> dict[str, Any]:
     return {
-        "text": ["entity_id", *read.keys, *read.features.categorical],
-        "numbers": read.features.numeric,
-        "names_the_model": read.models.by if read.models else None,
+        "text": ["entity_id", *config.keys, *config.features.categorical],
+        "numbers": config.features.numeric,
+        "names_the_model": config.models.by if config.models else None,
     }
 
 
-def _families(told: Status) -> list[dict[str, Any]]:
-    nights = {night.family: night for night in told.nights}
-    sentences = {one.partition(":")[0]: one for one in told.sentences}
+def _families(report: Status) -> list[dict[str, Any]]:
+    nights = {night.family: night for night in report.nights}
+    sentences = {sentence.partition(":")[0]: sentence for sentence in report.sentences}
     return [
         {
             "family": name,
-            "models": sum(line.family == name for line in told.lines),
-            "health": _counted(line.health for line in told.lines if line.family == name),
+            "models": sum(line.family == name for line in report.lines),
+            "health": _counted(line.health for line in report.lines if line.family == name),
             "last_night": nights.get(name),
             "sentence": sentence,
         }
@@ -225,7 +225,7 @@ def models(
 
     families = reader.among(wanted.family)
     last = paging.after(wanted, paging.BY_URGENCY)
-    found = [
+    lines = [
         line
         for line in reader.status().lines
         if line.family in families
@@ -233,7 +233,7 @@ def models(
         and wanted.health in (None, line.health)
         and (last is None or reports.urgency(line) > last)
     ]
-    return paging.page(request, wanted, found, reports.urgency)
+    return paging.page(request, wanted, lines, reports.urgency)
 
 
 @router.get("/models/{family}/{model}", response_model=schemas.ModelDetail, tags=["models"])
@@ -241,17 +241,17 @@ def model(reader: ReaderDep, family: schemas.FamilyPath, model: schemas.ModelPat
     """One active model, and its champions."""
     line = _line(reader, family, model)
     promotions = reader.rows("api.promotions", family=family, model=model)
-    told = schemas.Model.model_validate(line).model_dump()
-    return {**told, "promotions": promotions}
+    columns = schemas.Model.model_validate(line).model_dump()
+    return {**columns, "promotions": promotions}
 
 
 def _line(reader: Reader, family: str, model: str) -> Line:
     reader.must_see(family)
-    known = {line.model: line for line in reader.status().lines if line.family == family}
-    if model not in known:
-        hint = wording.nearest(model, known)
+    lines = {line.model: line for line in reader.status().lines if line.family == family}
+    if model not in lines:
+        hint = wording.nearest(model, lines)
         raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no active model {model!r}{hint}")
-    return known[model]
+    return lines[model]
 
 
 @router.get(
@@ -276,24 +276,24 @@ def _recorded(request: Request, reader: Reader, wanted: schemas.Recorded, kind: 
     """A page of what is numbered as it is recorded."""
     key = f"{kind}_id"
     [last] = paging.after(wanted, paging.BY_ID) or (None,)
-    found = reader.rows(
+    rows = reader.rows(
         f"api.{kind}s",
         families=reader.among(wanted.family),
         after=last,
         count=wanted.limit + 1,
         **wanted.model_dump(exclude={"family", "limit", "cursor"}),
     )
-    return paging.page(request, wanted, found, lambda row: (row[key],))
+    return paging.page(request, wanted, rows, lambda row: (row[key],))
 
 
 @router.get("/decisions/{decision_id}", response_model=schemas.DecisionDetail, tags=["decisions"])
 def decision(reader: ReaderDep, decision_id: schemas.DecisionPath) -> Any:
     """One decision, what it was concluded from, and its hash."""
     families = sorted(reader.families)
-    found = reader.rows("api.decision", decision_id=decision_id, families=families)
-    if not found:
+    rows = reader.rows("api.decision", decision_id=decision_id, families=families)
+    if not rows:
         raise Refusal(HTTPStatus.NOT_FOUND, f"there is no decision {decision_id}")
-    return found[0]
+    return rows[0]
 
 
 @router.get("/nights", response_model=schemas.Page[schemas.NightLine], tags=["nights"])
@@ -302,7 +302,7 @@ def nights(
 ) -> Any:
     """Nights, the last first: frozen, judged, published or not."""
     as_of, family = paging.after(wanted, paging.BY_NIGHT) or (None, None)
-    found = reader.rows(
+    rows = reader.rows(
         "api.nights",
         families=reader.among(wanted.family),
         after_as_of=as_of,
@@ -310,7 +310,7 @@ def nights(
         count=wanted.limit + 1,
         **wanted.model_dump(exclude={"family", "limit", "cursor"}),
     )
-    return paging.page(request, wanted, found, lambda row: (row["as_of"], row["family"]))
+    return paging.page(request, wanted, rows, lambda row: (row["as_of"], row["family"]))
 
 
 @router.get("/nights/{family}/{as_of}", response_model=schemas.NightDetail, tags=["nights"])
@@ -318,7 +318,7 @@ def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPa
     """One night: what was checked, and which version scored which model's rows."""
     from nightshift.web import reading
 
-    found = reader.rows(
+    rows = reader.rows(
         "api.nights",
         families=[reader.must_see(family)],
         since=as_of,
@@ -328,14 +328,14 @@ def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPa
         after_family=None,
         count=1,
     )
-    if not found:
+    if not rows:
         raise Refusal(HTTPStatus.NOT_FOUND, f"{family} has no night {wording.moment(as_of)}")
-    line = found[0]
+    line = rows[0]
     judged = reader.rows("api.checks", snapshot_id=line["snapshot_id"])
     checks = judged[0]["checks"] if judged else []
     return {
         **line,
-        "checks": reading.shown_checks(checks, reader.config(family)),
+        "checks": reading.discreet_checks(checks, reader.config(family)),
         "models": reader.rows("api.night_models", batch_id=line["batch_id"]),
     }
 
@@ -361,14 +361,14 @@ def prediction(
     now; published_at says since when.
     """
     named = _named(reader, reader.must_see(family), entity_id)
-    found = reader.rows("api.prediction", family=family, model=model, entity_id=named, until=as_of)
-    if not found:
+    rows = reader.rows("api.prediction", family=family, model=model, entity_id=named, until=as_of)
+    if not rows:
         by = f" by {wording.moment(as_of)}" if as_of else ""
         raise Refusal(
             HTTPStatus.NOT_FOUND,
             f"no prediction of {entity_id!r} by {family}/{model} was published{by}",
         )
-    return found[0]
+    return rows[0]
 
 
 def _named(reader: Reader, family: str, entity_id: str) -> str:
@@ -455,14 +455,14 @@ def score(
         "scored_at": now,
         "items": [
             {
-                "entity_id": one.entity_id,
-                "model": one.model,
-                "score": one.score,
-                "model_version": one.scorer.number if one.scorer else None,
-                "label": one.label,
-                "flags": one.flags,
+                "entity_id": answer.entity_id,
+                "model": answer.model,
+                "score": answer.score,
+                "model_version": answer.scorer.number if answer.scorer else None,
+                "label": answer.label,
+                "flags": answer.flags,
             }
-            for one in answers
+            for answer in answers
         ],
     }
 
@@ -475,7 +475,9 @@ def _rows(body: bytes) -> list[dict[str, Any]]:
     try:
         return schemas.Rows.model_validate(read).rows
     except ValidationError as error:
-        faults = [problems.about(("body", *one["loc"]), one["msg"]) for one in error.errors()]
+        faults = [
+            problems.about(("body", *detail["loc"]), detail["msg"]) for detail in error.errors()
+        ]
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"the body is not a list of 1 to {schemas.MOST_ROWS:,} rows under the key rows",

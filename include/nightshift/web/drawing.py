@@ -30,10 +30,10 @@ def spark(points: Sequence[float | None], threshold: float | None) -> str:
     Thousands of them fit a page; a script draws those that are looked at.
     """
     heights = (threshold, *points)
-    known = [height for height in heights if height is not None]
-    if not known:
+    values = [height for height in heights if height is not None]
+    if not values:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(values), max(values)
     if low == high:
         low, high = low - 1, high + 1
     scale = TOP / (high - low)
@@ -87,7 +87,7 @@ def heat(signals: Iterable[Mapping[str, Any]], order: Sequence[str]) -> Heat:
     by_strip: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         by_strip.setdefault((row["signal"], row["feature"]), []).append(row)
-    kept = sorted(
+    keys = sorted(
         (key for key, own in by_strip.items() if "drift" in key[0] or any(r["value"] for r in own)),
         key=lambda key: (order.index(key[0]), key[1]),
     )
@@ -100,7 +100,7 @@ def heat(signals: Iterable[Mapping[str, Any]], order: Sequence[str]) -> Heat:
                 for r in by_strip[key]
             ),
         )
-        for y, key in enumerate(kept)
+        for y, key in enumerate(keys)
     )
     every = max(len(nights) // 6, 1)
     named = tuple((place[night], night) for night in nights[::every])
@@ -125,8 +125,8 @@ class Scale:
 
 def scale(values: Iterable[float | None]) -> Scale:
     """A scale on which all of the values have a place."""
-    known = [value for value in values if value is not None]
-    return Scale(min(known), max(known)) if known else Scale(0.0, 0.0)
+    present = [value for value in values if value is not None]
+    return Scale(min(present), max(present)) if present else Scale(0.0, 0.0)
 
 
 def chart(

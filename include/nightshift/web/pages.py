@@ -105,14 +105,14 @@ class Page(APIRoute):
                     status=status,
                     headers=problems.headers_of(error),
                     title=title,
-                    said=str(error),
+                    sentence=str(error),
                 )
             except HTTPException as error:
                 if error.status_code != HTTPStatus.NOT_FOUND:
                     raise
                 title = "There is no such page"
                 return templating.page(
-                    request, "error.html", status=404, title=title, said=str(error.detail)
+                    request, "error.html", status=404, title=title, sentence=str(error.detail)
                 )
 
         return answer_or_apology
@@ -161,7 +161,7 @@ class Visit:
     @property
     def done(self) -> dict[str, str | None] | None:
         """What was just done, where an action has led here."""
-        return actions.told(self.request)
+        return actions.last_action(self.request)
 
     def page(self, template: str, **values: Any) -> HTMLResponse:
         """A page; its template knows the request as ``visit``."""
@@ -198,10 +198,10 @@ def fleet(visit: VisitDep) -> Response:
     style and scripts in the meantime.
     """
     with visit.transaction() as tx:
-        known = reading.known_fleet(tx, visit.site)
-    if known is None:
+        cached = reading.cached_fleet(tx, visit.site)
+    if cached is None:
         return StreamingResponse(_as_it_is_read(visit), media_type="text/html")
-    return visit.page("fleet.html", look=lambda: _looked(visit, known))
+    return visit.page("fleet.html", look=lambda: _looked(visit, cached))
 
 
 def _as_it_is_read(visit: Visit) -> Iterator[str]:
@@ -216,13 +216,13 @@ def _as_it_is_read(visit: Visit) -> Iterator[str]:
     yield "".join(parts)
 
 
-def _looked(visit: Visit, found: reading.Fleet) -> dict[str, Any]:
-    seen = found.seen(visit.readable([member.family for member in found.members]))
-    late = reading.late(visit.site, seen, datetime.now(UTC))
+def _looked(visit: Visit, fleet: reading.Fleet) -> dict[str, Any]:
+    visible = fleet.seen(visit.readable([member.family for member in fleet.members]))
+    late = reading.late(visit.site, visible, datetime.now(UTC))
     return {
-        "fleet": seen,
+        "fleet": visible,
         "late": late,
-        "verdict": reading.verdict(seen, late),
+        "verdict": reading.verdict(visible, late),
         "budget": visit.site.settings.retrains_per_night,
     }
 
@@ -230,7 +230,7 @@ def _looked(visit: Visit, found: reading.Fleet) -> dict[str, Any]:
 @router.get("/fleet.csv")
 def fleet_csv(visit: VisitDep) -> Response:
     """The same, a line for each model."""
-    return templating.csv_file("fleet", FLEET, map(asdict, _seen(visit).lines))
+    return templating.csv_file("fleet", FLEET, map(asdict, _visible_fleet(visit).lines))
 
 
 def _fleet(visit: Visit) -> reading.Fleet:
@@ -238,9 +238,9 @@ def _fleet(visit: Visit) -> reading.Fleet:
         return reading.fleet(tx, visit.site)
 
 
-def _seen(visit: Visit) -> reading.Fleet:
-    found = _fleet(visit)
-    return found.seen(visit.readable([member.family for member in found.members]))
+def _visible_fleet(visit: Visit) -> reading.Fleet:
+    fleet = _fleet(visit)
+    return fleet.seen(visit.readable([member.family for member in fleet.members]))
 
 
 @router.get("/families/{family}.csv")
@@ -258,18 +258,18 @@ def family(visit: VisitDep, family: str) -> Response:
     """One family: its models and its nights."""
     visit.enter(family)
     with visit.transaction() as tx:
-        found = reading.fleet(tx, visit.site).seen(frozenset({family}))
+        fleet = reading.fleet(tx, visit.site).seen(frozenset({family}))
         nights = reading.nights(tx, family, visit.family(family))
-    if not found.members and not nights:
+    if not fleet.members and not nights:
         raise HTTPException(404, f"No family is called {family!r}, or you may not see it.")
-    late = reading.late(visit.site, found, datetime.now(UTC))
+    late = reading.late(visit.site, fleet, datetime.now(UTC))
     return visit.page(
         "family.html",
         family=family,
         config=visit.family(family),
-        fleet=found,
+        fleet=fleet,
         late=late,
-        verdict=reading.verdict(found, late),
+        verdict=reading.verdict(fleet, late),
         nights=nights,
     )
 
@@ -281,8 +281,8 @@ def family(visit: VisitDep, family: str) -> Response:
 def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
     """Every measurement of a model."""
     with visit.transaction() as tx:
-        found = _model(visit, tx, family, model)
-        rows = reading.measurements(tx, found["model_id"])
+        row = _model(visit, tx, family, model)
+        rows = reading.measurements(tx, row["model_id"])
     return templating.csv_file(f"{family}-{model}-measurements", MEASURED, rows)
 
 
@@ -290,8 +290,8 @@ def measurements_csv(visit: VisitDep, family: str, model: str) -> Response:
 def signals_csv(visit: VisitDep, family: str, model: str) -> Response:
     """What was watched of a model in its latest nights."""
     with visit.transaction() as tx:
-        found = _model(visit, tx, family, model)
-        rows = reading.signals(tx, family, found["model_id"])
+        row = _model(visit, tx, family, model)
+        rows = reading.signals(tx, family, row["model_id"])
     return templating.csv_file(f"{family}-{model}-signals", WATCHED, rows)
 
 
@@ -307,9 +307,9 @@ def slices_csv(visit: VisitDep, family: str, model: str) -> Response:
 def scores_csv(visit: VisitDep, family: str, model: str) -> Response:
     """The distribution of a model's scores, then and now."""
     with visit.transaction() as tx:
-        found = reading.scores(tx, _model(visit, tx, family, model))
+        scores = reading.scores(tx, _model(visit, tx, family, model))
     columns = ("from", "to", "share_when_promoted", "share_last_night")
-    bins = found.bins if found else ()
+    bins = scores.bins if scores else ()
     return templating.csv_file(
         f"{family}-{model}-scores", columns, (dict(zip(columns, b, strict=True)) for b in bins)
     )
@@ -337,17 +337,17 @@ def version(
 ) -> Response:
     """The manifest of a version; beside another one, where they differ."""
     with visit.transaction() as tx:
-        found = _model(visit, tx, family, model)
-        shown = _version(visit, tx, found, number)
-        other = _version(visit, tx, found, against) if against is not None else None
-        versions = reading.versions(tx, found["model_id"])
+        model_row = _model(visit, tx, family, model)
+        version_row = _version(visit, tx, model_row, number)
+        other = _version(visit, tx, model_row, against) if against is not None else None
+        versions = reading.versions(tx, model_row["model_id"])
     return visit.page(
         "version.html",
-        model=found,
-        version=shown,
+        model=model_row,
+        version=version_row,
         other=other,
         versions=versions,
-        differences=drawing.difference(other, shown) if other else [],
+        differences=drawing.difference(other, version_row) if other else [],
     )
 
 
@@ -355,9 +355,9 @@ def version(
 def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
     """The manifest of a version as it was signed, without values of sensitive columns."""
     with visit.transaction() as tx:
-        shown = _version(visit, tx, _model(visit, tx, family, model), number)
+        row = _version(visit, tx, _model(visit, tx, family, model), number)
     return templating.download(
-        drawing.as_json(shown["manifest"]), "application/json", f"{family}-{model}-{number}.json"
+        drawing.as_json(row["manifest"]), "application/json", f"{family}-{model}-{number}.json"
     )
 
 
@@ -365,40 +365,40 @@ def manifest(visit: VisitDep, family: str, model: str, number: int) -> Response:
 def model(visit: VisitDep, family: str, model: str) -> Response:
     """One model: its metric over time, its inputs, its versions, what was decided."""
     with visit.transaction() as tx:
-        found = _model(visit, tx, family, model)
-        shown = reading.model(tx, found)
-        scores = reading.scores(tx, found)
+        model_row = _model(visit, tx, family, model)
+        model_page = reading.model(tx, model_row)
+        scores = reading.scores(tx, model_row)
         models = visit.host.site().models
-        outdated = reports.outdated_champion(tx, models, found["model_id"])
+        outdated = reports.outdated_champion(tx, models, model_row["model_id"])
     return visit.page(
         "model.html",
-        shown=shown,
+        shown=model_page,
         outdated=outdated,
-        model=found,
+        model=model_row,
         scores=scores,
-        heat=drawing.heat(shown.signals, SIGNALS),
+        heat=drawing.heat(model_page.signals, SIGNALS),
         whiskers=drawing.scale(
-            value for row in shown.slices for value in (row["low"], row["value"], row["high"])
+            value for row in model_page.slices for value in (row["low"], row["value"], row["high"])
         ),
-        chart=drawing.chart(shown.decisive, shown.estimated, shown.changes),
+        chart=drawing.chart(model_page.decisive, model_page.estimated, model_page.changes),
         config=visit.family(family),
     )
 
 
 def _model(visit: Visit, tx: Transaction, family: str, model: str) -> reading.Row:
     visit.enter(family)
-    found = reading.find_model(tx, family, model)
-    if found is None:
+    row = reading.find_model(tx, family, model)
+    if row is None:
         raise HTTPException(404, f"The family {family} has no model {model!r}.")
-    return found
+    return row
 
 
 def _version(visit: Visit, tx: Transaction, model: reading.Row, number: int) -> reading.Row:
     sensitive = _sensitive(visit, model["family"])
-    found = reading.version(tx, model["model_id"], number, sensitive)
-    if found is None:
+    row = reading.version(tx, model["model_id"], number, sensitive)
+    if row is None:
         raise HTTPException(404, f"{model['family']}/{model['model']} has no version {number}.")
-    return found
+    return row
 
 
 def _sensitive(visit: Visit, family: str) -> list[str]:
@@ -444,10 +444,10 @@ def _night(visit: Visit, family: str, as_of: str) -> reading.NightPage:
         ) from None
     with visit.transaction() as tx:
         moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-        found = reading.night(tx, family, moment, visit.family(family))
-    if found is None:
+        night_page = reading.night(tx, family, moment, visit.family(family))
+    if night_page is None:
         raise HTTPException(404, f"Nothing is known of the night {as_of} of {family}.")
-    return found
+    return night_page
 
 
 # A decision ----------------------------------------------------------------------------------
@@ -467,23 +467,23 @@ def decision_csv(visit: VisitDep, decision_id: int) -> Response:
 @router.get("/decisions/{decision_id:int}", response_class=HTMLResponse)
 def decision(visit: VisitDep, decision_id: int) -> Response:
     """One decision: the evidence, the rule, the comparison, who approved."""
-    shown = _decision(visit, decision_id)
-    compared = shown.comparison or {"slices": [], "difference": None, "low": None}
+    decision_page = _decision(visit, decision_id)
+    compared = decision_page.comparison or {"slices": [], "difference": None, "low": None}
     bounds = [value for row in compared["slices"] for value in (row["difference"], row.get("high"))]
     return visit.page(
         "decision.html",
-        shown=shown,
-        compared=shown.comparison,
+        shown=decision_page,
+        compared=decision_page.comparison,
         whiskers=drawing.scale([0.0, compared["difference"], compared["low"], *bounds]),
     )
 
 
 def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
     with visit.transaction() as tx:
-        found = reading.decision(tx, decision_id)
-    if found is None or found.decision["family"] not in visit.readable([found.decision["family"]]):
+        page = reading.decision(tx, decision_id)
+    if page is None or page.decision["family"] not in visit.readable([page.decision["family"]]):
         raise HTTPException(404, f"There is no decision {decision_id}, or you may not see it.")
-    return found
+    return page
 
 
 # How errors and files are answered --------------------------------------------------------------

@@ -40,16 +40,16 @@ def after(wanted: Filter, key: TypeAdapter[K]) -> K | None:
 
 
 def page(
-    request: Request, wanted: Filter, found: Sequence[Any], key: Callable[[Any], tuple[Any, ...]]
+    request: Request, wanted: Filter, rows: Sequence[Any], key: Callable[[Any], tuple[Any, ...]]
 ) -> dict[str, Any]:
     """A page of what was found, which is one item more than asked for where there is a next."""
-    items = found[: wanted.limit]
-    following = _next(request, wanted, key(items[-1])) if len(found) > wanted.limit else None
+    items = rows[: wanted.limit]
+    following = _next(request, wanted, key(items[-1])) if len(rows) > wanted.limit else None
     return {"items": items, "next": following}
 
 
 def _next(request: Request, wanted: Filter, key: tuple[Any, ...]) -> str:
     cursor = base64.urlsafe_b64encode(to_json(key)).decode()
-    given = wanted.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
+    parameters = wanted.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
     path = request.scope["root_path"] + request.scope["route"].path
-    return f"{path}?{urlencode({**given, 'cursor': cursor})}"
+    return f"{path}?{urlencode({**parameters, 'cursor': cursor})}"

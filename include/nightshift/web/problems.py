@@ -191,8 +191,8 @@ def _sentence(request: Request, error: HTTPException | StarletteHTTPException) -
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    faults = [about(one["loc"], _message(one)) for one in error.errors()]
-    named = "; ".join(f"{one.parameter or one.pointer}: {one.detail}" for one in faults[:3])
+    faults = [about(detail["loc"], _message(detail)) for detail in error.errors()]
+    named = "; ".join(f"{fault.parameter or fault.pointer}: {fault.detail}" for fault in faults[:3])
     return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, named, faults=faults)
 
 
@@ -221,9 +221,9 @@ def _public_sentence(error: NightshiftError) -> str:
 
 
 def _row_faults(error: RowsRefused) -> Iterator[Fault]:
-    for one in error.problems[:MOST_FAULTS]:
-        fault = about(("body", "rows", one.rows[0], one.column), str(one))
-        yield fault.model_copy(update={"rows": list(one.rows[:MOST_ROWS])})
+    for problem in error.problems[:MOST_FAULTS]:
+        fault = about(("body", "rows", problem.rows[0], problem.column), str(problem))
+        yield fault.model_copy(update={"rows": list(problem.rows[:MOST_ROWS])})
     left = len(error.problems) - MOST_FAULTS
     if left > 0:
         yield Fault(detail=f"and {left} more", pointer="#/rows")

@@ -127,19 +127,19 @@ class Fleet:
 _fleets: dict[str, tuple[Any, Fleet]] = {}
 
 
-def known_fleet(tx: Transaction, site: Site) -> Fleet | None:
+def cached_fleet(tx: Transaction, site: Site) -> Fleet | None:
     """Every model, as it was read last; None where something has happened since."""
-    known = _fleets.get(site.database_url)
-    return known[1] if known and known[0] == tuple(tx.one("web.newest")) else None
+    cached = _fleets.get(site.database_url)
+    return cached[1] if cached and cached[0] == tuple(tx.one("web.newest")) else None
 
 
 def fleet(tx: Transaction, site: Site) -> Fleet:
     """Every model; what has not changed since the last call is not read again."""
-    known = known_fleet(tx, site)
-    if known is None:
-        known = _fleet(tx)
-        _fleets[site.database_url] = (tuple(tx.one("web.newest")), known)
-    return known
+    latest = cached_fleet(tx, site)
+    if latest is None:
+        latest = _fleet(tx)
+        _fleets[site.database_url] = (tuple(tx.one("web.newest")), latest)
+    return latest
 
 
 def _fleet(tx: Transaction) -> Fleet:
@@ -195,13 +195,13 @@ def _states(fleet: Fleet) -> str:
 
 def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
     """The families whose latest night is due, ``schedule.deadline`` included, and unpublished."""
-    found = {}
+    overdue = {}
     last = {m.family: m.night.as_of for m in fleet.members if m.night}
     for family in load_families(site.models)[0]:
         due = family.previous_tick(now - family.schedule.deadline)
         if family.family in last and last[family.family] < due:
-            found[family.family] = due
-    return found
+            overdue[family.family] = due
+    return overdue
 
 
 def nights(tx: Transaction, family: str, config: ModelFamily | None) -> list[Row]:
@@ -255,13 +255,13 @@ def find_model(tx: Transaction, family: str, model: str) -> Row | None:
     return dict(row._mapping) if row else None
 
 
-def model(tx: Transaction, found: Row) -> ModelPage:
+def model(tx: Transaction, model_row: Row) -> ModelPage:
     """Everything about a model that was found."""
-    model_id, family = found["model_id"], found["family"]
-    lines = reports.status_in(tx, family).lines if found["state"] == "active" else ()
+    model_id, family = model_row["model_id"], model_row["family"]
+    lines = reports.status_in(tx, family).lines if model_row["state"] == "active" else ()
     return ModelPage(
-        model=found,
-        line=next((line for line in lines if line.model == found["model"]), None),
+        model=model_row,
+        line=next((line for line in lines if line.model == model_row["model"]), None),
         measurements=measurements(tx, model_id),
         signals=signals(tx, family, model_id),
         slices=_rows(tx, "web.slices", model_id=model_id),
@@ -310,41 +310,41 @@ def version(
     if row is None:
         return None
     hidden = {*sensitive, *row.manifest.get("features", {}).get("sensitive", ())}
-    return {**row._mapping, "manifest": _shown(row.manifest, hidden) if hidden else row.manifest}
+    return {**row._mapping, "manifest": _redacted(row.manifest, hidden) if hidden else row.manifest}
 
 
-def _shown(manifest: Row, hidden: Collection[str]) -> Row:
+def _redacted(manifest: Row, hidden: Collection[str]) -> Row:
     """A manifest without what training saw of some columns; scoring needs it, nobody else does."""
     profile = dict(manifest.get("profile", {}))
     for part in profile.keys() & {"categories", "ranges", "distributions"}:
         profile[part] = {
-            name: WITHHELD_VALUES if name in hidden else seen
-            for name, seen in profile[part].items()
+            name: WITHHELD_VALUES if name in hidden else values
+            for name, values in profile[part].items()
         }
     return {**manifest, "profile": profile}
 
 
-def scores(tx: Transaction, found: Row) -> Scores | None:
+def scores(tx: Transaction, model_row: Row) -> Scores | None:
     """The scores of the last night beside those of the champion's promotion."""
-    told = (found["reference"] or {}).get("scores")
-    batch = tx.maybe("web.latest_batch", model_id=found["model_id"])
-    if not told or not told["edges"] or batch is None:
+    reference = (model_row["reference"] or {}).get("scores")
+    batch = tx.maybe("web.latest_batch", model_id=model_row["model_id"])
+    if not reference or not reference["edges"] or batch is None:
         return None
-    edges = told["edges"]
+    edges = reference["edges"]
     counted = {
         row.place: row.rows
         for row in tx.rows(
-            "web.scores", batch_id=batch.batch_id, model_id=found["model_id"], edges=edges
+            "web.scores", batch_id=batch.batch_id, model_id=model_row["model_id"], edges=edges
         )
     }
-    then, now = sum(told["counts"]) or 1, sum(counted.values()) or 1
+    then, now = sum(reference["counts"]) or 1, sum(counted.values()) or 1
     ends = [None, *edges, None]
     return Scores(
         batch.as_of,
         sum(counted.values()),
         tuple(
             (ends[i], ends[i + 1], count / then, counted.get(i, 0) / now)
-            for i, count in enumerate(told["counts"])
+            for i, count in enumerate(reference["counts"])
         ),
     )
 
@@ -390,7 +390,7 @@ def night(
     verdicts = [snapshot.pop("checks") for snapshot in snapshots]
     # The verdict that counts is the latest on the latest snapshot.
     checks: list[Row] = next((verdict for verdict in verdicts if verdict is not None), [])
-    shown = NightPage(
+    page = NightPage(
         family,
         as_of,
         snapshots=snapshots,
@@ -403,11 +403,11 @@ def night(
         concluded=_rows(
             tx, "web.concluded", family=family, since=as_of, until=until, count=CONCLUDED
         ),
-        checks=shown_checks(checks, config),
+        checks=discreet_checks(checks, config),
         before=around.before,
         after=around.after,
     )
-    return shown if shown.snapshots or shown.trail else None
+    return page if page.snapshots or page.trail else None
 
 
 def _tells(code: str | None, config: ModelFamily | None) -> bool:
@@ -415,7 +415,7 @@ def _tells(code: str | None, config: ModelFamily | None) -> bool:
     return code in VERDICTS and (config is None or bool(config.features.sensitive))
 
 
-def shown_checks(checks: Iterable[Row], family: ModelFamily | None) -> list[Row]:
+def discreet_checks(checks: Iterable[Row], family: ModelFamily | None) -> list[Row]:
     """Checks as they may be shown: without values that they met of columns that are sensitive now.
 
     Of a family whose folder is broken or gone nothing is known to be harmless: no value is shown.

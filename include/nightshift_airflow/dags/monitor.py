@@ -39,9 +39,9 @@ def monitor_dag(family: ModelFamily) -> None:
         def decide(judged: list[int]) -> list[dict[str, Any]]:
             from nightshift.steps import monitor, people
 
-            asked = people.questions(site(family), judged)
+            questions = people.questions(site(family), judged)
             decided = monitor.decide(site(family), family.family, as_of(), now=now())
-            return wiring.retrain_runs(decided) + wiring.retrain_runs(asked, "approval")
+            return wiring.retrain_runs(decided) + wiring.retrain_runs(questions, "approval")
 
         judged = judge_trials()
         collect_labels() >> measure() >> judged

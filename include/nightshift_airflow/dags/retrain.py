@@ -17,16 +17,16 @@ def retrain_dag(family: ModelFamily) -> None:
         def request() -> list[int]:
             from nightshift.steps import retrain
 
-            decision_ids = runtime.asked_decisions()
+            decision_ids = runtime.decisions_of_run()
             if decision_ids:
                 return decision_ids
-            as_of, why = runtime.as_of(family, "retrain"), runtime.asked_why()
+            as_of, details = runtime.as_of(family, "retrain"), runtime.retrain_request()
             if runtime.by_calendar():
-                del why["members"]  # a calendar means every model
+                del details["members"]  # a calendar means every model
                 return retrain.calendar_retrain(
-                    site(family), family.family, as_of, **why, now=now()
+                    site(family), family.family, as_of, **details, now=now()
                 )
-            return retrain.request_retrain(site(family), family.family, as_of, **why, now=now())
+            return retrain.request_retrain(site(family), family.family, as_of, **details, now=now())
 
         @step(pool=Pool.TRAINING, execution_timeout=timedelta(hours=4))
         def fit(decision_ids: list[int]) -> list[int]:
@@ -47,10 +47,12 @@ def retrain_dag(family: ModelFamily) -> None:
             return retrain.conclude(site(family), comparison_ids, now=now())
 
         decision_ids = request()
-        asked = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
-        told = wiring.alert_after(family, "retrain", asked, decision_ids, name="alert_asked")
-        answered = approvals.answer_after(family, asked)
-        wiring.alert_after(family, "retrain", [answered, *told], decision_ids)
+        open_approvals = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
+        alerts = wiring.alert_after(
+            family, "retrain", open_approvals, decision_ids, name="alert_asked"
+        )
+        answered = approvals.answer_after(family, open_approvals)
+        wiring.alert_after(family, "retrain", [answered, *alerts], decision_ids)
 
 
 def define() -> None:

@@ -17,14 +17,17 @@ def rollback_dag(family: ModelFamily) -> None:
         def rollback() -> list[int]:
             from nightshift.steps.rollback import rollback as rollback_rollback
 
-            asked = runtime.asked_rollback()
-            return [rollback_rollback(site(family), family.family, **asked, now=now())]
+            request = runtime.rollback_request()
+            return [rollback_rollback(site(family), family.family, **request, now=now())]
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=12))
         def rescore(decision_ids: list[int]) -> list[str]:
             from nightshift.steps.rollback import rescore as rollback_rescore
 
-            nights = [rollback_rescore(site(family), said, now=now()) for said in decision_ids]
+            nights = [
+                rollback_rescore(site(family), decision_id, now=now())
+                for decision_id in decision_ids
+            ]
             return [night.isoformat() for of_decision in nights for night in of_decision]
 
         decision_ids = rollback()
