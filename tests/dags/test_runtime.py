@@ -24,6 +24,7 @@ from nightshift.site import Site
 from nightshift_airflow.connections import source_url
 from nightshift_airflow.runtime import (
     as_of,
+    by_calendar,
     decisions_of_run,
     failing_once,
     retrain_request,
@@ -221,15 +222,15 @@ def test_a_retrain_knows_its_decisions_or_who_asks_for_what_and_why() -> None:
         "by": "ada",
         "reason": "new routes",
         "members": ["HNL"],
-        "kind": "on_demand",
     }
     scheduled = Run(run_after=MORNING.run_after, partition_key="k", run_id="scheduled__1")
     assert retrain_request(context(scheduled)) == {
         "by": "schedule",
         "reason": "run scheduled__1 of flights.retrain",
         "members": None,
-        "kind": "calendar",
     }
+    assert by_calendar(context(scheduled))
+    assert not by_calendar(context(by_hand))
 
 
 @pytest.mark.parametrize(
