@@ -17,7 +17,7 @@ from datetime import datetime
 import psycopg2
 import psycopg2.extensions
 
-CONTRACT = "1"
+CONTRACT = "2"
 NIGHTS = "select batch_id, family, as_of, rows from nights order by published_at desc limit 1000"
 
 

@@ -17,8 +17,8 @@ def plan_gates():
     @task
     def plan(triggering_asset_events=None):
         published = triggering_asset_events[NIGHT][-1].extra
-        if published["contract"].split(".")[0] != "1":
-            raise ValueError(f"written for contract 1, and this is {published['contract']}")
+        if published["contract"].split(".")[0] != "2":
+            raise ValueError(f"written for contract 2, and this is {published['contract']}")
         print(f"{published['rows']} predictions of {published['as_of']}")
 
     plan()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from tests.waiting import until
 
 from .airflow import until_started
 from .conftest import CONSUMER, Installation
-from .families import FLIGHTS, NIGHTS
+from .families import FLIGHTS, HOME, NIGHTS
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine; a quiet one needs a quarter
 
@@ -53,7 +54,8 @@ def test_a_night_is_published_whole_announced_and_the_same_when_run_again(
     assert event["name"] == f"{FLIGHTS}.predictions"
     assert event["extra"]["rows"] == len(first)
     assert datetime.fromisoformat(event["extra"]["as_of"]) == running.as_of
-    assert event["extra"]["contract"] == "2.0"
+    committed = json.loads((HOME / "sql" / "contract.json").read_text())
+    assert event["extra"]["contract"] == committed["version"]
     assert event["partition_key"] == running.as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
     airflow.succeed(CONSUMER, until_started(airflow, CONSUMER))
 

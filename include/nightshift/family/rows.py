@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from nightshift.family.values import Section
 
 
-def _few(value: int | float) -> int | float:
-    if value < 0 or (isinstance(value, float) and value >= 1):
+def _few(value: object) -> object:
+    share = isinstance(value, float)
+    if isinstance(value, int | float) and (value < 0 or (share and value >= 1)):
         raise ValueError("write a whole number of rows, or a share of them below 1, such as 0.001")
     return value
 
 
-Few = Annotated[int | float, AfterValidator(_few)]
+Few = Annotated[int | float, BeforeValidator(_few)]
 Fault = Literal["missing_key", "repeated_key", "missing_member", "not_finite", "not_a_number"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 

@@ -88,6 +88,20 @@ def _neither(known: Outcomes) -> str | None:
     return None
 
 
+def _no_false_positive(known: Outcomes) -> str | None:
+    single = _single_class(known)
+    if single or ((known.truth == 0) & (known.decided == 1)).any():
+        return single
+    return f"none of {len(known):,} rows is 0 and predicted as 1"
+
+
+def _no_true_negative(known: Outcomes) -> str | None:
+    single = _single_class(known)
+    if single or ((known.truth == 0) & (known.decided == 0)).any():
+        return single
+    return f"none of {len(known):,} rows is 0 and predicted as 0"
+
+
 def _no_probability(known: Outcomes) -> str | None:
     outside = int(((known.score < 0) | (known.score > 1)).sum())
     if outside:
@@ -118,8 +132,8 @@ _RULES: dict[str, Callable[[Outcomes], str | None]] = {
     "top_k_accuracy": _single_class,
     "balanced_accuracy": _single_class,
     "matthews_corrcoef": _single_class,
-    "positive_likelihood_ratio": _single_class,
-    "neg_negative_likelihood_ratio": _single_class,
+    "positive_likelihood_ratio": _no_false_positive,
+    "neg_negative_likelihood_ratio": _no_true_negative,
     "d2_brier_score": _compared_probabilities,
     "d2_log_loss_score": _compared_probabilities,
     "neg_log_loss": _no_probability,

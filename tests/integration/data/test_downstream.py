@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,8 @@ from nightshift.errors import RowsRetired
 from nightshift.local import session
 from nightshift.steps import monitor, upkeep
 from nightshift.steps import night as night_steps
+
+HOME = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_publishing_a_night_tells_those_who_listen_once(
             "batch_id": night.batch_id,
             "rows": 30,
             "versions": [1],
-            "contract": "2.2",
+            "contract": json.loads((HOME / "sql" / "contract.json").read_text())["version"],
         }
     ]
     world.score(10)  # again

@@ -85,7 +85,7 @@ def test_a_night_is_frozen_scored_published_and_explained_from_s3(remote: World,
     [model] = remote.rows("select model_id from nightshift.models")
     assert versions.reproduce(remote.site, model.model_id, 1).same
     stored = s3.find(remote.site.store.removeprefix("s3://"))
-    assert {Path(name).suffix for name in stored} == {".parquet", ".joblib"}
+    assert {Path(name).suffix for name in stored} == {".parquet", ".joblib", ".code"}
     assert not (remote.site.state / "store").exists()
 
 

@@ -123,7 +123,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "registry.decided": {"model_ids": [1, 2, 3], "subject": "monitor 180"},
     "registry.last_retrains": {"family": "fleet", "before": MONITOR},
     "registry.called_for": {"since": NIGHT, "until": MONITOR},
-    "registry.vanished": MOMENT | {"since": NIGHT - timedelta(days=30)},
+    "registry.vanished": MOMENT | {"since": NIGHT - timedelta(days=30), "whole": "fleet"},
     "alerting.decided": {"family": "fleet", "as_of": NIGHT},
     "alerting.rejection": {"family": "fleet", "as_of": NIGHT},
     "alerting.failed_models": {"family": "fleet", "as_of": NIGHT},

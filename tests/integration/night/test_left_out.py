@@ -120,7 +120,7 @@ def test_a_number_among_text_may_be_none(world: World) -> None:
             "size, kind", "case when size = 3 then 'n/a' else ' ' || size || ' ' end as size, kind"
         ),
     )
-    with pytest.raises(SourceError, match="column 'size' is string, not integer"):
+    with pytest.raises(SourceError, match="column 'size' is string, not a number"):
         judge(world, 10)
     world.configure(rows={"leave_out": 0.05})
     world.train(9)
