@@ -82,11 +82,9 @@ def spoil_query(name: str, sql: str) -> Callable[[World], None]:
         ),
         (lambda world: world.source("delete from items"), "night", ["0 rows at 2026-01-13"]),
         (
-            lambda world: world.source(
-                "update truths set entity_id = replace(entity_id, '-', '_')"
-            ),
+            lambda world: world.source("update truths set entity_id = 'x' || entity_id"),
             "labels",
-            ["0 of 30 entities", "features.sql says '20260112-1'", "labels.sql '20260112_"],
+            ["0 of 30 entities", "features.sql says '20260112-1'", "labels.sql 'x2026"],
         ),
         (
             lambda world: world.source("delete from truths where mod(size(entity_id), 2) = 1"),
