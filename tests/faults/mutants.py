@@ -101,7 +101,7 @@ MUTANTS = (
         (
             (
                 "include/nightshift/night/publishing.py",
-                " or _told_for(row) != row.snapshot_rows",
+                " or _accounted_rows(row) != row.snapshot_rows",
                 "",
             ),
         ),
