@@ -60,7 +60,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class Choice:
     """The choice that won, and everything that was tried."""
 
     params: dict[str, Any]
@@ -83,7 +83,7 @@ def best(
     truth: np.ndarray,
     nights: np.ndarray,
     code: Code | LegacyCode | None = None,
-) -> Found:
+) -> Choice:
     """The parameters in ``estimator.search.space`` that score best, at one thread.
 
     Parameters
@@ -114,7 +114,7 @@ def best(
                 f" {words_of(error, discreet=family.discreet)}"
             ) from None if family.discreet else error
     trials = tuple(_trials(searcher.cv_results_, log))
-    return Found(_winner(family, trials), trials, len(folds))
+    return Choice(_winner(family, trials), trials, len(folds))
 
 
 def problems(family: ModelFamily) -> Iterator[tuple[str, str]]:
