@@ -182,8 +182,8 @@ class Manifest(Document):
 
     def excluded_by(self, trained_at: datetime) -> datetime:
         """Until when entities were excluded; where it is not told, until it was trained."""
-        told = self.stored.get("excluded_by")
-        return datetime.fromisoformat(told) if told else trained_at
+        moment = self.stored.get("excluded_by")
+        return datetime.fromisoformat(moment) if moment else trained_at
 
     @property
     def snapshots(self) -> tuple[str, ...]:
@@ -193,8 +193,8 @@ class Manifest(Document):
     @property
     def nights(self) -> tuple[datetime, ...] | None:
         """Their moments, in the same order; None where they are not told."""
-        told = self.stored.get("nights")
-        return None if told is None else tuple(map(datetime.fromisoformat, told))
+        moments = self.stored.get("nights")
+        return None if moments is None else tuple(map(datetime.fromisoformat, moments))
 
     @property
     def rows(self) -> int:
@@ -215,8 +215,8 @@ class Manifest(Document):
     @property
     def code(self) -> str | None:
         """The hash of the family's files; None where it was not told yet."""
-        told = self.stored.get("code", {}).get("family")
-        return None if told is None else str(told)
+        code_hash = self.stored.get("code", {}).get("family")
+        return None if code_hash is None else str(code_hash)
 
 
 @dataclass(frozen=True)
@@ -250,10 +250,10 @@ class Inputs(Document):
     @property
     def shift(self) -> Shift | None:
         """What the sequential detector said."""
-        told = self.stored.get("shift")
-        if not told:
+        shift = self.stored.get("shift")
+        if not shift:
             return None
-        return Shift(told["evidence"], told["limit"], _moment(told["since"]))
+        return Shift(shift["evidence"], shift["limit"], _moment(shift["since"]))
 
     @property
     def group(self) -> str | None:
@@ -297,10 +297,10 @@ class Inputs(Document):
         return since
 
 
-def _stretch(told: Any) -> Stretch:
-    start, end = map(datetime.fromisoformat, told)
+def _stretch(moments: Any) -> Stretch:
+    start, end = map(datetime.fromisoformat, moments)
     return start, end
 
 
-def _moment(told: datetime | str | None) -> datetime | None:
-    return datetime.fromisoformat(told) if isinstance(told, str) else told
+def _moment(stored: datetime | str | None) -> datetime | None:
+    return datetime.fromisoformat(stored) if isinstance(stored, str) else stored

@@ -100,10 +100,10 @@ class Check:
         sensitive
             Names of columns; None where they are not known, so that any may be.
         """
-        asked = self.detail.get("arguments")
-        if asked is None:  # the guard battery counts, and tells no value
+        arguments = self.detail.get("arguments")
+        if arguments is None:  # the guard battery counts, and tells no value
             return self
-        text = json.dumps(asked, ensure_ascii=False, default=str)
+        text = json.dumps(arguments, ensure_ascii=False, default=str)
         if sensitive is not None and not any(name in text for name in sensitive):
             return self
         counted = re.fullmatch(r"\d+ of \d+ rows unexpected", self.observed)

@@ -91,7 +91,7 @@ MUTANTS = (
             (
                 "include/nightshift/registry/versions.py",
                 "    if not Keys(keys).verifies(",
-                "    if found.manifest is None and Keys(keys).verifies(",
+                "    if version.manifest is None and Keys(keys).verifies(",
             ),
         ),
         "test_versions.py::test_case_16_a_hostile_artifact_under_its_own_hash_runs_nothing",
@@ -101,7 +101,7 @@ MUTANTS = (
         (
             (
                 "include/nightshift/night/publishing.py",
-                " or _told_for(row) != row.snapshot_rows",
+                " or _accounted_rows(row) != row.snapshot_rows",
                 "",
             ),
         ),

@@ -130,9 +130,9 @@ def foreseen(
     else:
         of_entity["night"] = None
     begun = of_entity["answers"] if "answers" in of_entity else of_entity["event_at"]
-    given = pd.to_datetime(of_entity["night"], utc=True).astype("datetime64[us, UTC]")
-    told = pd.to_datetime(begun, utc=True).astype("datetime64[us, UTC]")
-    night = given.where(given.notna(), told)
+    stated_night = pd.to_datetime(of_entity["night"], utc=True).astype("datetime64[us, UTC]")
+    started = pd.to_datetime(begun, utc=True).astype("datetime64[us, UTC]")
+    night = stated_night.where(stated_night.notna(), started)
     # Of whom nothing is known, everything could have been by now: old enough to count as never.
     night = night.where(night.notna(), pd.Timestamp(as_of - REACH))
     days = np.ceil((of_entity["known_at"] - night) / pd.Timedelta(days=1)).clip(lower=0)
@@ -170,14 +170,14 @@ def _arrivals(
 def _arrival(counted: pd.DataFrame, days: int) -> Arrival:
     old = counted[counted["age"] >= days]
     predictions = int(old["predictions"].sum())
-    known = old["days"] <= days
+    within = old["days"] <= days
     came = old[old["days"].notna()]
     by_class = {
         str(name): float(part.loc[part["days"] <= days, "predictions"].sum())
         / float(part["predictions"].sum())
         for name, part in came.groupby("value")
     }
-    share = float(old.loc[known, "predictions"].sum() / predictions) if predictions else None
+    share = float(old.loc[within, "predictions"].sum() / predictions) if predictions else None
     return Arrival(days, int(old["as_of"].nunique()), predictions, share, by_class)
 
 
@@ -214,16 +214,16 @@ def _sentence(
     slow = sorted(by_class.items(), key=lambda item: (-item[1], item[0]))
     apart = ""
     if len(slow) > 1 and slow[0][1] > slow[-1][1]:
-        told = ", ".join(f"{name} after {count(of.days, 'day')}" for name, of in slow)
+        classes = ", ".join(f"{name} after {count(of.days, 'day')}" for name, of in slow)
         apart = (
-            f" (by class: {told}; judged earlier, a night has mostly the class that comes first)"
+            f" (by class: {classes}; judged earlier, a night has mostly the class that comes first)"
         )
     of_whom = {"nights": "predictions", "entities": "the entities"}.get(basis)
     if ever is None or of_whom is None:
-        known = (
+        speed = (
             f"{NEARLY_ALL:.0%} of labels are known {count(days, 'day')} after what they are about"
         )
-        return f"{known}{apart}: {advice}"
+        return f"{speed}{apart}: {advice}"
     return (
         f"{ever:.1%} of {of_whom} get a label, and {NEARLY_ALL:.0%} of those have it after"
         f" {count(days, 'day')}{apart}: {advice}"

@@ -79,13 +79,13 @@ def collect(
     since = since or _since(database, family, as_of)
     rows = names.in_column(_rows(known_labels(source, family, since, as_of), family))
     asked_since = since if _asks_since(family) else BEGINNING
-    asked = {"family": family.family, "since": asked_since, "as_of": as_of, "collected_at": now}
+    question = {"family": family.family, "since": asked_since, "as_of": as_of, "collected_at": now}
     expected, unexpected = _judged(rows, family)
     with database.bulk() as bulk:
         # One at a time: what another collection covers must be there before this one looks.
         bulk.read(query_text("labels.lock"), {"family": family.family})
         bulk.append("incoming_labels", expected)
-        counts = bulk.read(query_text("labels.append_incoming"), asked).to_pylist()[0]
+        counts = bulk.read(query_text("labels.append_incoming"), question).to_pylist()[0]
         if unexpected.num_rows:
             bulk.append("unexpected_labels", unexpected)
             apart = {"family": family.family, "collected_at": now}
@@ -97,7 +97,7 @@ def collect(
             duplicates=rows.num_rows - counts["added"] - counts.get("set_aside", 0),
             **counts,
         )
-        bulk.run(query_text("labels.record_collection"), {**asked, **asdict(collected)})
+        bulk.run(query_text("labels.record_collection"), {**question, **asdict(collected)})
         bulk.run("drop table incoming_labels")
         reach("labels.appended")
     if collected.added:
@@ -121,8 +121,8 @@ def complete(
     What another collection of the same stretch would find is known only after ``as_of``.
     """
     with database.transaction() as tx:
-        asked = {"family": family.family, "since": since, "as_of": as_of}
-        if tx.one("labels.asked_before", **asked).asked:
+        stretch = {"family": family.family, "since": since, "as_of": as_of}
+        if tx.one("labels.asked_before", **stretch).asked:
             return
     collect(database, source, family, as_of, names=names, now=now, since=since)
 
@@ -135,14 +135,14 @@ def stated(source: Source, family: ModelFamily, since: datetime, as_of: datetime
     return _rows(known_labels(source, family, since, as_of), family).to_pandas()
 
 
-def _rows(found: pa.Table, family: ModelFamily) -> pa.Table:
+def _rows(table: pa.Table, family: ModelFamily) -> pa.Table:
     return pa.table(
         {
-            "entity_id": found["entity_id"],
-            "answers": _answers(found, family),
-            "value": found["value"],
-            "event_at": found["event_at"],
-            "stated_at": found["known_at"],
+            "entity_id": table["entity_id"],
+            "answers": _answers(table, family),
+            "value": table["value"],
+            "event_at": table["event_at"],
+            "stated_at": table["known_at"],
         }
     )
 
@@ -207,8 +207,8 @@ def known_labels(source: Source, family: ModelFamily, since: datetime, as_of: da
     where = f"{family.family}: {file} failed on connection {family.source.connection!r}"
     table = source.ask(Question(family.labels_sql, moments, where, family.discreet))
     _refuse_other_shape(table, family)
-    known = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
-    labels = known.filter(pc.is_valid(known["value"])).select(label_columns(family))
+    in_time = table.filter(pc.less_equal(table["known_at"], pa.scalar(as_of)))
+    labels = in_time.filter(pc.is_valid(in_time["value"])).select(label_columns(family))
     values = _values(labels["value"], family)
     labels = labels.set_column(labels.schema.get_field_index("value"), "value", values)
     return tables.with_keys(labels, {"entity_id"})
@@ -240,10 +240,10 @@ def _is_moment(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
-def _answers(found: pa.Table, family: ModelFamily) -> pa.ChunkedArray | pa.Array:
+def _answers(table: pa.Table, family: ModelFamily) -> pa.ChunkedArray | pa.Array:
     if family.labels.per == "entity_and_as_of":
-        return found["as_of"]
-    return pa.nulls(found.num_rows, pa.timestamp("us", "UTC"))
+        return table["as_of"]
+    return pa.nulls(table.num_rows, pa.timestamp("us", "UTC"))
 
 
 def _values(values: pa.ChunkedArray, family: ModelFamily) -> pa.ChunkedArray:

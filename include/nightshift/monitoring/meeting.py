@@ -77,12 +77,12 @@ def strangers(database: Database, family: ModelFamily, as_of: datetime) -> str |
 
 
 def _side_by_side(pair: Any) -> str:
-    said = f"labels.sql says {pair.label!r}, features.sql {pair.prediction!r}"
+    texts = f"labels.sql says {pair.label!r}, features.sql {pair.prediction!r}"
     if pair.answers is not None and pair.alike and pair.label == pair.prediction:
         return (
-            f"{said}, but it answers {moment(pair.answers)}, and the night is {moment(pair.night)}"
+            f"{texts}, but it answers {moment(pair.answers)}, and the night is {moment(pair.night)}"
         )
-    return said
+    return texts
 
 
 def repeated_entities(

@@ -16,6 +16,7 @@ from nightshift.night.publishing import (
 from nightshift.night.scoring import split
 from nightshift.night.serving import Seen, Serving, seen
 from nightshift.night.snapshots import (
+    Origin,
     column_problems,
     features_question,
     freeze,

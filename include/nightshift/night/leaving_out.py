@@ -30,7 +30,7 @@ class LeftOut:
     rows: Counter[Fault] = field(default_factory=Counter)
     examples: dict[Fault, list[str]] = field(default_factory=dict)
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """As a snapshot keeps it: reason to its ``rows`` and ``examples``."""
         return {
             fault: {"rows": self.rows[fault], "examples": self.examples[fault]}
@@ -101,15 +101,18 @@ class LeftOut:
         """A row by its key, or where it has none by what else may be shown of it."""
         features = self.family.features
         entity = row["entity_id"][0].as_py()
-        shown = [column] if column != "entity_id" else []
+        columns = [column] if column != "entity_id" else []
         if entity is None:
-            shown = [name for name in self.family.columns if name != "entity_id"][:5]
-        shown = [name for name in shown if name not in features.sensitive]
-        values = ", ".join(f"{name}={_shown(row[name][0].as_py())}" for name in shown)
+            columns = [name for name in self.family.columns if name != "entity_id"][:5]
+        values = ", ".join(
+            f"{name}={_cell_text(row[name][0].as_py())}"
+            for name in columns
+            if name not in features.sensitive
+        )
         return "; ".join(filter(None, [entity, values])) or "not shown"
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -42,7 +42,7 @@ def answer(
     They are scored ordered by entity_id, as in a snapshot: the last bit of some estimators' scores
     depends on a row's place. The answers are in the order of ``table``.
     """
-    told: dict[str, Answer] = {}
+    by_entity: dict[str, Answer] = {}
     ordered = table.sort_by("entity_id")
     for member, numbers in split(ordered, family).items():
         part, version = ordered.take(numbers), serving.of(member)
@@ -51,8 +51,8 @@ def answer(
             if version is None
             else _answers(part, load(version), serving.owner(member, version))
         )
-        told.update({one.entity_id: one for one in answers})
-    return [told[entity_id] for entity_id in table["entity_id"].to_pylist()]
+        by_entity.update({answer.entity_id: answer for answer in answers})
+    return [by_entity[entity_id] for entity_id in table["entity_id"].to_pylist()]
 
 
 def _unscored(part: pa.Table, model: str) -> Iterator[Answer]:

@@ -98,7 +98,7 @@ class Plan:
     pieces: int
 
     @staticmethod
-    def of(share: Share, found: Mapping[str | None, Seen], serving: Serving) -> Plan:
+    def of(share: Share, members: Mapping[str | None, Seen], serving: Serving) -> Plan:
         """The plan of a share."""
 
         def about(member: str | None) -> Work:
@@ -106,7 +106,7 @@ class Plan:
             scorer, beside = serving.of(member), serving.beside(member)
             return Work(
                 member,
-                found[member].rows,
+                members[member].rows,
                 model.model_id if model else None,
                 scorer.version_id if scorer else None,
                 beside.version_id if beside else None,

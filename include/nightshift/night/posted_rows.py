@@ -65,12 +65,12 @@ def _missing(records: Sequence[Record], family: ModelFamily) -> Iterable[RowProb
 
 def _unusable(records: Sequence[Record], name: str, fault: Fault) -> Iterable[RowProblem]:
     """Of each kind of fault in a column, one problem."""
-    found: dict[str, list[int]] = {}
+    rows_by_text: dict[str, list[int]] = {}
     for number, record in enumerate(records):
-        told = fault(record[name]) if name in record else None
-        if told is not None:
-            found.setdefault(told, []).append(number)
-    return [RowProblem(name, tuple(rows), told) for told, rows in found.items()]
+        problem_text = fault(record[name]) if name in record else None
+        if problem_text is not None:
+            rows_by_text.setdefault(problem_text, []).append(number)
+    return [RowProblem(name, tuple(rows), text) for text, rows in rows_by_text.items()]
 
 
 def _fault(name: str, family: ModelFamily) -> Fault:

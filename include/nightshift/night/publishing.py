@@ -11,7 +11,7 @@ from nightshift.failpoints import reach
 from nightshift.records import Batch
 from nightshift.wording import moment
 
-VERSIONS_TOLD = 100
+LISTED_VERSIONS = 100
 """A notification lists so many version numbers at most; more would not fit in every case."""
 
 TRIES = 10
@@ -37,7 +37,7 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 f" {moment(row.purged_at)}, since nobody had published it; it was not"
                 " published. Run the night again"
             )
-        if row.state != "written" or _told_for(row) != row.snapshot_rows:
+        if row.state != "written" or _accounted_rows(row) != row.snapshot_rows:
             raise ScoringError(
                 f"{row.family}: batch {batch_id} of {moment(row.as_of)} is {row.state} with"
                 f" {row.row_count} rows for a snapshot of {row.snapshot_rows}; it was not"
@@ -56,15 +56,15 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 rows=row.row_count,
             )
             tx.rows("scoring.notify", payload=as_json(_notice(tx, row)))
-        shown = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
+        current = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
         reach("scoring.flipped")
     reach("scoring.published")
     return Batch(
-        shown.batch_id, row.family, row.as_of, shown.snapshot_id, shown.row_count, "written"
+        current.batch_id, row.family, row.as_of, current.snapshot_id, current.row_count, "written"
     )
 
 
-def _told_for(batch: Any) -> int:
+def _accounted_rows(batch: Any) -> int:
     """Of how many rows of the snapshot a batch says what became of them."""
     return int(batch.row_count + batch.skipped_rows + batch.failed_rows)
 
@@ -72,9 +72,9 @@ def _told_for(batch: Any) -> int:
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
     """Delete the rows of batches started before a moment that no reader sees; how many rows."""
     with database.transaction() as tx:
-        found = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
+        locked = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
         # Who was just being published is so by now, or waits and then finds its rows gone.
-        unseen = tx.rows("scoring.still_unseen", batch_ids=found)
+        unseen = tx.rows("scoring.still_unseen", batch_ids=locked)
         if not unseen:
             return 0
         batches = [row.batch_id for row in unseen]
@@ -140,7 +140,7 @@ def _notice(tx: Transaction, batch: Any) -> dict[str, Any]:
         "as_of": batch.as_of,
         "batch_id": batch.batch_id,
         "rows": batch.row_count,
-        "versions": versions if len(versions) <= VERSIONS_TOLD else None,
+        "versions": versions if len(versions) <= LISTED_VERSIONS else None,
         "contract": contract(tx),
     }
 

@@ -26,8 +26,8 @@ def seen(store: Store, family: ModelFamily, snapshot: Snapshot) -> dict[str | No
     table = store.read_table(snapshot.content_hash, columns).select(columns)
     grouped = table.group_by(columns[0]).aggregate([([], "count_all"), (columns[-1], "max")])
     names, counts = grouped[columns[0]].to_pylist(), grouped["count_all"].to_pylist()
-    told = grouped[f"{columns[-1]}_max"].to_pylist() if len(columns) > 1 else [None] * len(names)
-    return {name: Seen(*of) for name, *of in zip(names, counts, told, strict=True)}
+    groups = grouped[f"{columns[-1]}_max"].to_pylist() if len(columns) > 1 else [None] * len(names)
+    return {name: Seen(*of) for name, *of in zip(names, counts, groups, strict=True)}
 
 
 @dataclass(frozen=True)

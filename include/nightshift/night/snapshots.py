@@ -23,14 +23,24 @@ from nightshift.sources import Names, Question, Source
 from nightshift.wording import moment
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a night come from.
+
+    ``names`` is how entities are told, see :mod:`nightshift.sources`.
+    """
+
+    source: Source
+    names: Names
+
+
 def freeze(
     database: Database,
     store: Store,
-    source: Source,
+    origin: Origin,
     family: ModelFamily,
     as_of: datetime,
     *,
-    names: Names,
     now: datetime,
     renew: bool = False,
 ) -> Snapshot:
@@ -44,8 +54,6 @@ def freeze(
     renew
         Whether another is taken as well where the one that is there lacks a column that the family
         declares now: for a training, which needs it.
-    names
-        How entities are told, see :mod:`nightshift.sources`.
 
     Raises
     ------
@@ -63,16 +71,18 @@ def freeze(
     _refuse_if_too_late(family, as_of, now)
     rows, left_out = _Rows(as_of), LeftOut(family)
     as_text = {"entity_id", *family.keys, *family.features.categorical}
-    with _query(source, family, as_of) as (schema, batches), store.scratch() as folder:
-        known = (
-            names.in_column(tables.with_keys(rows.known(batch).select(family.columns), as_text))
+    with _query(origin.source, family, as_of) as (schema, batches), store.scratch() as folder:
+        pieces = (
+            origin.names.in_column(
+                tables.with_keys(rows.in_time(batch).select(family.columns), as_text)
+            )
             for batch in tables.ahead(batches)
         )
-        ordered = tables.ordered(known, "entity_id", rows=store.chunk_rows, folder=folder)
+        ordered = tables.ordered(pieces, "entity_id", rows=store.chunk_rows, folder=folder)
         kept = pa.schema([_kept(schema.field(name), family) for name in family.columns])
         content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), kept)
     reach("snapshots.stored")
-    frozen = (content_hash, left_out.told())
+    frozen = (content_hash, left_out.record())
     if before is not None and (before.content_hash, before.left_out) == frozen:
         return _snapshot(before)
     with database.transaction() as tx:
@@ -86,7 +96,7 @@ def freeze(
             dropped_rows=rows.dropped,
             query_hash=_query_hash(family),
             taken_at=now,
-            left_out=as_json(left_out.told()),
+            left_out=as_json(left_out.record()),
         )
         return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
 
@@ -192,11 +202,11 @@ def column_problems(family: ModelFamily, schema: pa.Schema) -> list[str]:
 
 
 def _known_at_problems(schema: pa.Schema) -> list[str]:
-    found = [field.type for field in schema if field.name == "known_at"]
-    if len(found) > 1:
+    types = [field.type for field in schema if field.name == "known_at"]
+    if len(types) > 1:
         return ["column 'known_at' is returned twice"]
-    if found and not (pa.types.is_timestamp(found[0]) and found[0].tz):
-        return [f"column 'known_at' is {found[0]}, not timestamptz; cast it in features.sql"]
+    if types and not (pa.types.is_timestamp(types[0]) and types[0].tz):
+        return [f"column 'known_at' is {types[0]}, not timestamptz; cast it in features.sql"]
     return []
 
 
@@ -208,12 +218,12 @@ class _Rows:
     kept: int = 0
     dropped: int = 0
 
-    def known(self, batch: pa.RecordBatch) -> pa.Table:
+    def in_time(self, batch: pa.RecordBatch) -> pa.Table:
         """Without the rows that became known only later."""
         table = pa.Table.from_batches([batch])
         if "known_at" in table.schema.names:
-            known = pc.less_equal(table["known_at"], pa.scalar(self.as_of))
-            table = table.filter(pc.fill_null(known, False))
+            in_time = pc.less_equal(table["known_at"], pa.scalar(self.as_of))
+            table = table.filter(pc.fill_null(in_time, False))
         self.kept += table.num_rows
         self.dropped += batch.num_rows - table.num_rows
         return table

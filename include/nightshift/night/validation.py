@@ -217,10 +217,10 @@ class _Guards:
         yield _guard("row_count", None, rows > 0 or family.allow_empty, f"{rows} rows")
         for name in ["entity_id", *([family.models.by] if family.models else [])]:
             yield _guard("not_null", name, not self.nulls[name], f"{self.nulls[name]} nulls")
-        told = f"{self.doubled} rows repeat an entity_id"
+        order = f"{self.doubled} rows repeat an entity_id"
         if self.disordered:
-            told = f"{self.disordered} rows come before one that sorts lower, so it is not known"
-        yield _guard("unique", "entity_id", not self.doubled and not self.disordered, told)
+            order = f"{self.disordered} rows come before one that sorts lower, so it is not known"
+        yield _guard("unique", "entity_id", not self.doubled and not self.disordered, order)
         for name in family.features.names:
             missing = self.nulls[name]
             some = missing < rows or not rows or name in family.features.optional

@@ -44,7 +44,6 @@ from nightshift.registry.promotions import (
 )
 from nightshift.registry.versions import (
     Registry,
-    forget_opened,
     numbered_version,
     version,
     version_of_decision,

@@ -58,12 +58,14 @@ def _why(pipeline: Any, error: Exception) -> str:
     held = None if "<locals>" in type(part).__qualname__ else _held(part)
     what = type(part).__name__
     if held is not None:
-        what += f", its {held[0]} is {_shown(held[1])}"
+        what += f", its {held[0]} is {_value_text(held[1])}"
     elif "<locals>" in type(part).__qualname__:
         what += ", a class that is made inside a function"
     by_name = isinstance(error, pickle.PicklingError) or "local object" in str(error)
-    said = "" if by_name else f" ({type(error).__name__}: {error})"
-    return f"step {place!r} ({what}) cannot be stored{said}: {_BY_NAME if by_name else _MADE_AGAIN}"
+    cause = "" if by_name else f" ({type(error).__name__}: {error})"
+    return (
+        f"step {place!r} ({what}) cannot be stored{cause}: {_BY_NAME if by_name else _MADE_AGAIN}"
+    )
 
 
 def _culprit(pipeline: Any) -> tuple[str, Any]:
@@ -94,9 +96,9 @@ def _parts(part: Any) -> list[tuple[str, Any]]:
         for pair in vars(part).get(attribute) or ()
         if isinstance(pair, tuple)
     ]
-    found = [(str(name), each) for name, each, *_ in named if hasattr(each, "get_params")]
-    found += [(name, each) for name, each in vars(part).items() if hasattr(each, "get_params")]
-    return [(name, each) for name, each in found if not isinstance(each, type)]
+    parts = [(str(name), each) for name, each, *_ in named if hasattr(each, "get_params")]
+    parts += [(name, each) for name, each in vars(part).items() if hasattr(each, "get_params")]
+    return [(name, each) for name, each in parts if not isinstance(each, type)]
 
 
 def _held(part: Any) -> tuple[str, Any] | None:
@@ -113,7 +115,7 @@ def _can_be_written(what: Any) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, (FunctionType, type)):
         inside = "<locals>" in value.__qualname__ and value.__name__ != "<lambda>"
         return f"{value.__name__}, made inside a function" if inside else value.__name__

@@ -98,15 +98,15 @@ class Code:
         try:
             return importlib.import_module(f"{self.package}.{name}")
         except Exception as error:  # importing runs whatever stands in the file
-            told = f"{type(error).__name__}: {error}".replace(f"{self.package}.", "")
-            raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {told}") from error
+            cause = f"{type(error).__name__}: {error}".replace(f"{self.package}.", "")
+            raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {cause}") from error
 
     def enter(self) -> None:
         """Let its modules be found by their names, as an artifact names them."""
         if _FINDER not in sys.meta_path:
             sys.meta_path.append(_FINDER)
-        known = _FINDER.packages.get(self.package)
-        if known is None or known.folder != self.folder:
+        entered = _FINDER.packages.get(self.package)
+        if entered is None or entered.folder != self.folder:
             # The same files in another place are other modules: they tell it in __file__.
             _FINDER.packages[self.package] = self
             for name in [*sys.modules]:
@@ -188,8 +188,8 @@ class LegacyCode:
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # importing runs whatever stands in the file
-            told = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {told}") from error
+            cause = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {cause}") from error
         return module
 
 
@@ -206,13 +206,13 @@ def code_changes(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     if before is None or not folder.is_dir():
         return None
     now = Code.of(folder).record["files"]
-    told = [
+    changes = [
         f"{name} {'changed' if name in before else 'came'} on {_changed_at(folder / name)}"
         for name in now
         if now[name] != before.get(name)
     ]
-    told += [f"{name} is gone" for name in before if name not in now]
-    return ", ".join(told) or None
+    changes += [f"{name} is gone" for name in before if name not in now]
+    return ", ".join(changes) or None
 
 
 def _names(folder: Path) -> list[str]:
@@ -242,9 +242,9 @@ class _Loader(InspectLoader):
         namespace["__builtins__"] = self._code.builtins
         if self._name is not None:
             source = self._code.files[self._name]
-            exec(compile(source, self._shown(source), "exec", dont_inherit=True), namespace)  # noqa: S102
+            exec(compile(source, self._file_name(source), "exec", dont_inherit=True), namespace)  # noqa: S102
 
-    def _shown(self, source: bytes) -> str:
+    def _file_name(self, source: bytes) -> str:
         """The file that a traceback names; another name where the file says something else now."""
         file = self._code.folder / str(self._name)
         same = file.is_file() and file.read_bytes() == source

@@ -39,13 +39,13 @@ def release(tx: Transaction, family: str, *, reason: str, by: str, now: datetime
     return held
 
 
-def _append(tx: Transaction, code: str, said: Hold, now: datetime) -> None:
+def _append(tx: Transaction, code: str, entry: Hold, now: datetime) -> None:
     tx.run(
         "holds.append",
-        family=said.family,
+        family=entry.family,
         held=code == "hold",
-        reason=said.reason,
-        by=said.by,
+        reason=entry.reason,
+        by=entry.by,
         now=now,
     )
-    tx.record(code, now=now, family=said.family, reason=said.reason, by=said.by)
+    tx.record(code, now=now, family=entry.family, reason=entry.reason, by=entry.by)

@@ -63,23 +63,23 @@ def enroll(
     """
     factory = family.models
     wanted = {
-        name: factory.group_of(name, told) if factory and not family.is_whole(name) else None
-        for name, told in seen.items()
+        name: factory.group_of(name, group) if factory and not family.is_whole(name) else None
+        for name, group in seen.items()
         if factory is None or family.is_whole(name) or factory.wanted(name)
     }
     before = {
         row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
     }
-    found = {}
+    models = {}
     for name, group in wanted.items():
         row = before.get(name)
         if row is None or (row.state, row.group_name) != ("active", group):
             made = model(tx, family.family, name, now=now)
             _member(tx, made.model_id, as_of, "active", group)
-            found[name] = replace(made, group=group)
+            models[name] = replace(made, group=group)
         else:
-            found[name] = Model(row.model_id, family.family, name, group)
-    return found
+            models[name] = Model(row.model_id, family.family, name, group)
+    return models
 
 
 def members(tx: Transaction, family: str, as_of: datetime) -> list[Model]:

@@ -65,8 +65,8 @@ class LoadedVersion:
             frame = tables.frame(table, wanted, missing_text(self.version.manifest))
             score, label = predict(self.pipeline, frame, self.version.manifest.task)
         except Exception as error:  # a pipeline may be of the family's own code
-            told = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
-            raise ScoringError(told) from None if self.discreet else error
+            message = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
+            raise ScoringError(message) from None if self.discreet else error
         if len(score) != table.num_rows:
             raise ScoringError(f"{self} gave {len(score)} scores for {table.num_rows} rows")
         unusable = int((~np.isfinite(score)).sum())

@@ -140,7 +140,7 @@ def _largest(estimator: Any, rows: Any, scores: np.ndarray) -> np.ndarray:
         lead = first - second
     else:
         return labels
-    return _asked(estimator.predict, rows, labels, np.flatnonzero(lead < _BORDER))
+    return _decided_near(estimator.predict, rows, labels, np.flatnonzero(lead < _BORDER))
 
 
 def _threshold(estimator: Any, kind: str) -> float | None:
@@ -166,12 +166,12 @@ def _above(estimator: Any, rows: Any, score: np.ndarray, threshold: float) -> np
     next_to = np.unique(sides)
     if (_taken(rows, next_to, estimator.predict) != labels[next_to]).any():
         return np.asarray(estimator.predict(rows))
-    return _asked(
+    return _decided_near(
         estimator.predict, rows, labels, np.flatnonzero(np.abs(score - threshold) < _BORDER)
     )
 
 
-def _asked(
+def _decided_near(
     decide: Callable[[Any], Any], rows: Any, labels: np.ndarray, places: np.ndarray
 ) -> np.ndarray:
     """Labels with those at some places as the estimator decides them itself."""

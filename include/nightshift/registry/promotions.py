@@ -86,9 +86,10 @@ def way_back(
     if not served:
         raise RegistryError(f"{where} has no champion; there is nothing to roll back")
     latest = served[-1]
-    target = _undone(served)[-2:-1] if to is None else [one for one in served if one.number == to]
+    numbered = [promotion for promotion in served if promotion.number == to]
+    target = _undone(served)[-2:-1] if to is None else numbered
     if not target:
-        numbers = sorted({one.number for one in served})
+        numbers = sorted({promotion.number for promotion in served})
         missing = (
             f"has no champion before version {latest.number}"
             if to is None
@@ -98,7 +99,7 @@ def way_back(
     if target[-1].version_id != latest.version_id:
         return latest, target[-1]
     if again and latest.kind == "rollback":
-        replaced = [one for one in served if one.version_id != latest.version_id]
+        replaced = [past for past in served if past.version_id != latest.version_id]
         return replaced[-1], latest
     raise RegistryError(
         f"{where}: version {latest.number} serves already, since {moment(latest.effective_from)}"
@@ -108,12 +109,12 @@ def way_back(
 def _undone(served: Sequence[Promotion]) -> list[Promotion]:
     """The promotions that still stand: a rollback undoes those since the version last began."""
     standing: list[Promotion] = []
-    for one in served:
-        if one.kind == "rollback":
-            while standing and standing[-1].version_id != one.version_id:
+    for promotion in served:
+        if promotion.kind == "rollback":
+            while standing and standing[-1].version_id != promotion.version_id:
                 standing.pop()
-        if not standing or standing[-1].version_id != one.version_id:
-            standing.append(one)
+        if not standing or standing[-1].version_id != promotion.version_id:
+            standing.append(promotion)
     return standing
 
 

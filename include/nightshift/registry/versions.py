@@ -190,7 +190,7 @@ class Registry:
         )
         if not inserted:
             raise PromotionLost(
-                f"{version.model.family}: version {version.number} of {version.model.name} was"
+                f"{_where(version)} was"
                 " compared with a champion that has been replaced since; compare it again"
             )
         tx.record(
@@ -217,15 +217,15 @@ class Registry:
             How many champions of a model stay, by family. Of other families nothing is deleted.
         """
         with database.transaction() as tx:
-            found = sorted(self._needless(tx, keep, before))
-            tx.run("registry.collect", artifacts=found, collected_at=now)
+            needless = sorted(self._needless(tx, keep, before))
+            tx.run("registry.collect", artifacts=needless, collected_at=now)
         with database.transaction() as tx:
             # What was put to use since then is spared: its file is still there.
-            for artifact_hash in self._needless(tx, keep, before).intersection(found):
+            for artifact_hash in self._needless(tx, keep, before).intersection(needless):
                 self._store.delete(artifact_hash, "joblib")
-            if found:
-                tx.record("collected", now=now, artifacts=found)
-        return len(found)
+            if needless:
+                tx.record("collected", now=now, artifacts=needless)
+        return len(needless)
 
     def _needless(self, tx: Transaction, keep: Mapping[str, int], before: datetime) -> set[str]:
         tx.rows("registry.lock_artifacts", shared=False)
@@ -265,7 +265,7 @@ def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
     return _version(row) if row else None
 
 
-def _told(keys: Keys) -> str:
+def _trusted_keys(keys: Keys) -> str:
     trusted = keys.trusted()
     return (
         f"{keys.folder} has {listed(trusted)}" if trusted else f"{keys.folder} has none: restore it"
@@ -278,14 +278,19 @@ def _is_kept(row: Any, keep: Mapping[str, int]) -> bool:
     return row.later_champions is not None and bool(row.later_champions < keep[row.family])
 
 
-def _refuse_collected(store: Store, found: Version) -> None:
-    if not store.has(found.artifact_hash, "joblib"):
-        assert found.collected_at is not None
+def _where(version: Version) -> str:
+    model = version.model
+    return f"{model.family}: version {version.number} of {model.name}"
+
+
+def _refuse_collected(store: Store, version: Version) -> None:
+    if not store.has(version.artifact_hash, "joblib"):
+        assert version.collected_at is not None
         raise ArtifactRefused(
-            f"{found.model.family}: version {found.number} of {found.model.name} was not opened:"
-            f" its artifact was collected at {moment(found.collected_at)}, since nothing"
-            f" needed it any more; make it again: nightshift reproduce {found.model.family}/"
-            f"{found.model.name} --version {found.number}"
+            f"{_where(version)} was not opened:"
+            f" its artifact was collected at {moment(version.collected_at)}, since nothing"
+            f" needed it any more; make it again: nightshift reproduce {version.model.family}/"
+            f"{version.model.name} --version {version.number}"
         )
 
 
@@ -306,25 +311,24 @@ class _Key:
 def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pipeline:
     from sklearn.exceptions import InconsistentVersionWarning
 
-    found = key.version
+    version = key.version
     try:
-        data = store.read_bytes(found.artifact_hash, "joblib")
+        data = store.read_bytes(version.artifact_hash, "joblib")
     except ArtifactRefused as error:
-        where = f"{found.model.family}: version {found.number} of {found.model.name}"
-        raise ArtifactRefused(f"{where} was not opened: {error}") from error
-    if not Keys(keys).verifies(found.signature, _signed(found.artifact_hash, found.manifest)):
+        raise ArtifactRefused(f"{_where(version)} was not opened: {error}") from error
+    if not Keys(keys).verifies(version.signature, _signed(version.artifact_hash, version.manifest)):
         raise ArtifactRefused(
-            f"{found.model.family}: version {found.number} of {found.model.name} is not signed by"
-            f" a key of this installation ({_told(Keys(keys))}), or its manifest was changed; it"
-            " was not opened"
+            f"{_where(version)} is not signed by a key of this"
+            f" installation ({_trusted_keys(Keys(keys))}), or its manifest was changed; it was"
+            " not opened"
         )
     try:
         # A pipeline may be made of the family's own classes, which are looked up by name.
-        code = _code(store, folder, found)
+        code = _code(store, folder, version)
         if code is not None:
             code.enter()
         else:
-            LegacyCode(folder).module(found.manifest["estimator"]["build"].split(".")[0])
+            LegacyCode(folder).module(version.manifest["estimator"]["build"].split(".")[0])
         with warnings.catch_warnings():
             # Which versions may differ was asked before; what differs is told by reports.
             warnings.simplefilter("ignore", InconsistentVersionWarning)
@@ -333,11 +337,11 @@ def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pip
         raise
     except Exception as error:  # deserialising runs the code of the family and of every library
         raise RegistryError(
-            f"{found.model.family}: version {found.number} of {found.model.name} cannot be opened"
-            f" with the {'libraries' if 'archive' in found.manifest.get('code', {}) else 'code'}"
+            f"{_where(version)} cannot be opened"
+            f" with the {'libraries' if 'archive' in version.manifest.get('code', {}) else 'code'}"
             f" there are now ({type(error).__name__}: {error}). Bring those back that it was"
-            f" trained with, train anew (nightshift train {found.model.family}), or roll back to a"
-            " version that can be opened"
+            f" trained with, train anew (nightshift train {version.model.family}), or roll back to"
+            " a version that can be opened"
         ) from error
 
 
@@ -348,14 +352,15 @@ def _code(store: Store, folder: Path, version: Version) -> Code | None:
     try:
         return Code.stored(store.read_bytes(archive, "code"), folder)
     except ArtifactRefused as error:
-        where = f"{version.model.family}: version {version.number} of {version.model.name}"
-        raise ArtifactRefused(f"the code of {where} was not opened: {error}") from error
+        raise ArtifactRefused(f"the code of {_where(version)} was not opened: {error}") from error
 
 
 def _signed(artifact_hash: str, manifest: Mapping[str, Any]) -> bytes:
     # Postgres gives 1e16 back as a whole number, and -0.0 as 0.0.
-    told = json.loads(as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0)
-    return f"{artifact_hash}\n{json.dumps(told, sort_keys=True)}".encode()
+    stored = json.loads(
+        as_json(manifest), parse_int=_whole, parse_float=lambda text: float(text) + 0
+    )
+    return f"{artifact_hash}\n{json.dumps(stored, sort_keys=True)}".encode()
 
 
 def _whole(text: str) -> int | float:
@@ -374,8 +379,3 @@ def _version(row: Any) -> Version:
         trained_at=row.trained_at,
         collected_at=row.collected_at,
     )
-
-
-def forget_opened() -> None:
-    """Verify and open every artifact anew when it is next asked for, in this process."""
-    _verified_pipeline.cache_clear()

@@ -39,8 +39,8 @@ def anytime(differences: Array, *, confidence: float) -> Evidence:
     asked: see :func:`e_values`. Both signs are bet on and only the good one counts, which is why
     half of 1 / (1 - ``confidence``) is needed.
     """
-    found = e_values(np.asarray(differences, dtype=np.float64))
-    return Evidence(float(found[-1]) if len(found) else 0.0, 1 / (2 * (1 - confidence)))
+    evidence = e_values(np.asarray(differences, dtype=np.float64))
+    return Evidence(float(evidence[-1]) if len(evidence) else 0.0, 1 / (2 * (1 - confidence)))
 
 
 def e_values(differences: Array) -> Array:
@@ -56,8 +56,8 @@ def e_values(differences: Array) -> Array:
     differences = differences / np.where(largest > 0, largest, 1.0)
     count = np.arange(1, differences.shape[-1] + 1)
     total, squares = np.cumsum(differences, axis=-1), np.cumsum(differences**2, axis=-1)
-    told = (total > 0) & (squares > 0) & (count > 1)
-    spread = np.where(told, (count + 1) * squares, 2.0)
-    left = np.where(told, spread - total**2, 1.0)
+    positive = (total > 0) & (squares > 0) & (count > 1)
+    spread = np.where(positive, (count + 1) * squares, 2.0)
+    left = np.where(positive, spread - total**2, 1.0)
     log = (count * np.log(spread / left) - np.log(count + 1)) / 2
-    return np.where(told, np.exp(np.minimum(log, _MOST)), 0.0)
+    return np.where(positive, np.exp(np.minimum(log, _MOST)), 0.0)

@@ -52,8 +52,8 @@ def _influence(metric: str, known: Outcomes) -> Array | None:
 
 
 def _log_likelihood(known: Outcomes) -> Array:
-    told = np.where(known.truth == 1, known.score, 1 - known.score)
-    return np.asarray(np.log(np.clip(told, _LEAST, 1 - _LEAST)))
+    likelihood = np.where(known.truth == 1, known.score, 1 - known.score)
+    return np.asarray(np.log(np.clip(likelihood, _LEAST, 1 - _LEAST)))
 
 
 _ROW_SCORES: dict[str, Callable[[Outcomes], Array]] = {

@@ -191,15 +191,13 @@ def paired_difference(
     return _finite(Estimate(gain, float(low), float(high), float(draws.std(ddof=1))))
 
 
-def _finite(
-    found: Estimate, metric: str = "", known: Outcomes | None = None
-) -> Estimate | Undefined:
+def _finite(raw: Estimate, metric: str = "", known: Outcomes | None = None) -> Estimate | Undefined:
     """The estimate with what single rows do to it; errors of rows may overflow when squared."""
-    figures = (found.value, found.low, found.high, found.error)
+    figures = (raw.value, raw.low, raw.high, raw.error)
     if not all(math.isfinite(number) for number in figures):
         return Undefined("single rows lie so far off that its interval is no finite number")
     remark = _heavy(metric, known) if known is not None else ""
-    return Estimate(*figures, found.method, remark)
+    return Estimate(*figures, raw.method, remark)
 
 
 def _heavy(metric: str, known: Outcomes) -> str:

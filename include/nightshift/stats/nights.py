@@ -75,29 +75,29 @@ def _night_figure(
         number, error = float(scores.mean()), float(scores.std(ddof=1) / math.sqrt(len(scores)))
         if math.isfinite(number) and math.isfinite(error):
             return number, error, None
-    found = estimate(metric, task, known)
-    if isinstance(found, Undefined):
-        return None, None, found.reason
-    return found.value, found.error, None
+    whole = estimate(metric, task, known)
+    if isinstance(whole, Undefined):
+        return None, None, whole.reason
+    return whole.value, whole.error, None
 
 
 @overflowing
 def reference(metric: str, task: Task, rows: pd.DataFrame) -> Reference | None:
     """What a model is worth on labelled rows (see :func:`by_night`); None where undefined."""
     known = outcomes(rows, task)
-    found = estimate(metric, task, known, nights=nights_of(rows))
+    whole = estimate(metric, task, known, nights=nights_of(rows))
     alone = estimate(metric, task, known)
-    if isinstance(found, Undefined) or isinstance(alone, Undefined):
+    if isinstance(whole, Undefined) or isinstance(alone, Undefined):
         return None
     deviation = alone.error * math.sqrt(len(known))
     nights = [(n.value, n.labels) for n in by_night(metric, task, rows) if n.value is not None]
     spread = single = 0.0
     if len(nights) >= FEWEST_NIGHTS:
         values, labels = np.array(nights).T
-        single = float(np.average(values, weights=labels)) - found.value
+        single = float(np.average(values, weights=labels)) - whole.value
         spread = spread_of(values, labels, deviation)
     figures = Reference(
-        found.value, found.error, spread, deviation, _skewness(influence(metric, known)), single
+        whole.value, whole.error, spread, deviation, _skewness(influence(metric, known)), single
     )
     return figures if all(math.isfinite(f) for f in astuple(figures)) else None
 

@@ -176,7 +176,7 @@ def _meant(limits: Range, level: float) -> str | None:
         share = next((s for s in (level, -level) if s / 100 in limits), None)
         if share is not None:
             return _percent(share)
-    return _shown(-level) if 0 in (limits.low, limits.high) and -level in limits else None
+    return _number_text(-level) if 0 in (limits.low, limits.high) and -level in limits else None
 
 
 def _is_percent(number: float) -> bool:
@@ -184,9 +184,9 @@ def _is_percent(number: float) -> bool:
 
 
 def _percent(number: float) -> str:
-    return f"{_shown(number / 100)} for {abs(number):g} percent"
+    return f"{_number_text(number / 100)} for {abs(number):g} percent"
 
 
-def _shown(number: float) -> str:
+def _number_text(number: float) -> str:
     text = f"{number:.6g}"
     return text if "." in text or "e" in text else f"{text}.0"

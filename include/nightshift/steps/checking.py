@@ -111,8 +111,8 @@ class _Check:
             for batch in batches:
                 rows = pa.Table.from_batches([batch])
                 if "known_at" in rows.schema.names:
-                    known = pc.less_equal(rows["known_at"], pa.scalar(as_of))
-                    rows = rows.filter(pc.fill_null(known, False))
+                    in_time = pc.less_equal(rows["known_at"], pa.scalar(as_of))
+                    rows = rows.filter(pc.fill_null(in_time, False))
                 parts.append(rows.select(names))
             empty = pa.schema([schema.field(name) for name in names]).empty_table()
         return pa.concat_tables([empty, *parts])
@@ -168,11 +168,11 @@ class _Check:
                 raise
             yield self._finding("labels.sql", str(error), problem=True)
             return
-        asked_since = f"known since {moment(since)}"
+        stretch = f"known since {moment(since)}"
         if not labels.num_rows:
-            yield self._finding("labels.sql", f"no labels {asked_since}", problem=True)
+            yield self._finding("labels.sql", f"no labels {stretch}", problem=True)
             return
-        yield self._finding("labels.sql", f"{labels.num_rows:,} labels {asked_since}")
+        yield self._finding("labels.sql", f"{labels.num_rows:,} labels {stretch}")
         if not of_nights:
             return
         if family.source.history == "mutable":

@@ -24,10 +24,9 @@ def freeze(
         snapshot = night.freeze(
             frame.database,
             frame.store,
-            frame.source,
+            night.Origin(frame.source, frame.names),
             frame.family,
             as_of,
-            names=frame.names,
             now=now,
             renew=renew,
         )
@@ -154,14 +153,14 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
         ``rows``, ``versions`` (numbers), ``contract`` (the version of what readers rely on).
     """
     with _about_batch(site, batch_id, now) as frame:
-        shown = night.publish(frame.database, batch_id, now=now)
+        batch = night.publish(frame.database, batch_id, now=now)
         with frame.database.transaction() as tx:
             return {
-                "batch_id": shown.batch_id,
-                "family": shown.family,
-                "as_of": shown.as_of.isoformat(),
-                "rows": shown.row_count,
-                "versions": night.version_numbers(tx, shown.batch_id),
+                "batch_id": batch.batch_id,
+                "family": batch.family,
+                "as_of": batch.as_of.isoformat(),
+                "rows": batch.row_count,
+                "versions": night.version_numbers(tx, batch.batch_id),
                 "contract": night.contract(tx),
             }
 

@@ -53,7 +53,9 @@ def waiting(site: Site) -> list[str]:
             changed = reports.outdated(tx, site.models)
     except NightshiftError:
         return []
-    return [f"{family}: {sentence}" for family, told in changed.items() for sentence in told]
+    return [
+        f"{family}: {sentence}" for family, sentences in changed.items() for sentence in sentences
+    ]
 
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:

@@ -66,9 +66,9 @@ def build(
 
     function, where = _function(family, code)
     features = {"numeric": family.features.numeric, "categorical": family.features.categorical}
-    given = {**features, **(family.estimator.params if params is None else params)}
+    arguments = {**features, **(family.estimator.params if params is None else params)}
     try:
-        pipeline = function(**given, seed=family.estimator.seed)
+        pipeline = function(**arguments, seed=family.estimator.seed)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where} refused estimator.params: {error}") from error
     except Exception as error:  # it is the family's own code
@@ -171,14 +171,14 @@ def describe(estimator: Any) -> dict[str, Any]:
     from sklearn.base import BaseEstimator
 
     if not isinstance(estimator, BaseEstimator):
-        return {"class": _told(estimator)}
+        return {"class": _shown_param(estimator)}
     parts = list(_parts(estimator))
     own = estimator.get_params(deep=False)
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "class": _path(type(estimator)),
-        "params": {name: _told(value) for name, value in own.items() if not _is_part(value)},
+        "params": {name: _shown_param(value) for name, value in own.items() if not _is_part(value)},
     }
-    return found | ({"parts": parts} if parts else {}) | _ensemble(estimator)
+    return description | ({"parts": parts} if parts else {}) | _ensemble(estimator)
 
 
 def libraries_of(pipeline: Pipeline) -> list[str]:
@@ -209,7 +209,7 @@ def _parts(estimator: Any) -> Iterator[dict[str, Any]]:
 
     if isinstance(estimator, ColumnTransformer):
         for name, part, columns in estimator.transformers_:
-            yield {"name": name, "columns": _told(columns), **describe(part)}
+            yield {"name": name, "columns": _shown_param(columns), **describe(part)}
         return
     for value in estimator.get_params(deep=False).values():
         if _is_part(value):
@@ -248,11 +248,11 @@ def _depth(tree: Any) -> Any:
     return getattr(tree, _depth_of(tree))()
 
 
-def _told(value: Any) -> str:
+def _shown_param(value: Any) -> str:
     if isinstance(value, str):
         return value
-    told = _path(value) if callable(value) and hasattr(value, "__qualname__") else repr(value)
-    return told if len(told) <= LONGEST else f"{told[:LONGEST]}\N{HORIZONTAL ELLIPSIS}"
+    text = _path(value) if callable(value) and hasattr(value, "__qualname__") else repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _path(what: Any) -> str:

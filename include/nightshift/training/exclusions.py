@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from nightshift.data import Transaction
 from nightshift.errors import TrainingError
@@ -11,9 +11,6 @@ from nightshift.family import Features, ModelFamily
 from nightshift.records import Version
 from nightshift.registry import code_changes
 from nightshift.wording import moment
-
-if TYPE_CHECKING:
-    pass
 
 Exclusion = Literal["quarantined", "erased", "released"]
 
@@ -71,15 +68,15 @@ def exclude(
     """
     entity = {"family": family, "entity_id": entity_id}
     before = tx.maybe("training.exclusion", **entity)
-    said = before.state if before else "released"
-    if before is not None and said == "erased" != state:
+    earlier = before.state if before else "released"
+    if before is not None and earlier == "erased" != state:
         raise TrainingError(
             f"{family}: {entity_id!r} was erased at {moment(before.as_of)}, which is for good"
         )
-    if state == "released" and said == "released":
+    if state == "released" and earlier == "released":
         raise TrainingError(f"{family}: {entity_id!r} is not quarantined; there is nothing to undo")
-    if said != state:
+    if earlier != state:
         tx.run("training.exclude", **entity, state=state, reason=reason, said_by=by, as_of=now)
         tx.record(state, now=now, family=family, as_of=now, reason=reason, by=by)
-    found: int = tx.one("training.known_labels", **entity).labels
-    return found
+    labels: int = tx.one("training.known_labels", **entity).labels
+    return labels

@@ -54,12 +54,12 @@ def fit(
     truth = truth_of(family, own.value)
     missing = registry.missing_text(base.version.manifest) if base else math.nan
     frame = tables.frame(own.table, family.features, missing)
-    params, found = family.estimator.params, None
+    params, choice = family.estimator.params, None
     if family.estimator.search is not None and base is None:
         from nightshift.training import search
 
-        found = search.best(family, frame, truth, own.nights, code)
-        params = {**params, **found.params}
+        choice = search.best(family, frame, truth, own.nights, code)
+        params = {**params, **choice.params}
     threads = estimators.threads_for(frame)
     if base is not None:
         params = base.version.manifest.params
@@ -75,8 +75,8 @@ def fit(
         "missing_text": None if missing is None else "NaN",
         "pipeline": estimators.describe(pipeline),
     }
-    if found is not None and family.estimator.search is not None:
-        manifest["search"] = found.record(family.estimator.search)
+    if choice is not None and family.estimator.search is not None:
+        manifest["search"] = choice.record(family.estimator.search)
     return artifact, manifest, code
 
 
@@ -109,8 +109,8 @@ def make(
         elif _goes_on(pipeline):
             estimators.go_on(pipeline, frame, truth, threads)
         else:
-            told = _cannot_go_on(family, pipeline)
-            raise TrainingError(f"{model.name}: retrain.training.policy {told}")
+            why = _cannot_go_on(family, pipeline)
+            raise TrainingError(f"{model.name}: retrain.training.policy {why}")
     except NightshiftError:
         raise
     except estimators.FIT_ERRORS as error:
@@ -152,12 +152,12 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
         pipeline = estimators.build(family, search.first_choice(family))
         wrong = list(search.problems(family))
     except NightshiftError as error:
-        wrong = list(_told_where_it_is(family, error))
+        wrong = list(_refusals(family, error))
     else:
         wrong += estimators.scoring_problems(family, pipeline)
         if family.retrain.training.policy == "incremental" and not _goes_on(pipeline):
             wrong.append(("retrain.training.policy", _cannot_go_on(family, pipeline)))
-    yield from (Problem(file, key, told) for key, told in wrong)
+    yield from (Problem(file, key, message) for key, message in wrong)
     for metric in family.performance.metrics:
         problem = stats.metric_problem(metric, family.task)
         if problem:
@@ -165,7 +165,7 @@ def estimator_problems(family: ModelFamily) -> Iterator[Problem]:
             yield Problem(file, f"performance.{key}", problem)
 
 
-def _told_where_it_is(family: ModelFamily, error: NightshiftError) -> Iterator[tuple[str, str]]:
+def _refusals(family: ModelFamily, error: NightshiftError) -> Iterator[tuple[str, str]]:
     """What build refuses, and of a search what it may have refused: the key, not the call."""
     from nightshift.training import search
 
@@ -206,9 +206,9 @@ def _refuse_too_few(
         )
     classes = set(rows.value)
     if family.task != "regression" and len(classes) < 2 and base is None:
-        found = "of one class" if family.discreet else repr(classes.pop())
+        kind = "of one class" if family.discreet else repr(classes.pop())
         raise TrainingError(
-            f"{model.name}: the {len(rows)} labelled rows of {nights} are all {found};"
+            f"{model.name}: the {len(rows)} labelled rows of {nights} are all {kind};"
             " a classifier needs at least two classes"
         )
 

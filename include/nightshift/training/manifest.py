@@ -105,7 +105,7 @@ def _commit() -> str | None:
     """The commit of this checkout; None where nightshift does not run from one."""
     folder = Path(__file__).parent
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", folder, "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
             capture_output=True,
             text=True,
@@ -113,4 +113,4 @@ def _commit() -> str | None:
         )
     except OSError:
         return None
-    return asked.stdout.strip() or None
+    return answer.stdout.strip() or None

@@ -92,9 +92,9 @@ class _Session:
         try:
             self._session = onnxruntime.InferenceSession(converted, providers=providers)
         except (refused.Fail, refused.NotImplemented, refused.InvalidGraph) as error:
-            told = words_of(error, discreet=loaded.discreet)
+            error_sentence = words_of(error, discreet=loaded.discreet)
             raise TrainingError(
-                f"{loaded}: onnxruntime refuses what skl2onnx made of it: {told}"
+                f"{loaded}: onnxruntime refuses what skl2onnx made of it: {error_sentence}"
             ) from None if loaded.discreet else error
         self._declared = declared
         self._number = np.float64 if _kind(loaded) == "regression" else np.float32
@@ -127,8 +127,8 @@ def _converted(loaded: LoadedVersion, declared: Features) -> bytes:
     try:
         model = convert_sklearn(loaded.pipeline, initial_types=inputs, options=options)
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-        told = words_of(error, discreet=loaded.discreet).strip().splitlines()[0][:200]
-        raise TrainingError(f"{loaded}: skl2onnx cannot convert it: {told}") from (
+        error_sentence = words_of(error, discreet=loaded.discreet).strip().splitlines()[0][:200]
+        raise TrainingError(f"{loaded}: skl2onnx cannot convert it: {error_sentence}") from (
             None if loaded.discreet else error
         )
     converted: bytes = model.SerializeToString()
@@ -151,5 +151,5 @@ def _parity(loaded: LoadedVersion, file: Path, left_out: int, before: Any, after
         + (f"; {left_out:,} rows with nulls in text were not compared" if left_out else "")
         + ("." if agrees else "; that is more than arithmetic explains: do not serve it.")
     )
-    found = float(apart.max())
-    return Parity(str(file), len(scores), left_out, found, differ, agrees, sentence)
+    largest = float(apart.max())
+    return Parity(str(file), len(scores), left_out, largest, differ, agrees, sentence)

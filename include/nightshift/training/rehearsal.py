@@ -149,7 +149,7 @@ def _measure(
 
 
 def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Problem]:
-    asked = [
+    questions = [
         {
             "family": str(each.family.folder),
             "artifact": each.version.artifact_hash,
@@ -158,7 +158,7 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
         }
         for each in stored
     ]
-    (folder / "asked.json").write_text(json.dumps(asked))
+    (folder / "asked.json").write_text(json.dumps(questions))
     ran = subprocess.run(
         [sys.executable, "-c", _ANSWER, folder],
         capture_output=True,
@@ -166,22 +166,22 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
         check=False,
         timeout=PATIENCE,
     )
-    answers = folder / "answers.json"
-    told: list[Mapping[str, Any]] = json.loads(answers.read_text()) if answers.exists() else []
+    file = folder / "answers.json"
+    answers: list[Mapping[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     for number, each in enumerate(stored):
-        if number >= len(told):
+        if number >= len(answers):
             last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
             yield _problem(
                 each.family, f"another process died of opening what was stored: {last[0]}"
             )
             return
-        if "problem" in told[number]:
+        if "problem" in answers[number]:
             yield _problem(
                 each.family,
                 "what was fitted was stored, and another process cannot use it:"
-                f" {told[number]['problem']}",
+                f" {answers[number]['problem']}",
             )
-        elif not np.allclose(told[number]["scores"], each.scores, rtol=1e-6, atol=1e-9):
+        elif not np.allclose(answers[number]["scores"], each.scores, rtol=1e-6, atol=1e-9):
             yield _problem(
                 each.family,
                 "gives other scores after it was stored and opened by another process: a step keeps"
@@ -191,15 +191,15 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
 
 def _answered(folder: Path) -> Iterator[dict[str, Any]]:
     """What each stored version says in this process, or why it says nothing."""
-    for asked in json.loads((folder / "asked.json").read_text()):
-        family_folder = Path(asked["family"])
+    for question in json.loads((folder / "asked.json").read_text()):
+        family_folder = Path(question["family"])
         version = Version(
             version_id=0,
             model=Model(0, family_folder.name, family_folder.name),
             number=0,
-            artifact_hash=asked["artifact"],
-            signature=bytes.fromhex(asked["signature"]),
-            manifest=Manifest(asked["manifest"]),
+            artifact_hash=question["artifact"],
+            signature=bytes.fromhex(question["signature"]),
+            manifest=Manifest(question["manifest"]),
             decision_id=0,
             trained_at=_EPOCH,
             collected_at=None,
@@ -216,8 +216,8 @@ def _registry(folder: Path, family_folder: Path) -> Registry:
     return Registry(Store(folder / "store"), folder / "keys", family_folder.parent)
 
 
-def _problem(family: ModelFamily, told: str) -> Problem:
-    return Problem(family.folder / "model.yaml", "estimator.build", told)
+def _problem(family: ModelFamily, message: str) -> Problem:
+    return Problem(family.folder / "model.yaml", "estimator.build", message)
 
 
 def _died(family: ModelFamily, error: Exception) -> str:

@@ -170,7 +170,7 @@ def _sentence(
         return f"{what}: the same bytes, which are in the store again."
     if same:
         return f"{what}: the same bytes, so the same predictions."
-    found = (
+    effect = (
         "and the artifact is not there to compare with"
         if difference is None
         else "the same predictions"
@@ -178,4 +178,4 @@ def _sentence(
         else f"scores differ by up to {difference:g}"
     )
     since = f" Since then: {'; '.join(changed)}." if changed else ""
-    return f"{what}: other bytes, {found}.{since}"
+    return f"{what}: other bytes, {effect}.{since}"

@@ -211,8 +211,8 @@ def labelled_rows(
     """
     start, end = spans[0].start, spans[-1].end
     with database.transaction() as tx:
-        found = tx.rows("training.snapshots", family=family.family, start=start, end=end)
-    nights = [Taken(row.as_of, row.content_hash, row.taken_at) for row in found]
+        accepted = tx.rows("training.snapshots", family=family.family, start=start, end=end)
+    nights = [Taken(row.as_of, row.content_hash, row.taken_at) for row in accepted]
     wanted = [night for night in nights if any(night.as_of in span for span in spans)]
     rows = rows_of(database, store, family, wanted, start, known_by, now, renewable=renewable)
     with database.transaction() as tx:
@@ -242,11 +242,11 @@ def rows_of(
 ) -> Rows:
     """The rows of some nights whose label became known after ``start`` and by ``known_by``."""
     with database.bulk() as bulk:
-        asked = {"family": family.family, "start": start, "known_by": known_by}
-        known = bulk.read(query_text("training.labels"), asked).to_pandas()
+        window = {"family": family.family, "start": start, "known_by": known_by}
+        labels = bulk.read(query_text("training.labels"), window).to_pandas()
     with database.transaction() as tx:
         excluded = excluded_entities(tx, family.family, stated_by)
-    known = known[~known["entity_id"].isin(excluded)]
+    labels = labels[~labels["entity_id"].isin(excluded)]
     tables, used, unlike = [], [], []
     for night in nights:
         frozen = store.read_table(night.content_hash)
@@ -259,31 +259,31 @@ def rows_of(
     shortage = Shortage(
         accepted=len(used),
         unlike=len(unlike),
-        columns=tuple(dict.fromkeys(told for problems in unlike for told in problems)),
-        labels=len(known),
+        columns=tuple(dict.fromkeys(problem for problems in unlike for problem in problems)),
+        labels=len(labels),
     )
-    if not tables or known.empty:
+    if not tables or labels.empty:
         return Rows(pa.table({}), np.array([], dtype=object), used, shortage)
     table = pa.concat_tables(tables, promote_options="permissive")
-    told = _told_of(table, known)
-    answered = told["value"].notna()
-    in_time = told["first_stated"] > told["as_of"]
+    truths = _truths_of(table, labels)
+    answered = truths["value"].notna()
+    in_time = truths["first_stated"] > truths["as_of"]
     labelled = (answered & in_time).to_numpy()
     shortage = replace(
         shortage,
         answering=int(answered.sum()),
         early=int((answered & ~in_time).sum()),
-        examples=_examples(known, table),
+        examples=_examples(labels, table),
     )
-    values = told["value"].to_numpy()[labelled]
+    values = truths["value"].to_numpy()[labelled]
     return Rows(table.filter(pa.array(labelled)), values, used, shortage)
 
 
-def _examples(known: pd.DataFrame, table: pa.Table) -> tuple[str, str] | None:
+def _examples(labels: pd.DataFrame, table: pa.Table) -> tuple[str, str] | None:
     """An entity as labels name it, and one as features do."""
     if not table.num_rows:
         return None
-    return str(known["entity_id"].iloc[0]), str(table["entity_id"][0].as_py())
+    return str(labels["entity_id"].iloc[0]), str(table["entity_id"][0].as_py())
 
 
 def without_learnt(
@@ -319,13 +319,13 @@ def _night(frozen: pa.Table, family: ModelFamily, as_of: datetime) -> pa.Table:
     return frozen.select(there).append_column("as_of", moments)
 
 
-def _told_of(table: pa.Table, known: pd.DataFrame) -> pd.DataFrame:
+def _truths_of(table: pa.Table, labels: pd.DataFrame) -> pd.DataFrame:
     """The label of each row, by entity, or by entity and as_of where labels answer one."""
     keys = table.select(["entity_id", "as_of"]).to_pandas()
-    if known["answers"].isna().all():
-        return keys.merge(known.drop(columns="answers"), how="left", on="entity_id")
+    if labels["answers"].isna().all():
+        return keys.merge(labels.drop(columns="answers"), how="left", on="entity_id")
     return keys.merge(
-        known, how="left", left_on=["entity_id", "as_of"], right_on=["entity_id", "answers"]
+        labels, how="left", left_on=["entity_id", "as_of"], right_on=["entity_id", "answers"]
     )
 
 

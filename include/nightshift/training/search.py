@@ -60,7 +60,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class Choice:
     """The choice that won, and everything that was tried."""
 
     params: dict[str, Any]
@@ -83,7 +83,7 @@ def best(
     truth: np.ndarray,
     nights: np.ndarray,
     code: Code | LegacyCode | None = None,
-) -> Found:
+) -> Choice:
     """The parameters in ``estimator.search.space`` that score best, at one thread.
 
     Parameters
@@ -114,7 +114,7 @@ def best(
                 f" {words_of(error, discreet=family.discreet)}"
             ) from None if family.discreet else error
     trials = tuple(_trials(searcher.cv_results_, log))
-    return Found(_winner(family, trials), trials, len(folds))
+    return Choice(_winner(family, trials), trials, len(folds))
 
 
 def problems(family: ModelFamily) -> Iterator[tuple[str, str]]:
@@ -128,7 +128,7 @@ def problems(family: ModelFamily) -> Iterator[tuple[str, str]]:
         if name == "seed":
             yield key, "is no choice: the luckiest seed is not the best model; leave it out"
         elif name in ("numeric", "categorical"):
-            yield from ((key, told) for told in _feature_problems(family, name, values))
+            yield from ((key, problem) for problem in _feature_problems(family, name, values))
         elif taken is not None and name not in taken:
             others = [other for other in taken if other not in ("numeric", "categorical", "seed")]
             yield key, f"{family.estimator.build} takes no {name!r}; it takes {listed(others)}"
@@ -209,8 +209,8 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _failed(self, error: Exception) -> None:
-        told = words_of(error, discreet=self.family.discreet)
-        self.log.problems.setdefault(_key(self.chosen), told)
+        error_sentence = words_of(error, discreet=self.family.discreet)
+        self.log.problems.setdefault(_key(self.chosen), error_sentence)
 
     def score(self, frame: pd.DataFrame, truth: np.ndarray) -> float:
         """The family's decisive metric; NaN where it is undefined."""
@@ -222,9 +222,9 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
         except estimators.FIT_ERRORS as error:
             self._failed(error)
             return math.nan
-        told = pd.DataFrame({"value": truth, "score": score, "label": label})
-        found = stats.value(self.family.performance.metric, task, stats.outcomes(told, task))
-        return math.nan if found is None else found
+        rows = pd.DataFrame({"value": truth, "score": score, "label": label})
+        figure = stats.value(self.family.performance.metric, task, stats.outcomes(rows, task))
+        return math.nan if figure is None else figure
 
 
 def _folds(family: ModelFamily, truth: np.ndarray, nights: np.ndarray, wanted: int) -> Folds:

@@ -65,14 +65,14 @@ class Shortage:
                 f" `nightshift labels {family.family}`, or widen retrain.training.window"
             )
         if self.accepted and self.labels and not self.answering:
-            shown = (
+            examples = (
                 f" (labels say {self.examples[0]!r}, features say {self.examples[1]!r})"
                 if self.examples and not family.discreet
                 else ""
             )
             yield (
                 f"none of {self.labels:,} labels answers an entity of these nights: labels.sql and"
-                f" features.sql must agree on entity_id{shown}"
+                f" features.sql must agree on entity_id{examples}"
             )
         if self.early:
             yield (

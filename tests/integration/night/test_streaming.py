@@ -17,7 +17,7 @@ from nightshift.data import Store, Transaction, connect, store
 from nightshift.errors import DatabaseUnavailable, SourceError
 from nightshift.family import ModelFamily
 from nightshift.local import session
-from nightshift.night import freeze
+from nightshift.night import Origin, freeze
 from nightshift.night.validation import _checks
 from nightshift.records import Check, Snapshot
 from nightshift.site import Site
@@ -44,10 +44,9 @@ def frozen(world: World, chunk_rows: int) -> Snapshot:
     return freeze(
         connect(world.site.database_url),
         Store(world.site.store, chunk_rows),
-        source_of(world.site, world.site.family(FAMILY)),
+        Origin(source_of(world.site, world.site.family(FAMILY)), Names(FAMILY)),
         world.site.family(FAMILY),
         as_of,
-        names=Names(FAMILY),
         now=as_of,
     )
 
