@@ -144,8 +144,8 @@ def test_any_stream_of_labels_is_read_as_the_rule_says(served: World) -> None:
         strangers = [label for label in model.source if not KEYS[label[4]]]
         assert sentence is None or strangers
         assert sentence is None or not any(
-            stated > served.night(last - 1)
-            for (name, stated, _) in model.collected
+            served.night(last - 1) < arrived <= monitoring_of(served, last)
+            for (name, _, _), arrived in model.collected.items()
             if name in model.nights
         )
 
