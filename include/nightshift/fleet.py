@@ -6,13 +6,14 @@ Joins what the rooms know, for the steps that deal with a whole family at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from nightshift import monitoring, night, promotion, registry, training
 from nightshift.data import Database, Store, Transaction
 from nightshift.errors import ConfigError, TrainingError
 from nightshift.family import ModelFamily, Retrain
-from nightshift.records import Level, Measurement, Model, Standing, Version
+from nightshift.records import Level, Measurement, Model, Night, Standing, Version
 from nightshift.registry import Champion
 from nightshift.wording import nearest
 
@@ -111,31 +112,32 @@ def standings(
         recent = monitoring.recent(tx, family, as_of)
         signals = monitoring.signals(tx, family, as_of)
         retrains = registry.last_retrains(tx, family.family, as_of)
+        nights = monitoring.nights_judged(tx, family, champions, as_of)
     if rows is None and any(model.model_id not in champions for model in active):
         learn = training.plan(family, as_of, now=now).learn
         rows = training.labelled_rows(database, store, family, learn, as_of, now=now)
-    return [
-        _standing(
-            family, model, as_of,
-            champions.get(model.model_id), recent.get(model.model_id, ()),
-            signals.get(model.model_id, {}), retrains.get(model.model_id), rows,
-        )
-        for model in active
-    ]  # fmt: skip
+    seen = _Seen(champions, recent, nights, signals, retrains, rows)
+    return [_standing(family, model, as_of, seen) for model in active]
 
 
-def _standing(
-    family: ModelFamily,
-    model: Model,
-    as_of: datetime,
-    champion: Champion | None,
-    recent: tuple[Measurement, ...],
-    signals: Mapping[str, tuple[Level, ...]],
-    last_retrain: datetime | None,
-    rows: training.Rows | None,
-) -> Standing:
+@dataclass(frozen=True)
+class _Seen:
+    """What the rooms know of a family's models, by model id."""
+
+    champions: Mapping[int, Champion]
+    recent: Mapping[int, tuple[Measurement, ...]]
+    nights: Mapping[int, tuple[Night, ...]]
+    signals: Mapping[int, Mapping[str, tuple[Level, ...]]]
+    retrains: Mapping[int, datetime]
+    rows: training.Rows | None
+
+
+def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -> Standing:
+    champion = seen.champions.get(model.model_id)
+    recent = seen.recent.get(model.model_id, ())
+    last_retrain = seen.retrains.get(model.model_id)
     measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
-    own = rows.of(family, model) if rows is not None else None
+    own = seen.rows.of(family, model) if seen.rows is not None else None
     fresh = None
     if last_retrain is not None:
         if measured:
@@ -148,8 +150,11 @@ def _standing(
         as_of=as_of,
         group=model.group,
         measurements=measured,
-        shift=monitoring.shift(family, champion, measured[0]) if champion and measured else None,
-        signals=signals,
+        shift=monitoring.shift(family, champion, measured[0], seen.nights.get(model.model_id, ()))
+        if champion and measured
+        else None,
+        whole_window=bool(measured) and monitoring.whole_window(family, measured[0]),
+        signals=seen.signals.get(model.model_id, {}),
         last_retrain=last_retrain,
         fresh_labels=fresh,
         has_champion=champion is not None,

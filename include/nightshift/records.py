@@ -246,6 +246,8 @@ class Standing:
         The decisive metric of the serving champion, latest first; empty where nobody serves.
     shift
         What the sequential detector says; None where the family does not use it.
+    whole_window
+        Whether the champion's own nights reach over the whole window of the latest measurement.
     signals
         Signal to its levels, night by night, latest first.
     last_retrain
@@ -262,6 +264,7 @@ class Standing:
     group: str | None = None
     measurements: tuple[Measurement, ...] = ()
     shift: Shift | None = None
+    whole_window: bool = False
     signals: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     last_retrain: datetime | None = None
     fresh_labels: int | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
@@ -108,18 +108,72 @@ def outcomes(
         ).to_pandas()
 
 
-def shift(family: ModelFamily, champion: Champion, latest: Measurement) -> Shift | None:
-    """What the sequential detector says of a measurement's nights; None where it is not used."""
+def nights_judged(
+    tx: Transaction, family: ModelFamily, champions: Mapping[int, Champion], as_of: datetime
+) -> dict[int, tuple[Night, ...]]:
+    """The matured nights of each champion that it has not learnt, by model id, oldest first.
+
+    Each as its latest measurement up to ``as_of`` saw it; the last :data:`nightshift.stats.HORIZON`
+    are looked for. Nights of which fewer labels are known than ``labels.min_coverage`` asks for say
+    nothing: which labels come first is no matter of chance.
+    """
+    a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
+    reach = timedelta(days=stats.HORIZON * 366 / a_year) + family.performance.window
+    rows = tx.rows(
+        "monitoring.nights",
+        versions=sorted(champion.version.version_id for champion in champions.values()),
+        metric=family.performance.metric,
+        since=as_of - family.labels.maturity - reach,
+        as_of=as_of,
+    )
+    nights: dict[int, tuple[Night, ...]] = {}
+    for row in rows:
+        champion = champions.get(row.model_id)
+        stored = [_night(night) for night in row.nights]
+        if champion is not None:
+            learnt = champion.version.manifest.training[1]
+            nights[row.model_id] = tuple(
+                night
+                for night in stored
+                if night.as_of > learnt
+                and night.labels >= family.labels.min_coverage * night.predictions
+            )
+    return nights
+
+
+def shift(
+    family: ModelFamily, champion: Champion, latest: Measurement, nights: Sequence[Night]
+) -> Shift | None:
+    """What the sequential detector says of a champion's nights; None where it is not used.
+
+    What falls short of perfection is tested for means of rows. Of other metrics the nights are no
+    means of their rows, and :func:`nightshift.stats.shift` holds them against the reference.
+    """
     rule = family.retrain.when
     if rule is None or rule.shift is None or latest.threshold is None:
         return None
-    return stats.shift(
-        latest.nights,
+    metric, worth = latest.metric, champion.worth(latest.metric)
+    a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
+    false_alarms = rule.shift.false_alarms
+    if not stats.is_mean(metric):
+        return stats.shift(
+            nights, latest.threshold, worth, false_alarms=false_alarms, nights_per_year=a_year
+        )
+    return stats.fall(
+        nights,
         latest.threshold,
-        champion.worth(latest.metric),
-        false_alarms=rule.shift.false_alarms,
-        nights_per_year=ticks_per_year(family.schedule.score, family.schedule.timezone),
+        worth,
+        false_alarms=false_alarms,
+        perfect=0.0 if metric.startswith("neg_") else 1.0,
+        relative=family.performance.max_drop is not None,
+        nights_per_year=a_year,
     )
+
+
+def whole_window(family: ModelFamily, latest: Measurement) -> bool:
+    """Whether the nights of a measurement reach over its whole window."""
+    first = next(iter(family.ticks(latest.window_start, latest.window_end)), None)
+    return bool(latest.nights) and first is not None and latest.nights[0].as_of <= first
 
 
 def measured_at(tx: Transaction, as_of: datetime) -> list[str]:
@@ -286,8 +340,9 @@ def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime)
 
 def _measurement(row: Any) -> Measurement:
     stored = {name: getattr(row, name) for name in Measurement.__dataclass_fields__}
-    nights = (
-        Night(**{**night, "as_of": datetime.fromisoformat(night["as_of"])})
-        for night in stored.pop("nights")
-    )
-    return Measurement(**stored, nights=tuple(nights))
+    nights = stored.pop("nights")
+    return Measurement(**stored, nights=tuple(map(_night, nights)))
+
+
+def _night(stored: Mapping[str, Any]) -> Night:
+    return Night(**{**stored, "as_of": datetime.fromisoformat(stored["as_of"])})

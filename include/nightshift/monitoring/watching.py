@@ -144,7 +144,12 @@ def _estimated(
     start: datetime,
     as_of: datetime,
 ) -> Measurement | None:
-    """The decisive metric before any label, of a binary classifier that was calibrated."""
+    """The decisive metric before any label, of a binary classifier that was calibrated.
+
+    None where ``watch.estimated`` asks for none: its draws cost more than all else of a night.
+    """
+    if family.watch.estimated is None:
+        return None
     corners = champion.reference.calibration if champion.reference else None
     if family.task != "binary_classification" or not corners or rows.empty:
         return None

@@ -174,6 +174,8 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
             f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
         )
         yield "shift", told, shift.evidence / shift.limit
+    if latest.state == "breached" and standing.whole_window:
+        yield "whole_window", "that is sure over a whole window of its nights", _shortfall(latest)
     if when.breaches is not None and latest.state == "breached":
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
@@ -196,7 +198,7 @@ def _short_of(when: When, standing: Standing) -> str:
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
         return f"{_counted(breaches, when)}, and {when.breaches} are needed"
-    return "no rule of retrain.when is fulfilled yet"
+    return "it has not served for a whole performance.window yet, and nothing else accuses it"
 
 
 def _shortfall(m: Measurement) -> float:
@@ -347,7 +349,9 @@ def describe(measurement: Measurement) -> str:
         figures += f" ({measurement.remark})"
     if measurement.threshold is None:
         return f"{figures}, and has no threshold yet; {share}"
-    side = "below" if measurement.state == "breached" else "not below"
+    side = "above" if measurement.value > measurement.threshold else "not surely below"
+    if measurement.state == "breached":
+        side = "below"
     return f"{figures}, {side} the threshold {measurement.threshold:.4g}; {share}"
 
 

@@ -4,6 +4,8 @@ Nothing here knows a database, a family or the clock.
 """
 
 from nightshift.stats.e_processes import anytime, e_values
+from nightshift.stats.falls import HORIZON, fall
+from nightshift.stats.formulas import is_mean
 from nightshift.stats.intervals import (
     Estimate,
     Undefined,

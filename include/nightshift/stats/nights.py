@@ -16,7 +16,7 @@ from nightshift.records import Night
 from nightshift.stats import undefined
 from nightshift.stats.formulas import has_formula, influence, row_scores
 from nightshift.stats.intervals import FEWEST_NIGHTS, Undefined, estimate, overflowing
-from nightshift.stats.metrics import value
+from nightshift.stats.metrics import figure, value
 from nightshift.stats.outcomes import Array, Outcomes, nights_of, outcomes
 from nightshift.stats.ranges import Task
 
@@ -66,11 +66,12 @@ def _night_figures(
 def _night_figure(
     metric: str, task: Task, known: Outcomes, scores: Array | None
 ) -> tuple[float | None, float | None, str | None]:
-    if len(known) == 1:
-        return None, None, "one label alone has no spread"
     missing = undefined.reason(metric, known)
     if missing is not None:
         return None, None, missing
+    if len(known) == 1:  # it has a value, and no spread
+        number, missing = figure(metric, task, known)
+        return number, None, missing or None
     if scores is not None and np.isfinite(scores).all():
         number, error = float(scores.mean()), float(scores.std(ddof=1) / math.sqrt(len(scores)))
         if math.isfinite(number) and math.isfinite(error):
