@@ -11,6 +11,7 @@ from datetime import datetime
 
 from nightshift import monitoring, night, promotion, registry, training
 from nightshift.data import Database, Store, Transaction
+from nightshift.documents import Reference
 from nightshift.errors import ConfigError, TrainingError
 from nightshift.family import ModelFamily, Retrain
 from nightshift.records import Level, Measurement, Model, Night, Standing, Version
@@ -113,10 +114,13 @@ def standings(
         signals = monitoring.signals(tx, family, as_of)
         retrains = registry.last_retrains(tx, family.family, as_of)
         nights = monitoring.nights_judged(tx, family, champions, as_of)
+        failures = registry.failures(tx, family.family, as_of)
+        shadows = promotion.learning(tx, family.family, as_of)
     if rows is None and any(model.model_id not in champions for model in active):
         learn = training.plan(family, as_of, now=now).learn
         rows = training.labelled_rows(database, store, family, learn, as_of, now=now)
-    seen = _Seen(champions, recent, nights, signals, retrains, rows)
+    references = monitoring.references(family, champions)
+    seen = _Seen(champions, references, recent, nights, signals, retrains, failures, shadows, rows)
     return [_standing(family, model, as_of, seen) for model in active]
 
 
@@ -125,10 +129,13 @@ class _Seen:
     """What the rooms know of a family's models, by model id."""
 
     champions: Mapping[int, Champion]
+    references: Mapping[int, Reference]
     recent: Mapping[int, tuple[Measurement, ...]]
     nights: Mapping[int, tuple[Night, ...]]
     signals: Mapping[int, Mapping[str, tuple[Level, ...]]]
     retrains: Mapping[int, datetime]
+    failures: Mapping[int, int]
+    shadows: Mapping[int, datetime]
     rows: training.Rows | None
 
 
@@ -136,6 +143,8 @@ def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -
     champion = seen.champions.get(model.model_id)
     recent = seen.recent.get(model.model_id, ())
     last_retrain = seen.retrains.get(model.model_id)
+    nights = seen.nights.get(model.model_id, ())
+    reference = seen.references.get(model.model_id)
     measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
     own = seen.rows.of(family, model) if seen.rows is not None else None
     fresh = None
@@ -150,12 +159,14 @@ def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -
         as_of=as_of,
         group=model.group,
         measurements=measured,
-        shift=monitoring.shift(family, champion, measured[0], seen.nights.get(model.model_id, ()))
+        shift=monitoring.shift(family, model.name, champion, nights, reference)
         if champion and measured
         else None,
         whole_window=bool(measured) and monitoring.whole_window(family, measured[0]),
         signals=seen.signals.get(model.model_id, {}),
         last_retrain=last_retrain,
+        failures=seen.failures.get(model.model_id, 0),
+        shadow_learnt_until=seen.shadows.get(model.model_id),
         fresh_labels=fresh,
         has_champion=champion is not None,
         trainable=len(own) if own is not None else 0,

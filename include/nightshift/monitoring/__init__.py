@@ -15,4 +15,5 @@ from nightshift.monitoring.measuring import (
     whole_window,
 )
 from nightshift.monitoring.meeting import repeated_entities, set_aside, silence, strangers
+from nightshift.monitoring.references import references
 from nightshift.monitoring.watching import signals, watch

@@ -18,7 +18,14 @@ import pyarrow as pa
 from nightshift import stats
 from nightshift.data import Database, Store, Transaction, as_json, query_text
 from nightshift.documents import Reference, Shift
-from nightshift.family import Fall, ModelFamily, ticks_per_year
+from nightshift.family import ModelFamily, ticks_per_year
+from nightshift.monitoring.references import (
+    conditions,
+    in_conditions,
+    perfect,
+    references,
+    threshold,
+)
 from nightshift.records import Measurement, Model, Night
 from nightshift.registry import Champion
 
@@ -53,9 +60,11 @@ def measure(
     rows_of = _rows_of(rows, family)
     nothing = rows.iloc[:0]
     measured = []
+    held_to = references(family, champions)
     for model in models:
         own = rows_of.get(model.model_id, nothing)
-        scope = _Scope(family, model, champions.get(model.model_id), as_of, start, end)
+        champion = champions.get(model.model_id)
+        scope = _Scope(family, model, champion, held_to.get(model.model_id), (as_of, start, end))
         measured.append(list(_measurements(scope, own)))
     with database.transaction() as tx:
         _append(tx, [m for of_model in measured for m in of_model], now)
@@ -142,30 +151,39 @@ def nights_judged(
 
 
 def shift(
-    family: ModelFamily, champion: Champion, latest: Measurement, nights: Sequence[Night]
+    family: ModelFamily,
+    name: str,
+    champion: Champion,
+    nights: Sequence[Night],
+    reference: Reference | None,
 ) -> Shift | None:
     """What the sequential detector says of a champion's nights; None where it is not used.
 
     What falls short of perfection is tested for means of rows. Of other metrics the nights are no
     means of their rows, and :func:`nightshift.stats.shift` holds them against the reference.
     """
-    rule = family.retrain.when
-    if rule is None or rule.shift is None or latest.threshold is None:
+    rule, metric = family.retrain.when, family.performance.metric
+    level = threshold(family, name, champion, reference)
+    if rule is None or rule.shift is None or level is None:
         return None
-    metric, worth = latest.metric, champion.worth(latest.metric)
     a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
     false_alarms = rule.shift.false_alarms
     if not stats.is_mean(metric):
         return stats.shift(
-            nights, latest.threshold, worth, false_alarms=false_alarms, nights_per_year=a_year
+            nights, level, reference, false_alarms=false_alarms, nights_per_year=a_year
         )
+    nights = in_conditions(family, nights, reference)
+    relative = family.performance.max_drop is not None
+    if family.models is not None and reference is not None:
+        # All members together tell how uncertain it is, and each is drawn towards them already.
+        reference, relative = replace(reference, error=0.0), False
     return stats.fall(
         nights,
-        latest.threshold,
-        worth,
+        level,
+        reference,
         false_alarms=false_alarms,
-        perfect=0.0 if metric.startswith("neg_") else 1.0,
-        relative=family.performance.max_drop is not None,
+        perfect=perfect(metric),
+        relative=relative,
         nights_per_year=a_year,
     )
 
@@ -195,16 +213,24 @@ class _Scope:
         family: ModelFamily,
         model: Model,
         champion: Champion | None,
-        as_of: datetime,
-        start: datetime,
-        end: datetime,
+        reference: Reference | None,
+        moments: tuple[datetime, datetime, datetime],
     ) -> None:
         self.family = family
         self.champion = champion
+        as_of, start, end = moments
         self.common: dict[str, Any] = {
             "model_id": model.model_id, "as_of": as_of, "window_start": start, "window_end": end,
         }  # fmt: skip
-        self.threshold, self.reference = _threshold(family, model, champion)
+        self.reference = reference
+        self.threshold = threshold(family, model.name, champion, reference)
+
+    def meet(self, nights: Sequence[Night]) -> None:
+        """Hold the model to what its threshold comes to in the conditions of these nights."""
+        if self.threshold is not None:
+            best = perfect(self.family.performance.metric)
+            harder = conditions(self.family, nights, self.reference)
+            self.threshold = best - (best - self.threshold) * harder
 
     def measurement(self, metric: str, rows: pd.DataFrame, **scope: Any) -> Measurement:
         """One metric over some rows; a metric that cannot be told is never a breach."""
@@ -250,8 +276,10 @@ def _measurements(scope: _Scope, rows: pd.DataFrame) -> Iterator[Measurement]:
     own = rows[rows["version_id"] == serving]
     for metric in rule.metrics:
         if serving is not None:
+            nights = _nights(scope.family, metric, own)
+            scope.meet(nights)
             measured = scope.measurement(metric, own, version_id=serving)
-            yield replace(measured, nights=_nights(scope.family, metric, own))
+            yield replace(measured, nights=nights)
         if serving is not None and len(own) == len(rows):
             yield replace(measured, version_id=None)
         else:
@@ -267,21 +295,6 @@ def _nights(family: ModelFamily, metric: str, rows: pd.DataFrame) -> tuple[Night
     if metric != family.performance.metric:
         return ()
     return tuple(stats.by_night(metric, family.task, rows))
-
-
-def _threshold(
-    family: ModelFamily, model: Model, champion: Champion | None
-) -> tuple[float | None, Reference | None]:
-    """A model's threshold: a level, or so much below what its champion was worth."""
-    reference = champion.worth(family.performance.metric) if champion else None
-    level = family.level_of(model.name)
-    drop = family.performance.max_drop
-    if level is not None or drop is None:
-        return level, reference
-    if reference is None:
-        return None, None
-    fall = drop.fraction * abs(reference.value) if isinstance(drop, Fall) else drop
-    return reference.value - fall, reference
 
 
 def _rows_of(rows: pd.DataFrame, family: ModelFamily) -> dict[int, pd.DataFrame]:

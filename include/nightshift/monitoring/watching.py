@@ -16,9 +16,9 @@ from nightshift.monitoring.measuring import (
     _append,
     _rows_of,
     _snapshots,
-    _threshold,
     _valued,
 )
+from nightshift.monitoring.references import threshold
 from nightshift.records import Level, Measurement, Model
 from nightshift.registry import Champion
 
@@ -158,11 +158,12 @@ def _estimated(
     share = np.interp(scores, corners["score"], corners["share"])
     metric = family.performance.metric
     found = stats.expected(metric, scores, share, label=decided)
-    threshold, reference = _threshold(family, model, champion)
+    reference = champion.worth(metric)
+    level = threshold(family, model.name, champion, reference)
     counted = Measurement(
         model_id=model.model_id, metric=metric, as_of=as_of, window_start=start, window_end=as_of,
         state="undefined", value=None, low=None, high=None, predictions=len(rows), labels=0,
-        threshold=threshold, version_id=champion.version.version_id, basis="estimated",
+        threshold=level, version_id=champion.version.version_id, basis="estimated",
         reference=reference.value if reference else None,
     )  # fmt: skip
     return _valued(counted, found)

@@ -14,7 +14,7 @@ from nightshift.stats.intervals import (
     paired_difference,
 )
 from nightshift.stats.metrics import baseline, figure, metric_problem, perfect, value
-from nightshift.stats.nights import by_night, nightly_differences, reference, spread_of
+from nightshift.stats.nights import by_night, gains, nightly_differences, reference, spread_of
 from nightshift.stats.outcomes import Outcomes, nights_of, outcomes
 from nightshift.stats.ranges import drop_problem, level_problem, range_of, task_problem
 from nightshift.stats.sequential import shift

@@ -12,7 +12,7 @@ import pandas as pd
 from nightshift import registry, stats, tables
 from nightshift.errors import NightshiftError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
-from nightshift.records import Model
+from nightshift.records import Model, Version
 from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators
 
@@ -29,6 +29,7 @@ def fit(
     plan: Plan,
     *,
     base: LoadedVersion | None = None,
+    proven: Version | None = None,
 ) -> tuple[bytes, dict[str, Any], Code | LegacyCode]:
     """A fitted pipeline as it is stored, the manifest that can make it again, and its code.
 
@@ -38,6 +39,8 @@ def fit(
         Those of the family in ``plan.learn``, with labels known by ``plan.cutoff``.
     base
         The champion that the policy ``incremental`` goes on from; None makes a fresh start.
+    proven
+        The challenger that has won, fitted once more with its parameters, on its holdout too.
 
     Raises
     ------
@@ -52,7 +55,9 @@ def fit(
     truth = truth_of(family, own.value)
     frame = tables.frame(own.table, family.features)
     params, found = family.estimator.params, None
-    if family.estimator.search is not None and base is None:
+    if proven is not None:
+        params = proven.manifest.params
+    elif family.estimator.search is not None and base is None:
         from nightshift.training import search
 
         found = search.best(family, frame, truth, own.nights, code)
@@ -71,6 +76,13 @@ def fit(
         "threads": threads,
         "pipeline": estimators.describe(pipeline),
     }
+    if proven is not None:
+        manifest["proven"] = {
+            "version_id": proven.version_id,
+            "number": proven.number,
+            "artifact_hash": proven.artifact_hash,
+            "holdout": [moment.isoformat() for moment in proven.manifest.holdout],
+        }
     if found is not None and family.estimator.search is not None:
         manifest["search"] = found.record(family.estimator.search)
     return artifact, manifest, code

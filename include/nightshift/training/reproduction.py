@@ -71,7 +71,7 @@ def reproduce(
     """
     manifest = dict(version.manifest)
     then = _as_trained(family, manifest)
-    plan = _planned(manifest, version)
+    plan = planned(version)
     nights = _nights(database, then, manifest, plan)
     since = datetime.fromisoformat(manifest.get("labels_since", manifest["training"][0]))
     rows = rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
@@ -115,7 +115,9 @@ def _as_trained(family: ModelFamily, manifest: dict[str, Any]) -> ModelFamily:
     )
 
 
-def _planned(manifest: dict[str, Any], version: Version) -> Plan:
+def planned(version: Version) -> Plan:
+    """Which nights a version has learnt from, and which were held out, as its manifest says."""
+    manifest = version.manifest
     spans = manifest.get("spans", [manifest["training"]])
     *learn, later = (
         Span(*map(datetime.fromisoformat, span)) for span in (*spans, manifest["holdout"])
