@@ -177,7 +177,7 @@ def shift(
     if family.models is not None and reference is not None:
         # All members together tell how uncertain it is, and each is drawn towards them already.
         reference, relative = replace(reference, error=0.0), False
-    return stats.fall(
+    return stats.fallen(
         nights,
         level,
         reference,

@@ -4,7 +4,7 @@ Nothing here knows a database, a family or the clock.
 """
 
 from nightshift.stats.e_processes import anytime, e_values
-from nightshift.stats.falls import HORIZON, fall
+from nightshift.stats.falls import HORIZON, fall, fallen
 from nightshift.stats.formulas import is_mean
 from nightshift.stats.intervals import (
     Estimate,

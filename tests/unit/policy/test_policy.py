@@ -453,7 +453,9 @@ GAINS = tuple(NightGain(NOW - (9 - day) * DAY, gain) for day, gain in enumerate(
 LIKELY = {"difference": 0.6, "low": -0.4, "gains": GAINS, "champion_value": -12.0}
 
 
-def test_a_champion_below_its_threshold_is_replaced_by_what_is_better_and_surely_not_worse() -> None:
+def test_a_champion_below_its_threshold_is_replaced_by_what_is_better_and_surely_not_worse() -> (
+    None
+):
     rule = Promotion.model_validate({"holdout": "P7D", "min_rows": 500})
     below = policy.judge(against(**LIKELY), rule, NOW, 1, below=True)
     healthy = policy.judge(against(**LIKELY), rule, NOW, 1)
