@@ -183,13 +183,13 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
             f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
         )
         yield "shift", told, shift.evidence / shift.limit
-    if latest.state == "breached" and standing.whole_window:
-        yield "whole_window", "that is sure over a whole window of its nights", _shortfall(latest)
     if when.breaches is not None and latest.state == "breached":
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
         if breaches >= when.breaches:
             yield "breaches", _counted(breaches, when), _shortfall(latest)
+    if latest.state == "breached" and standing.whole_window:
+        yield "whole_window", "that is sure over a whole window of its nights", _shortfall(latest)
     for signal, asked in when.signals.items():
         levels = standing.signals.get(signal, ())[: asked.of_last]
         nights = levels.count("alert")

@@ -137,8 +137,8 @@ def fallen(
 ) -> Shift:
     """The louder of two tests that share the rate of false alarms, with its own evidence and limit.
 
-    :func:`fall` finds a fall of any size, :func:`nightshift.stats.shift` is faster where it is about
-    as large as the distance from the reference to the threshold. Parameters as of :func:`fall`.
+    :func:`fall` finds a fall of any size, :func:`nightshift.stats.shift` is faster where it is
+    about as large as the distance from reference to threshold. Parameters as of :func:`fall`.
     """
     rates = {"false_alarms": false_alarms / 2, "nights_per_year": nights_per_year}
     of_any_size = fall(nights, threshold, reference, perfect=perfect, relative=relative, **rates)
