@@ -429,7 +429,9 @@ CREATE TABLE nightshift.comparisons (
     champion_reference double precision,
     unscorable text,
     perfect double precision,
-    baseline double precision
+    baseline double precision,
+    gains jsonb DEFAULT '[]'::jsonb NOT NULL,
+    holdout_rows bigint
 );
 
 COMMENT ON TABLE nightshift.comparisons IS 'Champion and challenger on the same later rows. difference is challenger minus champion, greater is better.';
@@ -455,6 +457,10 @@ COMMENT ON COLUMN nightshift.comparisons.unscorable IS 'Why the champion could n
 COMMENT ON COLUMN nightshift.comparisons.perfect IS 'What the metric would be if every prediction were the truth.';
 
 COMMENT ON COLUMN nightshift.comparisons.baseline IS 'What the metric would be if every prediction were the same: the mean, or the commonest class.';
+
+COMMENT ON COLUMN nightshift.comparisons.gains IS 'Challenger minus champion by night, oldest first: as_of and gain; nights without the metric are left out';
+
+COMMENT ON COLUMN nightshift.comparisons.holdout_rows IS 'Labelled rows of the holdout, those that the champion has learnt among them; null where it was not told yet';
 
 ALTER TABLE nightshift.comparisons ALTER COLUMN comparison_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.comparisons_comparison_id_seq
@@ -756,12 +762,15 @@ CREATE TABLE nightshift.shadows (
     decision_id integer NOT NULL,
     comparison_id integer NOT NULL,
     starts timestamp with time zone NOT NULL,
-    ends timestamp with time zone NOT NULL
+    ends timestamp with time zone NOT NULL,
+    carried jsonb DEFAULT '[]'::jsonb NOT NULL
 );
 
 COMMENT ON TABLE nightshift.shadows IS 'Challengers that score beside the champion for a while. Over when a decision about the shadow was made.';
 
 COMMENT ON COLUMN nightshift.shadows.comparison_id IS 'What it proved to be put to the test; a promotion takes over its reference.';
+
+COMMENT ON COLUMN nightshift.shadows.carried IS 'The gains by night that it takes along as evidence; none where it was proven, and must prove itself again';
 
 ALTER TABLE nightshift.shadows ALTER COLUMN shadow_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.shadows_shadow_id_seq
@@ -872,10 +881,14 @@ CREATE TABLE nightshift.versions (
     manifest jsonb NOT NULL,
     decision_id integer NOT NULL,
     trained_at timestamp with time zone NOT NULL,
-    CONSTRAINT versions_artifact_hash_check CHECK ((artifact_hash ~ '^[0-9a-f]{64}$'::text))
+    made_as text DEFAULT 'challenger'::text NOT NULL,
+    CONSTRAINT versions_artifact_hash_check CHECK ((artifact_hash ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT versions_made_as_check CHECK ((made_as = ANY (ARRAY['challenger'::text, 'since_break'::text, 'refit'::text])))
 );
 
-COMMENT ON TABLE nightshift.versions IS 'Trained artifacts: joblib files in the store, named by content hash and signed. One decision trains one version.';
+COMMENT ON TABLE nightshift.versions IS 'Trained artifacts: joblib files in the store, named by content hash and signed.';
+
+COMMENT ON COLUMN nightshift.versions.made_as IS 'challenger, learnt from retrain.training.window; since_break, from the nights since a break; refit, what serves after the proof, the holdout learnt along';
 
 ALTER TABLE nightshift.versions ALTER COLUMN version_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.versions_version_id_seq
@@ -1359,7 +1372,7 @@ ALTER TABLE ONLY nightshift.validations
     ADD CONSTRAINT validations_pkey PRIMARY KEY (validation_id);
 
 ALTER TABLE ONLY nightshift.versions
-    ADD CONSTRAINT versions_decision_id_key UNIQUE (decision_id);
+    ADD CONSTRAINT versions_decision_id_made_as_key UNIQUE (decision_id, made_as);
 
 ALTER TABLE ONLY nightshift.versions
     ADD CONSTRAINT versions_model_id_number_key UNIQUE (model_id, number);
@@ -1655,4 +1668,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0012');
+insert into nightshift.schema_version values ('0013');

@@ -45,7 +45,7 @@ MODEL: dict[str, Any] = {
         "training": {"window": "P5D"},
     },
     # A line without noise: who has learnt the new one is perfect, which elsewhere is suspicious.
-    "promotion": {"holdout": "P2D", "min_rows": 20, "too_good": None},
+    "promotion": {"holdout": "P2D", "min_rows": 20, "too_good": None, "refit": False},
 }
 
 FEATURES = """

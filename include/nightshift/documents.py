@@ -41,7 +41,8 @@ class Reference:
     night's true level around it (0 where nights differ by chance only). ``deviation`` is that of
     one row's pull on the metric (over the root of a night's labels: its standard error), and
     ``skewness`` is how lopsided the pulls are, below zero where bad ones reach further. ``single``
-    is how far the metric of single nights lies above that of all together: 0 for means.
+    is how far the metric of single nights lies above that of all together: 0 for means. ``guess``
+    is what the nights' own constant guesses were worth, None where that is not told.
     """
 
     value: float
@@ -50,6 +51,7 @@ class Reference:
     deviation: float = 0.0
     skewness: float = 0.0
     single: float = 0.0
+    guess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,16 @@ class Worth(Document):
         """Its worth in a metric; None where that is not told."""
         figures = self.stored.get("metrics", {}).get(metric)
         return Reference(**figures) if figures else None
+
+    @property
+    def no_looser_than(self) -> float | None:
+        """The threshold that its predecessor was below; None where it was below none."""
+        told = self.stored.get("no_looser_than")
+        return None if told is None else float(told)
+
+    def capped(self, threshold: float | None) -> Worth:
+        """The same, of a version that follows one that was surely below a threshold."""
+        return self if threshold is None else Worth({**self.stored, "no_looser_than": threshold})
 
     @property
     def scores(self) -> dict[str, Any] | None:
@@ -254,6 +266,11 @@ class Inputs(Document):
         if not shift:
             return None
         return Shift(shift["evidence"], shift["limit"], _moment(shift["since"]))
+
+    @property
+    def below(self) -> bool:
+        """Whether the champion was surely below its threshold."""
+        return bool(self.stored.get("below"))
 
     @property
     def group(self) -> str | None:

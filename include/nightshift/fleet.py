@@ -6,13 +6,15 @@ Joins what the rooms know, for the steps that deal with a whole family at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from nightshift import monitoring, night, promotion, registry, training
 from nightshift.data import Database, Store, Transaction
+from nightshift.documents import Reference
 from nightshift.errors import ConfigError, TrainingError
 from nightshift.family import Features, ModelFamily, Retrain
-from nightshift.records import Level, Measurement, Model, Standing, Version
+from nightshift.records import Level, Measurement, Model, Night, Standing, Version
 from nightshift.registry import Champion
 from nightshift.wording import nearest
 
@@ -132,6 +134,9 @@ def standings(
         recent = monitoring.recent(tx, family, as_of)
         signals = monitoring.signals(tx, family, as_of)
         retrains = registry.last_retrains(tx, family.family, as_of)
+        nights = monitoring.nights_judged(tx, family, champions, as_of)
+        failures = registry.failures(tx, family.family, as_of)
+        shadows = promotion.learning(tx, family.family, as_of)
     if rows is None and any(
         model.model_id not in champions or not _can_score(family, champions[model.model_id])
         for model in active
@@ -141,33 +146,34 @@ def standings(
         rows = training.labelled_rows(
             database, store, family, learn, as_of, now=now, renewable=renewable
         )
-    return [
-        _standing(
-            family,
-            model,
-            as_of,
-            champions.get(model.model_id),
-            recent.get(model.model_id, ()),
-            signals.get(model.model_id, {}),
-            retrains.get(model.model_id),
-            rows,
-        )
-        for model in active
-    ]
+    references = monitoring.references(family, champions)
+    seen = _Seen(champions, references, recent, nights, signals, retrains, failures, shadows, rows)
+    return [_standing(family, model, as_of, seen) for model in active]
 
 
-def _standing(
-    family: ModelFamily,
-    model: Model,
-    as_of: datetime,
-    champion: Champion | None,
-    recent: tuple[Measurement, ...],
-    signals: Mapping[str, tuple[Level, ...]],
-    last_retrain: datetime | None,
-    rows: training.Rows | None,
-) -> Standing:
+@dataclass(frozen=True)
+class _Seen:
+    """What the rooms know of a family's models, by model id."""
+
+    champions: Mapping[int, Champion]
+    references: Mapping[int, Reference]
+    recent: Mapping[int, tuple[Measurement, ...]]
+    nights: Mapping[int, tuple[Night, ...]]
+    signals: Mapping[int, Mapping[str, tuple[Level, ...]]]
+    retrains: Mapping[int, datetime]
+    failures: Mapping[int, int]
+    shadows: Mapping[int, datetime]
+    rows: training.Rows | None
+
+
+def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -> Standing:
+    champion = seen.champions.get(model.model_id)
+    recent = seen.recent.get(model.model_id, ())
+    last_retrain = seen.retrains.get(model.model_id)
+    nights = seen.nights.get(model.model_id, ())
+    reference = seen.references.get(model.model_id)
     measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
-    own = rows.of(family, model) if rows is not None else None
+    own = seen.rows.of(family, model) if seen.rows is not None else None
     fresh = None
     if last_retrain is not None:
         if measured:
@@ -180,9 +186,14 @@ def _standing(
         as_of=as_of,
         group=model.group,
         measurements=measured,
-        shift=monitoring.shift(family, champion, measured[0]) if champion and measured else None,
-        signals=signals,
+        shift=monitoring.shift(family, model.name, champion, nights, reference)
+        if champion and measured
+        else None,
+        whole_window=bool(measured) and monitoring.whole_window(family, measured[0]),
+        signals=seen.signals.get(model.model_id, {}),
         last_retrain=last_retrain,
+        failures=seen.failures.get(model.model_id, 0),
+        shadow_learnt_until=seen.shadows.get(model.model_id),
         fresh_labels=fresh,
         has_champion=champion is not None and _can_score(family, champion),
         trainable=len(own) if own is not None else 0,

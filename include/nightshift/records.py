@@ -39,6 +39,9 @@ AboutKind = Literal[
     "approval",
     "training",
 ]
+MadeAs = Literal["challenger", "since_break", "refit"]
+"""What a decision trains: from the window, from the nights since a break, what serves on proof."""
+
 Vote = Literal["pass", "fail", "unknown"]
 Level = Literal["ok", "warn", "alert"]
 
@@ -181,7 +184,8 @@ class Night:
 
     ``value`` is the metric over the night's labelled rows, greater is better, and ``error`` its
     standard error by rows; both are None where the metric is undefined on them, and ``missing``
-    says why.
+    says why. ``guess`` is what the night's own constant guess would be worth, how far its rows lie
+    apart; None where that is not told.
     """
 
     as_of: datetime
@@ -190,6 +194,7 @@ class Night:
     value: float | None
     error: float | None
     missing: str | None = None
+    guess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +260,9 @@ class Measurement:
             figures += f" ({self.remark})"
         if self.threshold is None:
             return f"{figures}, and has no threshold yet; {share}"
-        side = "below" if self.state == "breached" else "not below"
+        side = "above" if self.value > self.threshold else "not surely below"
+        if self.state == "breached":
+            side = "below"
         return f"{figures}, {side} the threshold {self.threshold:.4g}; {share}"
 
 
@@ -269,10 +276,16 @@ class Standing:
         The decisive metric of the serving champion, latest first; empty where nobody serves.
     shift
         What the sequential detector says; None where the family does not use it.
+    whole_window
+        Whether the champion's own nights reach over the whole window of the latest measurement.
     signals
         Signal to its levels, night by night, latest first.
     last_retrain
         When the model was last told to retrain, whatever came of it; None if never.
+    failures
+        How many challengers in a row did not serve since the last one that did.
+    shadow_learnt_until
+        The last night that a challenger in shadow has learnt from; None where there is none.
     fresh_labels
         Labels of nights that have matured since then; None where there was no retrain.
     trainable
@@ -285,8 +298,11 @@ class Standing:
     group: str | None = None
     measurements: tuple[Measurement, ...] = ()
     shift: Shift | None = None
+    whole_window: bool = False
     signals: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     last_retrain: datetime | None = None
+    failures: int = 0
+    shadow_learnt_until: datetime | None = None
     fresh_labels: int | None = None
     has_champion: bool = True
     trainable: int = 0
@@ -425,14 +441,24 @@ class BorderCases:
 
 
 @dataclass(frozen=True)
+class NightGain:
+    """Challenger minus champion on one night, in the metric."""
+
+    as_of: datetime
+    gain: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Champion and challenger on the same later rows that neither was trained on.
 
     ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
     one-sided lower bound at ``confidence``, the family's, shared among the ``candidates`` of which
     the challenger is the best. ``champion_version`` is None for a first model, which is unopposed.
-    ``champion_reference`` is what the champion was worth when it was promoted. ``unscorable`` says
-    why it could not score the rows, ``perfect`` what the metric would be if every prediction were
+    ``champion_reference`` is the most that a champion of the model was ever worth when promoted,
+    ``gains`` the difference by night, ``holdout_rows`` how many labelled rows the holdout has,
+    those that the champion has learnt among them. ``unscorable`` says why it could not score the
+    rows, ``perfect`` what the metric would be if every prediction were
     the truth, ``baseline`` if all were the same. ``reference`` is what the challenger is worth on
     these rows, by metric, with the distribution of its scores.
     """
@@ -457,3 +483,5 @@ class Comparison:
     perfect: float | None = None
     baseline: float | None = None
     reference: Worth | None = None
+    gains: tuple[NightGain, ...] = ()
+    holdout_rows: int | None = None

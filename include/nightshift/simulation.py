@@ -10,10 +10,9 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
@@ -51,6 +50,7 @@ class Outcome:
     ``value`` is the family's metric over every labelled prediction, as a scikit-learn scorer gives
     it (greater is better); ``nights`` has one row for each night: ``as_of``, ``value`` (NaN where
     undefined), ``predictions``, ``labels``, ``versions`` (the ids of those that scored it).
+    ``rejected`` are the nights that validation has refused: readers kept the night before.
     """
 
     policy: Policy
@@ -59,6 +59,7 @@ class Outcome:
     breaches: int
     promotions: int
     nights: pd.DataFrame
+    rejected: int = 0
 
 
 def simulate(
@@ -70,6 +71,7 @@ def simulate(
     *,
     folder: Path,
     make_database: Callable[[str, str | None], str],
+    drop_database: Callable[[str], None] = lambda name: None,
     progress: Callable[[str, datetime], None],
     processes: int = 2,
 ) -> list[Outcome]:
@@ -82,49 +84,62 @@ def simulate(
     make_database
         Given a name, and the name of a database to copy or None, makes a fresh, migrated database
         and returns its URL.
+    drop_database
+        Given a name, drops that database; whatever was made is dropped at the end.
     progress
         Told what is being lived through (``snapshots`` or a policy) and how far it has come.
     """
     family = site.family(family_name)
     shutil.rmtree(folder, ignore_errors=True)
     base_name = f"simulate_{family_name}"
-    base = replace(site, state=folder, database_url=make_database(base_name, None))
     _refuse_mutable(family)
-    needed = _nights_needed(base, family, start, end)
-    # One policy needs no copy, so it begins when its first models can learn, and the nights that it
-    # scores are frozen while it lives through those before them.
-    alone = len(policies) == 1
-    at_once = [night for night in needed if night <= start or not alone]
-    meanwhile = needed[len(at_once) :]
-    connect(base.database_url).close()
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context, one_thread) as pool:
-        queue: Any = manager.Queue()
-        stop: Any = manager.Event()
-        preparing = [
-            pool.submit(_prepare, base, family_name, at_once[part::processes], queue, stop)
-            for part in range(processes)
-        ]
-        _relay(queue, preparing, stop, progress)
-        sites = {
-            policy: replace(
-                base,
-                models=models_for(base, family_name, policy, folder),
-                database_url=base.database_url
-                if alone
-                else make_database(f"{base_name}_{policy.replace('-', '_')}", base_name),
-            )
-            for policy in policies
-        }
-        # The longest first: they refit the most.
-        ordered = sorted(policies, key=POLICIES.index, reverse=True)
-        running = {
-            policy: pool.submit(_live, sites[policy], family_name, start, end, policy, queue, stop)
-            for policy in ordered
-        }
-        ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
-        _relay(queue, [*running.values(), ahead], stop, progress)
-        return [running[policy].result() for policy in policies]
+    names = [base_name]
+
+    def drop_databases() -> None:
+        for name in names:
+            drop_database(name)
+
+    with ExitStack() as made:
+        made.callback(drop_databases)
+        base = replace(site, state=folder, database_url=make_database(base_name, None))
+        needed = _nights_needed(base, family, start, end)
+        # One policy needs no copy, so it begins when its first models can learn, and the nights
+        # that it scores are frozen while it lives through those before them.
+        alone = len(policies) == 1
+        at_once = [night for night in needed if night <= start or not alone]
+        meanwhile = needed[len(at_once) :]
+        connect(base.database_url).close()
+        context = multiprocessing.get_context("spawn")
+        with (
+            context.Manager() as manager,
+            ProcessPoolExecutor(processes, context, one_thread) as pool,
+        ):
+            queue: Any = manager.Queue()
+            stop: Any = manager.Event()
+            preparing = [
+                pool.submit(_prepare, base, family_name, at_once[part::processes], queue, stop)
+                for part in range(processes)
+            ]
+            _relay(queue, preparing, stop, progress)
+            sites = {}
+            for policy in policies:
+                url = base.database_url
+                if not alone:
+                    names.append(f"{base_name}_{policy.replace('-', '_')}")
+                    url = make_database(names[-1], base_name)
+                changed = models_for(base, family_name, policy, folder)
+                sites[policy] = replace(base, models=changed, database_url=url)
+            # The longest first: they refit the most.
+            ordered = sorted(policies, key=POLICIES.index, reverse=True)
+            running = {
+                policy: pool.submit(
+                    _live, sites[policy], family_name, start, end, policy, queue, stop
+                )
+                for policy in ordered
+            }
+            ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
+            _relay(queue, [*running.values(), ahead], stop, progress)
+            return [running[policy].result() for policy in policies]
 
 
 def live_through(
@@ -151,17 +166,27 @@ def live_through(
             score_night(site, family_name, tick, now=now)
             progress(tick)
             continue
+        if kind == "retrain":
+            asked = retrain_steps.calendar_retrain(
+                site, family_name, tick, reason="schedule.retrain", by="schedule", now=now
+            )
+            _retrain_if(site, asked, now=now)
+            continue
         monitor.collect_labels(site, family_name, tick, now=now)
         monitor.measure(site, family_name, tick, now=now)
         monitor.judge_trials(site, family_name, tick, now=now)
         decisions = monitor.decide(site, family_name, tick, now=now)
-        if decisions:
-            # A retrain that fails is in the audit trail, and does not end the nights.
-            with suppress(TrainingError):
-                retrain(site, decisions, now=now)
+        _retrain_if(site, decisions, now=now)
         if refit_every is not None and tick - refitted >= refit_every:
             _refit(site, family_name, tick, "refitted by the calendar", now=now)
             refitted = tick
+
+
+def _retrain_if(site: Site, decisions: Sequence[int], *, now: datetime) -> None:
+    """Retrain what was decided; what fails is in the audit trail, and does not end the nights."""
+    if decisions:
+        with suppress(TrainingError):
+            retrain(site, decisions, now=now)
 
 
 def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
@@ -191,6 +216,7 @@ def models_for(site: Site, family_name: str, policy: Policy, folder: Path) -> Pa
     file = models / family_name / "model.yaml"
     changed = yaml.safe_load(file.read_text())
     changed["retrain"]["when"] = None
+    changed["schedule"].pop("retrain", None)
     changed["promotion"]["probation"] = None
     file.write_text(yaml.safe_dump(changed, sort_keys=False))
     return models
@@ -313,14 +339,24 @@ def _refit(site: Site, family_name: str, tick: datetime, reason: str, *, now: da
         people.promote(site, version_id, reason=reason, by="simulation", now=now)
 
 
+_ORDER = ("monitor", "retrain", "score")
+"""What comes first of what is due at the same moment."""
+
+
 def _ticks(
     family: ModelFamily, start: datetime, end: datetime
-) -> Iterator[tuple[datetime, Literal["score", "monitor"]]]:
+) -> Iterator[tuple[datetime, Literal["score", "monitor", "retrain"]]]:
     scores = [(tick, "score") for tick in family.ticks(start - timedelta(seconds=1), end)]
-    monitors, tick = [], start
-    while (tick := next_tick(family.schedule.monitor, family.schedule.timezone, tick)) <= end:
-        monitors.append((tick, "monitor"))
-    yield from sorted(chain(scores, monitors))  # type: ignore[misc]
+    due = scores + [(tick, "monitor") for tick in _due(family, family.schedule.monitor, start, end)]
+    if family.schedule.retrain is not None:
+        due += [(tick, "retrain") for tick in _due(family, family.schedule.retrain, start, end)]
+    yield from sorted(due, key=lambda tick: (tick[0], _ORDER.index(tick[1])))  # type: ignore[misc]
+
+
+def _due(family: ModelFamily, cron: str, start: datetime, end: datetime) -> Iterator[datetime]:
+    tick = start
+    while (tick := next_tick(cron, family.schedule.timezone, tick)) <= end:
+        yield tick
 
 
 def _outcome(
@@ -341,12 +377,13 @@ def _outcome(
     )
     whole = _value(family, rows)
     return Outcome(
-        policy,
-        float("nan") if whole is None else whole,
-        counts.fits,
-        counts.breaches,
-        counts.promotions,
-        nights,
+        policy=policy,
+        value=float("nan") if whole is None else whole,
+        fits=counts.fits,
+        breaches=counts.breaches,
+        promotions=counts.promotions,
+        nights=nights,
+        rejected=sum(1 for _ in family.ticks(start - timedelta(seconds=1), end)) - len(versions),
     )
 
 

@@ -92,3 +92,18 @@ from nightshift.measurements x
 join nightshift.models m using (model_id)
 where x.as_of = :as_of and x.basis = 'realized'
 order by m.family;
+
+-- name: nights
+-- The nights of some versions that were measured in (since, as_of], oldest first, each as its latest measurement saw it.
+select model_id, jsonb_agg(night order by as_of) as nights
+from (
+    select distinct on (x.model_id, night.value ->> 'as_of')
+           x.model_id, night.value as night, cast(night.value ->> 'as_of' as timestamptz) as as_of
+    from nightshift.measurements x
+    cross join lateral jsonb_array_elements(x.nights) night
+    where x.version_id = any(cast(:versions as int[])) and x.metric = :metric
+      and x.basis = 'realized' and x.slice = ''
+      and x.as_of > cast(:since as timestamptz) and x.as_of <= cast(:as_of as timestamptz)
+    order by x.model_id, night.value ->> 'as_of', x.as_of desc
+) latest
+group by model_id;

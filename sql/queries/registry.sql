@@ -110,9 +110,9 @@ select pg_advisory_xact_lock(hashtext('nightshift.versions'), cast(:model_id as 
 -- name: append_version
 -- Register a signed artifact under the next number of its model.
 insert into nightshift.versions
-    (model_id, number, artifact_hash, signature, manifest, decision_id, trained_at)
+    (model_id, number, artifact_hash, signature, manifest, decision_id, made_as, trained_at)
 select :model_id, coalesce(max(number), 0) + 1, :artifact_hash, :signature, cast(:manifest as jsonb),
-       :decision_id, :trained_at
+       :decision_id, :made_as, :trained_at
 from nightshift.versions
 where model_id = :model_id
 returning version_id;
@@ -127,13 +127,28 @@ left join nightshift.collected_artifacts gone using (artifact_hash)
 where v.version_id = any(cast(:version_ids as int[]));
 
 -- name: version_of_decision
--- The version that a decision has trained.
+-- What a decision has trained, as one of the things that it trains.
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
        v.decision_id, v.trained_at, gone.collected_at
 from nightshift.versions v
 join nightshift.models m using (model_id)
 left join nightshift.collected_artifacts gone using (artifact_hash)
-where v.decision_id = :decision_id;
+where v.decision_id = :decision_id and v.made_as = :made_as;
+
+-- name: failures
+-- How many challengers of each model of a family in a row did not serve; those are left out that had not learnt from any night since the fall.
+select m.model_id, count(*) as failures
+from nightshift.models m
+join nightshift.decisions r on r.model_id = m.model_id and r.kind = 'reject' and r.about in ('comparison', 'shadow')
+left join nightshift.shadows s on r.about = 'shadow' and s.shadow_id = r.about_id
+join nightshift.comparisons c
+  on c.comparison_id = case when r.about = 'shadow' then s.comparison_id else r.about_id end
+join nightshift.decisions o on o.decision_id = c.decision_id
+join nightshift.versions v on v.version_id = c.challenger_version
+where m.family = :family and r.as_of < cast(:before as timestamptz)
+  and r.decided_at > coalesce((select max(p.promoted_at) from nightshift.promotions p where p.model_id = m.model_id), '-infinity')
+  and (o.falling_since is null or cast(v.manifest -> 'training' ->> 1 as timestamptz) >= o.falling_since)
+group by m.model_id;
 
 -- name: champion
 -- The version of a model that served at a moment.

@@ -1,18 +1,21 @@
 -- name: begin_shadow
 -- A challenger scores beside the champion from now on.
 insert into nightshift.shadows
-    (model_id, version_id, instead_of, decision_id, comparison_id, starts, ends)
+    (model_id, version_id, instead_of, decision_id, comparison_id, starts, ends, carried)
 values
-    (:model_id, :version_id, :instead_of, :decision_id, :comparison_id, :starts, :ends)
+    (:model_id, :version_id, :instead_of, :decision_id, :comparison_id, :starts, :ends, cast(:carried as jsonb))
 on conflict (decision_id) do nothing;
 
 -- name: shadows
 -- The shadows that have begun by a moment and that nothing was decided about, the oldest first: of a family or of a model.
 select s.shadow_id, s.model_id, m.name as model, s.version_id as newer, s.instead_of as older, s.comparison_id,
-       v.number, s.starts, s.ends, champion.version_id as champion
+       v.number, s.starts, s.ends, champion.version_id as champion, s.carried,
+       coalesce(cast(o.inputs ->> 'below' as boolean), false) as below, c.champion_value, c.perfect
 from nightshift.shadows s
 join nightshift.models m using (model_id)
 join nightshift.versions v using (version_id)
+join nightshift.comparisons c using (comparison_id)
+join nightshift.decisions o on o.decision_id = c.decision_id
 join lateral (
     select version_id from nightshift.promotions where model_id = s.model_id order by seq desc limit 1
 ) champion on true

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -90,6 +91,8 @@ def simulate(
     first = last - _duration(start) if start.startswith("P") else day_of(start, "--from")
     nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
     expected = len(list(site.family(family).ticks(nights[0] - timedelta(seconds=1), nights[1])))
+    # Whoever stops the command stops its workers, too, and leaves no database behind.
+    signal.signal(signal.SIGTERM, _stop)
     with _progress() as bars:
         tasks = {name: bars.add_task(name, total=None) for name in ("snapshots", *policies)}
 
@@ -106,9 +109,14 @@ def simulate(
             policies,
             folder=site.state / "simulations" / family,
             make_database=lambda name, template: local.fresh_database(site, name, template),
+            drop_database=lambda name: local.drop_database(site, name),
             progress=show_night,
         )
     _print_simulation(site, family, outcomes, out)
+
+
+def _stop(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _policies(names: list[str] | None) -> list:  # type: ignore[type-arg]
@@ -161,7 +169,7 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
 
     family = site.family(name)
     table = Table(title=f"{name}: {family.performance.metric} over every labelled prediction")
-    for heading in ("policy", "metric", "fits", "breaches", "promotions", "nights"):
+    for heading in ("policy", "metric", "fits", "breaches", "promotions", "nights", "rejected"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for o in outcomes:
         table.add_row(
@@ -171,6 +179,7 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
             str(o.breaches),
             str(o.promotions),
             str(len(o.nights)),
+            str(o.rejected),
         )
     console.print(table)
     won = simulation.won_back(outcomes)

@@ -319,6 +319,23 @@ class Promotion(Section):
     min_rows: int = Field(
         default=500, ge=2, description="with fewer labelled rows in the holdout nothing is promoted"
     )
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2,
+        description="where the champion is surely below its threshold, a challenger that is better"
+        " on average serves if it is surely not worse by this fraction of what the champion falls"
+        " short of perfection",
+    )
+    refit: YesNo = Field(
+        default=True,
+        description="whether the challenger that won is [fitted once more](promotion.md#refit), on"
+        " the holdout too, before it serves",
+    )
+    unproven: Duration | None = Field(
+        default=timedelta(days=28),
+        description="how long a challenger that is better, but not proven,"
+        " [scores beside the champion](promotion.md#shadow), its evidence carried along; null"
+        " rejects it at once",
+    )
     max_slice_drop: Annotated[float, Field(ge=0)] | None = Field(
         default=None,
         description="no slice may be significantly worse by more than this, in units of the"

@@ -245,6 +245,12 @@ class Performance(Section):
         description="instead: so far below what the champion was worth at its promotion, in units"
         " of the metric, or as a fraction of that worth: `{fraction: 0.2}`",
     )
+    yardstick: Literal["constant"] | None = Field(
+        default="constant",
+        description="what `max_drop` allows grows and shrinks with how hard nights are: by what a"
+        " [constant guess](detection.md#conditions) is worth on them, against what it was worth at"
+        " the promotion; null holds every night to the same",
+    )
     slices: list[Key] = Field(
         default=[],
         description="columns of features.sql; each value of one is measured for itself and decides"

@@ -16,6 +16,7 @@ from nightshift.local.servers import (
     airflow,
     airflow_is_running,
     down,
+    drop_database,
     fresh_database,
     prepare,
     up,

@@ -7,10 +7,13 @@ from nightshift.monitoring.measuring import (
     fresh_labels,
     measure,
     measured_at,
+    nights_judged,
     outcomes,
     published_snapshots,
     recent,
     shift,
+    whole_window,
 )
 from nightshift.monitoring.meeting import repeated_entities, set_aside, silence, strangers
+from nightshift.monitoring.references import references
 from nightshift.monitoring.watching import signals, watch

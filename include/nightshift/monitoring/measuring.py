@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
@@ -18,7 +18,14 @@ import pyarrow as pa
 from nightshift import stats
 from nightshift.data import Database, Store, Transaction, as_json, query_text
 from nightshift.documents import Reference, Shift
-from nightshift.family import Fall, ModelFamily, ticks_per_year
+from nightshift.family import ModelFamily, ticks_per_year
+from nightshift.monitoring.references import (
+    conditions,
+    in_conditions,
+    perfect,
+    references,
+    threshold,
+)
 from nightshift.records import Measurement, Model, Night
 from nightshift.registry import Champion
 
@@ -53,9 +60,11 @@ def measure(
     rows_of = _rows_of(rows, family)
     nothing = rows.iloc[:0]
     measured = []
+    held_to = references(family, champions)
     for model in models:
         own = rows_of.get(model.model_id, nothing)
-        scope = _Scope(family, model, champions.get(model.model_id), as_of, start, end)
+        champion = champions.get(model.model_id)
+        scope = _Scope(family, model, champion, held_to.get(model.model_id), (as_of, start, end))
         measured.append(list(_measurements(scope, own)))
     with database.transaction() as tx:
         _append(tx, [m for of_model in measured for m in of_model], now)
@@ -108,18 +117,81 @@ def outcomes(
         ).to_pandas()
 
 
-def shift(family: ModelFamily, champion: Champion, latest: Measurement) -> Shift | None:
-    """What the sequential detector says of a measurement's nights; None where it is not used."""
-    rule = family.retrain.when
-    if rule is None or rule.shift is None or latest.threshold is None:
-        return None
-    return stats.shift(
-        latest.nights,
-        latest.threshold,
-        champion.worth(latest.metric),
-        false_alarms=rule.shift.false_alarms,
-        nights_per_year=ticks_per_year(family.schedule.score, family.schedule.timezone),
+def nights_judged(
+    tx: Transaction, family: ModelFamily, champions: Mapping[int, Champion], as_of: datetime
+) -> dict[int, tuple[Night, ...]]:
+    """The matured nights of each champion that it has not learnt, by model id, oldest first.
+
+    Each as its latest measurement up to ``as_of`` saw it; the last :data:`nightshift.stats.HORIZON`
+    are looked for. Nights of which fewer labels are known than ``labels.min_coverage`` asks for say
+    nothing: which labels come first is no matter of chance.
+    """
+    a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
+    reach = timedelta(days=stats.HORIZON * 366 / a_year) + family.performance.window
+    rows = tx.rows(
+        "monitoring.nights",
+        versions=sorted(champion.version.version_id for champion in champions.values()),
+        metric=family.performance.metric,
+        since=as_of - family.labels.maturity - reach,
+        as_of=as_of,
     )
+    nights: dict[int, tuple[Night, ...]] = {}
+    for row in rows:
+        champion = champions.get(row.model_id)
+        stored = [_night(night) for night in row.nights]
+        if champion is not None:
+            learnt = champion.version.manifest.training[1]
+            nights[row.model_id] = tuple(
+                night
+                for night in stored
+                if night.as_of > learnt
+                and night.labels >= family.labels.min_coverage * night.predictions
+            )
+    return nights
+
+
+def shift(
+    family: ModelFamily,
+    name: str,
+    champion: Champion,
+    nights: Sequence[Night],
+    reference: Reference | None,
+) -> Shift | None:
+    """What the sequential detector says of a champion's nights; None where it is not used.
+
+    What falls short of perfection is tested for means of rows. Of other metrics the nights are no
+    means of their rows, and :func:`nightshift.stats.shift` holds them against the reference.
+    """
+    rule, metric = family.retrain.when, family.performance.metric
+    level = threshold(family, name, champion, reference)
+    if rule is None or rule.shift is None or level is None:
+        return None
+    a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
+    false_alarms = rule.shift.false_alarms
+    if not stats.is_mean(metric):
+        return stats.shift(
+            nights, level, reference, false_alarms=false_alarms, nights_per_year=a_year
+        )
+    nights = in_conditions(family, nights, reference)
+    relative = family.performance.max_drop is not None
+    if family.models is not None and reference is not None:
+        # All members together tell how uncertain it is, and each is drawn towards them already.
+        reference, relative = replace(reference, error=0.0), False
+    return stats.fallen(
+        nights,
+        level,
+        reference,
+        false_alarms=false_alarms,
+        perfect=perfect(metric),
+        relative=relative,
+        nights_per_year=a_year,
+    )
+
+
+def whole_window(family: ModelFamily, latest: Measurement) -> bool:
+    """Whether the nights of a measurement reach over its whole window."""
+    first = next(iter(family.ticks(latest.window_start, latest.window_end)), None)
+    return bool(latest.nights) and first is not None and latest.nights[0].as_of <= first
 
 
 def measured_at(tx: Transaction, as_of: datetime) -> list[str]:
@@ -141,19 +213,27 @@ class _Scope:
         family: ModelFamily,
         model: Model,
         champion: Champion | None,
-        as_of: datetime,
-        start: datetime,
-        end: datetime,
+        reference: Reference | None,
+        moments: tuple[datetime, datetime, datetime],
     ) -> None:
         self.family = family
         self.champion = champion
+        as_of, start, end = moments
         self.common: dict[str, Any] = {
             "model_id": model.model_id,
             "as_of": as_of,
             "window_start": start,
             "window_end": end,
         }
-        self.threshold, self.reference = _threshold(family, model, champion)
+        self.reference = reference
+        self.threshold = threshold(family, model.name, champion, reference)
+
+    def meet(self, nights: Sequence[Night]) -> None:
+        """Hold the model to what its threshold comes to in the conditions of these nights."""
+        if self.threshold is not None:
+            best = perfect(self.family.performance.metric)
+            harder = conditions(self.family, nights, self.reference)
+            self.threshold = best - (best - self.threshold) * harder
 
     def measurement(self, metric: str, rows: pd.DataFrame, **scope: Any) -> Measurement:
         """One metric over some rows; a metric that cannot be told is never a breach."""
@@ -209,8 +289,10 @@ def _measurements(scope: _Scope, rows: pd.DataFrame) -> Iterator[Measurement]:
     own = rows[rows["version_id"] == serving]
     for metric in rule.metrics:
         if serving is not None:
+            nights = _nights(scope.family, metric, own)
+            scope.meet(nights)
             measured = scope.measurement(metric, own, version_id=serving)
-            yield replace(measured, nights=_nights(scope.family, metric, own))
+            yield replace(measured, nights=nights)
         if serving is not None and len(own) == len(rows):
             yield replace(measured, version_id=None)
         else:
@@ -226,21 +308,6 @@ def _nights(family: ModelFamily, metric: str, rows: pd.DataFrame) -> tuple[Night
     if metric != family.performance.metric:
         return ()
     return tuple(stats.by_night(metric, family.task, rows))
-
-
-def _threshold(
-    family: ModelFamily, model: Model, champion: Champion | None
-) -> tuple[float | None, Reference | None]:
-    """A model's threshold: a level, or so much below what its champion was worth."""
-    reference = champion.worth(family.performance.metric) if champion else None
-    level = family.level_of(model.name)
-    drop = family.performance.max_drop
-    if level is not None or drop is None:
-        return level, reference
-    if reference is None:
-        return None, None
-    fall = drop.fraction * abs(reference.value) if isinstance(drop, Fall) else drop
-    return reference.value - fall, reference
 
 
 def _rows_of(rows: pd.DataFrame, family: ModelFamily) -> dict[int, pd.DataFrame]:
@@ -322,8 +389,9 @@ def _append(tx: Transaction, measurements: Sequence[Measurement], now: datetime)
 
 def _measurement(row: Any) -> Measurement:
     stored = {name: getattr(row, name) for name in Measurement.__dataclass_fields__}
-    nights = (
-        Night(**{**night, "as_of": datetime.fromisoformat(night["as_of"])})
-        for night in stored.pop("nights")
-    )
-    return Measurement(**stored, nights=tuple(nights))
+    nights = stored.pop("nights")
+    return Measurement(**stored, nights=tuple(map(_night, nights)))
+
+
+def _night(stored: Mapping[str, Any]) -> Night:
+    return Night(**{**stored, "as_of": datetime.fromisoformat(stored["as_of"])})

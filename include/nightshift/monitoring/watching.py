@@ -17,9 +17,9 @@ from nightshift.monitoring.measuring import (
     _append,
     _frozen,
     _rows_of,
-    _threshold,
     _valued,
 )
+from nightshift.monitoring.references import threshold
 from nightshift.records import Level, Measurement, Model
 from nightshift.registry import Champion
 
@@ -182,7 +182,12 @@ def _estimated(
     start: datetime,
     as_of: datetime,
 ) -> Measurement | None:
-    """The decisive metric before any label, of a binary classifier that was calibrated."""
+    """The decisive metric before any label, of a binary classifier that was calibrated.
+
+    None where ``watch.estimated`` asks for none: its draws cost more than all else of a night.
+    """
+    if family.watch.estimated is None:
+        return None
     corners = champion.reference.calibration if champion.reference else None
     if family.task != "binary_classification" or not corners or rows.empty:
         return None
@@ -191,7 +196,8 @@ def _estimated(
     share = np.interp(scores, corners["score"], corners["share"])
     metric = family.performance.metric
     found = stats.expected(metric, scores, share, label=decided)
-    threshold, reference = _threshold(family, model, champion)
+    reference = champion.worth(metric)
+    level = threshold(family, model.name, champion, reference)
     counted = Measurement(
         model_id=model.model_id,
         metric=metric,
@@ -204,7 +210,7 @@ def _estimated(
         high=None,
         predictions=len(rows),
         labels=0,
-        threshold=threshold,
+        threshold=level,
         version_id=champion.version.version_id,
         basis="estimated",
         reference=reference.value if reference else None,

@@ -1,6 +1,18 @@
 """Pure rules: measurements to decisions, a comparison to a verdict. No database, no clock."""
 
-from nightshift.policy.promoting import compared, judge, proven
+from nightshift.policy.cutoffs import after_break
+from nightshift.policy.gate import Ruling, look
+from nightshift.policy.measure import hardness, shrunk
+from nightshift.policy.promoting import (
+    Pool,
+    better,
+    compared,
+    is_proof,
+    judge,
+    proven,
+    short_of_perfect,
+    together,
+)
 from nightshift.policy.retraining import (
     CALENDAR,
     FIRST_MODEL,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
 
 LEAST_HOLDOUT = 5
 """Nights: fewer tell no spread between nights."""
@@ -56,7 +58,10 @@ def too_little(champion: float, challenger: float, bar: float) -> bool:
     return challenger > bar and champion - challenger < (champion - bar) / 2
 
 
-def counts_as_failure(since: int | None, learnt_until: int) -> bool:
+Moment = TypeVar("Moment", int, datetime)
+
+
+def counts_as_failure(since: Moment | None, learnt_until: Moment) -> bool:
     """Whether a rejection lengthens the wait for the next try.
 
     It does not where the challenger had not learnt from any night since the fall: what it lacked

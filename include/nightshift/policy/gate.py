@@ -58,6 +58,7 @@ def judge(
     confidence: float = 0.95,
     tolerance: float = 0.2,
     margin: float = 0.0,
+    paired: tuple[float, float] | None = None,
 ) -> Ruling:
     """The first look at a challenger, on the holdout.
 
@@ -71,9 +72,14 @@ def judge(
         Whether the champion is surely below its threshold.
     tolerance
         A share of ``champion``: being worse by so much is what a promotion must exclude.
+    paired
+        The gain of all rows together with its bound, where they are told; nights of more rows count
+        for more in it.
     """
     gain = float(gains.mean()) if len(gains) else 0.0
     low = bound(gains, confidence)
+    if paired is not None:
+        gain, low = paired
     if low > margin:
         return Ruling("promote", "proof", gain, low)
     if below and gain > margin and bound(gains, SURE_NOT_WORSE) > -tolerance * champion:

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
 
 from nightshift.documents import Inputs
 from nightshift.family import Promotion
+from nightshift.policy import gate
+from nightshift.policy.gate import Ruling
 from nightshift.records import Comparison, Decision, DecisionKind
+
+Verdict = tuple[DecisionKind, str, str]
+"""A kind of decision, the rule and the sentence."""
 
 ALL_BUT_PERFECT = 0.98
 """Who wins more than this of what a constant guess falls short of perfection has seen the truth."""
 
 
-def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_id: int) -> Decision:
-    """Whether a challenger replaces the champion: only on proof, never on a draw.
+@dataclass(frozen=True)
+class Pool:
+    """Challengers of a factory that one night has trained, judged together on their paired nights.
+
+    ``members`` is how many; ``rows`` the labelled rows of all their holdouts.
+    """
+
+    members: int
+    rows: int
+    ruling: Ruling
+
+    def sentence(self, metric: str) -> str:
+        """What was found, in words."""
+        return (
+            f"{self.members} challengers of this night together change {metric} by"
+            f" {self.ruling.gain:+.3g} on average, at least {self.ruling.low:+.3g}"
+        )
+
+
+def judge(
+    comparison: Comparison,
+    promotion: Promotion,
+    as_of: datetime,
+    model_id: int,
+    *,
+    below: bool = False,
+    pool: Pool | None = None,
+) -> Decision:
+    """Whether a challenger replaces the champion: on proof, or in place of one that has failed.
+
+    Parameters
+    ----------
+    below
+        Whether the champion was surely below its threshold when the retrain was decided: it has
+        lost the benefit of the doubt.
+    pool
+        What all challengers of the night come to, where there are several in a factory.
 
     Returns
     -------
@@ -22,8 +65,68 @@ def judge(comparison: Comparison, promotion: Promotion, as_of: datetime, model_i
         ``reject`` without proof; ``ask`` where a person must look, or is to be asked; ``shadow``
         where the challenger must go on proving itself; else ``promote``.
     """
-    kind, rule, reason = _verdict(comparison, promotion)
+    kind, rule, reason = _verdict(comparison, promotion, below, pool)
     return Decision(model_id, kind, rule, reason, as_of, _evidence(comparison))
+
+
+def better(comparisons: Sequence[Comparison], promotion: Promotion, *, below: bool) -> int:
+    """The place of the best of several challengers, each compared on its own later nights."""
+    order = {"reject": 0, "shadow": 1, "promote": 2}
+    ranks = [
+        (order[ruling.kind], ruling.gain)
+        for ruling in (_ruling(one, promotion, below) for one in comparisons)
+    ]
+    return ranks.index(max(ranks))
+
+
+def together(comparisons: Sequence[Comparison], promotion: Promotion, *, below: bool) -> Pool:
+    """Judge the challengers of several members by the mean of their gains, night by night."""
+    by_night: dict[datetime, list[float]] = {}
+    for comparison in comparisons:
+        for night in comparison.gains:
+            by_night.setdefault(night.as_of, []).append(night.gain)
+    gains = np.array([np.mean(by_night[night]) for night in sorted(by_night)])
+    short = [short_of_perfect(one) for one in comparisons if one.gains]
+    ruling = gate.judge(
+        gains,
+        float(np.mean(short)) if short else 0.0,
+        below=below,
+        confidence=promotion.confidence,
+        tolerance=promotion.tolerance,
+        margin=promotion.margin,
+    )
+    rows = sum(_rows(comparison) for comparison in comparisons)
+    return Pool(len(comparisons), rows, ruling)
+
+
+def is_proof(comparison: Comparison, promotion: Promotion) -> bool:
+    """Whether the gain is proven by the bound."""
+    return comparison.low is not None and comparison.low > promotion.margin
+
+
+def short_of_perfect(comparison: Comparison) -> float:
+    """What the champion falls short of perfection on the compared rows; 0 where that is untold."""
+    if comparison.perfect is None or comparison.champion_value is None:
+        return 0.0
+    return max(comparison.perfect - comparison.champion_value, 0.0)
+
+
+def _rows(comparison: Comparison) -> int:
+    return comparison.row_count if comparison.holdout_rows is None else comparison.holdout_rows
+
+
+def _ruling(comparison: Comparison, promotion: Promotion, below: bool) -> Ruling:
+    gains = np.array([night.gain for night in comparison.gains])
+    if comparison.difference is None or comparison.low is None:
+        return Ruling("reject", "undefined", 0.0, -np.inf)
+    return gate.judge(
+        gains,
+        short_of_perfect(comparison),
+        below=below,
+        tolerance=promotion.tolerance,
+        margin=promotion.margin,
+        paired=(comparison.difference, comparison.low),
+    )
 
 
 def _evidence(comparison: Comparison) -> Inputs:
@@ -33,28 +136,78 @@ def _evidence(comparison: Comparison) -> Inputs:
     return Inputs(figures)
 
 
-def _verdict(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
+def _verdict(
+    comparison: Comparison, promotion: Promotion, below: bool, pool: Pool | None
+) -> Verdict:
     if comparison.champion_version is None:
         return _unopposed(comparison, promotion)
     if comparison.unscorable is not None:
         return _instead_of_nobody(comparison, promotion)
-    objection = (
-        _no_proof(comparison, promotion)
-        or _border_objection(comparison)
-        or _slice_objection(comparison, promotion)
-    )
+    if pool is not None and not is_proof(comparison, promotion):
+        return _pooled(comparison, promotion, pool)
+    ruling = _ruling(comparison, promotion, below)
+    missing = _no_proof(comparison, promotion, ruling)
+    if missing is not None:
+        return "reject", *missing
+    return _objected(comparison, promotion) or _passed(comparison, promotion, ruling)
+
+
+def _objected(comparison: Comparison, promotion: Promotion) -> Verdict | None:
+    """What speaks against a challenger that is better."""
+    objection = _border_objection(comparison) or _slice_objection(comparison, promotion)
     if objection is not None:
         return "reject", *objection
-    told, suspicion = compared(comparison), _suspicion(comparison, promotion)
+    suspicion = _suspicion(comparison, promotion)
     if suspicion is not None:
-        return "ask", "too_good", f"{told}, but {suspicion}"
+        return "ask", "too_good", f"{compared(comparison)}, but {suspicion}"
+    return None
+
+
+def _passed(comparison: Comparison, promotion: Promotion, ruling: Ruling) -> Verdict:
+    """Where nothing speaks against it: it serves, or scores beside the champion first."""
+    told = compared(comparison)
+    if ruling.kind == "shadow":
+        assert promotion.unproven is not None
+        beside = f"it scores beside the champion for up to {_days(promotion.unproven)} days"
+        told += f", not above the margin {promotion.margin:g}; {beside}, its evidence carried along"
+        return "shadow", ruling.rule, told
     if promotion.shadow is not None:
-        days = promotion.shadow.total_seconds() / 86400
-        return "shadow", "proof", f"{told}; it scores beside the champion for {days:g} days"
-    return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
+        beside = f"it scores beside the champion for {_days(promotion.shadow)} days"
+        return "shadow", ruling.rule, f"{told}; {beside}"
+    if ruling.rule == "proof":
+        return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
+    return proven(promotion, f"{told}; {_not_worse(promotion)}", ruling.rule)
 
 
-def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKind, str, str]:
+def _days(time: timedelta) -> str:
+    return f"{time.total_seconds() / 86400:g}"
+
+
+def _not_worse(promotion: Promotion) -> str:
+    return (
+        "the champion is below its threshold, so it is enough to be better on average and surely"
+        f" not worse by {promotion.tolerance:.0%} (promotion.tolerance)"
+    )
+
+
+def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict:
+    """The one verdict on the challengers of a night, but for a member that is surely worse."""
+    told = pool.sentence(comparison.metric)
+    if pool.rows < promotion.min_rows:
+        why = f"their holdouts have {pool.rows} labelled rows"
+        return "reject", "too_few_rows", f"{why}, and {promotion.min_rows} are needed for proof"
+    if pool.ruling.kind != "promote":
+        return "reject", "no_proof", f"{told}: no proof"
+    losses = -np.array([night.gain for night in comparison.gains])
+    tolerated = promotion.tolerance * short_of_perfect(comparison)
+    if gate.bound(losses, promotion.confidence) > tolerated:
+        return "reject", "no_proof", f"{told}, but {compared(comparison)}, which is surely worse"
+    if pool.ruling.rule != "proof":
+        told += f"; {_not_worse(promotion)}"
+    return _objected(comparison, promotion) or proven(promotion, told, "pool")
+
+
+def _unopposed(comparison: Comparison, promotion: Promotion) -> Verdict:
     told = "the first version of this model has nobody to beat"
     suspicion = _suspicion(comparison, promotion)
     if suspicion is None:
@@ -63,9 +216,7 @@ def _unopposed(comparison: Comparison, promotion: Promotion) -> tuple[DecisionKi
     return "ask", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
 
 
-def _instead_of_nobody(
-    comparison: Comparison, promotion: Promotion
-) -> tuple[DecisionKind, str, str]:
+def _instead_of_nobody(comparison: Comparison, promotion: Promotion) -> Verdict:
     """Where the champion cannot score, readers get nothing: whoever can is better."""
     sentence = f"the champion cannot score: {comparison.unscorable}"
     kind, _, suspicion = _unopposed(comparison, promotion)
@@ -76,22 +227,24 @@ def _instead_of_nobody(
     return "promote", "unscorable", f"{sentence}; the new version can"
 
 
-def proven(promotion: Promotion, told: str) -> tuple[DecisionKind, str, str]:
+def proven(promotion: Promotion, told: str, rule: str = "proof") -> Verdict:
     """What becomes of a challenger that has proved itself: it serves, or a person is asked."""
     if promotion.approval == "human":
         return "ask", "approval", f"{told}; a person is asked"
-    return "promote", "proof", told
+    return "promote", rule, told
 
 
-def _no_proof(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
-    if comparison.row_count < promotion.min_rows:
-        found = f"the holdout has {comparison.row_count} labelled rows"
+def _no_proof(
+    comparison: Comparison, promotion: Promotion, ruling: Ruling
+) -> tuple[str, str] | None:
+    if _rows(comparison) < promotion.min_rows:
+        found = f"the holdout has {_rows(comparison)} labelled rows"
         return "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
     if comparison.difference is None or comparison.low is None:
         missing = [one.missing for one in comparison.candidates if one.missing]
         why = f": {missing[0]}" if missing else ""
         return "undefined", f"{comparison.metric} is undefined on the holdout{why}"
-    if comparison.low <= promotion.margin:
+    if ruling.kind == "reject" or (ruling.kind == "shadow" and promotion.unproven is None):
         return "no_proof", f"{compared(comparison)}, not above the margin {promotion.margin:g}"
     return None
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
 
 from nightshift.documents import Inputs
 from nightshift.family import AtLeast, GroupRule, Models, Retrain, When
+from nightshift.policy.cutoffs import counts_as_failure, wait
 from nightshift.records import Decision, DecisionKind, Hold, Measurement, Standing, Vote
 from nightshift.wording import day, listed, moment
 
@@ -160,6 +161,14 @@ def ballot(when: When | None, standing: Standing) -> Ballot:
     return Ballot(standing, "pass", "too_few_breaches", said, _shortfall(latest), alarming=True)
 
 
+def surely_below(standing: Standing) -> bool:
+    """Whether a champion lies below its threshold without doubt, by the nights or by the window."""
+    if not standing.measurements:
+        return False
+    breached = standing.measurements[0].state == "breached" and standing.whole_window
+    return breached or _fallen(standing)
+
+
 def _fallen(standing: Standing) -> bool:
     """Whether the detector says that the level has fallen; not where nothing can be judged."""
     told = standing.measurements[0].state in ("measured", "breached")
@@ -181,6 +190,8 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
         breaches = sum(m.state == "breached" for m in considered)
         if breaches >= when.breaches:
             yield "breaches", _counted(breaches, when), _shortfall(latest)
+    if latest.state == "breached" and standing.whole_window:
+        yield "whole_window", "that is sure over a whole window of its nights", _shortfall(latest)
     for signal, asked in when.signals.items():
         levels = standing.signals.get(signal, ())[: asked.of_last]
         nights = levels.count("alert")
@@ -198,7 +209,7 @@ def _short_of(when: When, standing: Standing) -> str:
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
         return f"{_counted(breaches, when)}, and {when.breaches} are needed"
-    return "no rule of retrain.when is fulfilled yet"
+    return "it has not served for a whole performance.window yet, and nothing else accuses it"
 
 
 def _shortfall(m: Measurement) -> float:
@@ -270,9 +281,16 @@ def _restrained(rule: Retrain, standing: Standing, asked: Decision) -> Decision:
     last = standing.last_retrain
     if last is None:
         return asked
-    if standing.as_of - last < rule.cooldown:
-        until = last + rule.cooldown
+    learnt = standing.shadow_learnt_until
+    if learnt is not None and counts_as_failure(asked.falling_since, learnt):
+        why = "but a challenger scores beside the champion, and has not ended"
+        return replace(asked, kind="alert", rule="in_shadow", reason=f"{asked.reason}, {why}")
+    pause = timedelta(seconds=wait(rule.cooldown.total_seconds(), standing.failures))
+    if standing.as_of - last < pause:
+        until = last + pause
         why = f"but the cooldown lasts until {moment(until)}"
+        if standing.failures:
+            why += f", after {standing.failures} in a row that did not serve"
         return replace(asked, kind="alert", rule="cooldown", reason=f"{asked.reason}, {why}")
     if not standing.fresh_labels:
         why = f"but no label has matured since the retrain of {moment(last)}"
@@ -358,6 +376,8 @@ def _figures(standing: Standing) -> Mapping[str, Any]:
     shift = standing.shift
     return {
         "measurements": measured,
+        "below": surely_below(standing),
+        "failures": standing.failures,
         "shift": shift and {"evidence": shift.evidence, "limit": shift.limit, "since": shift.since},
         "signals": {name: list(levels) for name, levels in standing.signals.items()},
         "last_retrain": standing.last_retrain,

@@ -19,6 +19,14 @@ from nightshift.promotion.comparison import (
     registered,
     stored_comparison,
 )
-from nightshift.promotion.outcome import answer, by_hand, carry_out, end_probation, roll_back
+from nightshift.promotion.outcome import Proof, answer, by_hand, carry_out, end_probation, roll_back
 from nightshift.promotion.tracking import log, wanted
-from nightshift.promotion.trials import Probation, Shadow, begin_shadow, beside, decided, judge
+from nightshift.promotion.trials import (
+    Probation,
+    Shadow,
+    begin_shadow,
+    beside,
+    decided,
+    judge,
+    learning,
+)

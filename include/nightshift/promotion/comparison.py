@@ -1,7 +1,8 @@
 """Champion and candidates on the same later rows: who is better, by how much, and for whom.
 
 Candidates are the version just trained and earlier champions, which cost no fit. Their bounds share
-the family's confidence, so that trying more of them does not make a lucky one likelier.
+the family's confidence, so that trying more of them does not make a lucky one likelier; the larger
+part of it is that of the version just trained.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from nightshift.data import Transaction, as_json
 from nightshift.documents import Worth
 from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
-from nightshift.records import BorderCases, Candidate, Comparison, SliceDifference, Version
+from nightshift.records import (
+    BorderCases,
+    Candidate,
+    Comparison,
+    NightGain,
+    SliceDifference,
+    Version,
+)
 from nightshift.registry import LoadedVersion
 from nightshift.training import Rows
 from nightshift.wording import listed
@@ -28,6 +36,10 @@ from nightshift.wording import listed
 BORDER_CASES = "border_cases.csv"
 EARLIER = 3
 """How many earlier champions are candidates."""
+
+TRAINED_SHARE = 0.8
+"""Of the doubt that the confidence leaves: the earlier champions share the rest, so that trying
+them costs what was just trained little of its power."""
 
 LEAST_SLICE = 20
 """With fewer rows a slice says nothing."""
@@ -63,6 +75,7 @@ def compare(
     earlier: Sequence[LoadedVersion] = (),
     *,
     worth: float | None = None,
+    candidates: int = 1,
 ) -> Comparison:
     """Champion and candidates on the holdout that the challenger's manifest names.
 
@@ -76,7 +89,9 @@ def compare(
     earlier
         Champions of the past; those that cannot score the rows are passed over.
     worth
-        What the champion was worth in the family's metric when it was promoted.
+        The most that a champion of the model was ever worth in the family's metric.
+    candidates
+        How many challengers the retrain has trained, which share the confidence.
     """
     start, end = challenger.version.manifest.holdout
     versions = [version for version in (champion, *earlier) if version is not None]
@@ -116,7 +131,10 @@ def compare(
         serving = _told(family, own, champion)
     except TrainingError as error:
         return replace(unopposed, unscorable=str(error))
-    return _against(family, own, unopposed, serving, trained, _scorable(family, own, earlier))
+    others = _scorable(family, own, earlier)
+    doubt = (1 - family.promotion.confidence) * (TRAINED_SHARE if others else 1.0) / candidates
+    trial = replace(unopposed, confidence=1 - doubt)
+    return _against(family, own, trial, [serving, trained, *others])
 
 
 def reference(family: ModelFamily, told: pd.DataFrame) -> Worth:
@@ -137,7 +155,7 @@ def reference(family: ModelFamily, told: pd.DataFrame) -> Worth:
 def register(tx: Transaction, comparison: Comparison, *, now: datetime) -> int:
     """Store a comparison; comparing for a decision again returns the first one's id."""
     stored = {**asdict(comparison), "reference": comparison.reference}
-    for name in ("reference", "border_cases", "candidates", "slices"):
+    for name in ("reference", "border_cases", "candidates", "slices", "gains"):
         stored[name] = None if stored[name] is None else as_json(stored[name])
     tx.run("comparison.append", **stored, compared_at=now)
     found = registered(tx, comparison.decision_id)
@@ -158,45 +176,64 @@ def stored_comparison(tx: Transaction, comparison_id: int) -> Comparison:
     told["reference"] = Worth.parse(row.reference)
     told["candidates"] = tuple(Candidate(**one) for one in told["candidates"])
     told["slices"] = tuple(SliceDifference(**one) for one in told["slices"])
+    told["gains"] = tuple(
+        NightGain(datetime.fromisoformat(night["as_of"]), night["gain"]) for night in told["gains"]
+    )
     if told["border_cases"] is not None:
         told["border_cases"] = BorderCases(**told["border_cases"])
     return Comparison(**told)
 
 
 def _against(
-    family: ModelFamily,
-    rows: Rows,
-    unopposed: Comparison,
-    serving: _Told,
-    trained: _Told,
-    earlier: Sequence[_Told],
+    family: ModelFamily, rows: Rows, unopposed: Comparison, sides: Sequence[_Told]
 ) -> Comparison:
-    count = 1 + len(earlier)
-    confidence = 1 - (1 - family.promotion.confidence) / count
-    told = {one.version_id: one for one in (trained, *earlier)}
+    """The comparison of the champion, the version just trained, and earlier champions."""
+    serving, trained, *earlier = sides
+    own = unopposed.confidence
+    assert own is not None
+    doubt = (1 - family.promotion.confidence) * (1 - TRAINED_SHARE)
+    shared = 1 - doubt / max(len(earlier), 1)
+    told = {one.version_id: one for one in sides[1:]}
     candidates = [
-        _candidate(
-            one,
-            "trained" if one is trained else "earlier",
-            _paired(family, serving.rows, one.rows, confidence),
-        )
-        for one in told.values()
+        _candidate(trained, "trained", _paired(family, serving.rows, trained.rows, own)),
+        *(
+            _candidate(one, "earlier", _paired(family, serving.rows, one.rows, shared))
+            for one in earlier
+        ),
     ]
-    best = max(candidates, key=lambda c: -np.inf if c.low is None else c.low)
+    # An earlier champion serves again on proof only; what was just trained may do with less.
+    margin = family.promotion.margin
+    proven = [c for c in candidates if c.low is not None and c.low > margin]
+    best = max(proven, key=lambda c: c.low or 0.0, default=candidates[0])
     winner = told[best.version_id]
     return replace(
         unopposed,
         challenger_version=best.version_id,
+        confidence=own if winner is trained else shared,
         champion_value=serving.value,
         challenger_value=best.value,
         difference=best.difference,
         low=best.low,
-        confidence=confidence,
         candidates=tuple(candidates),
         slices=tuple(_slices(family, rows, serving, winner)),
         border_cases=_border_cases(family, serving.model, winner.model),
         reference=reference(family, winner.rows),
+        gains=tuple(_gains(family, serving.rows, winner.rows)),
     )
+
+
+def _gains(family: ModelFamily, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[NightGain]:
+    moments, differences = stats.gains(
+        family.performance.metric,
+        family.task,
+        stats.outcomes(before, family.task),
+        stats.outcomes(after, family.task),
+        stats.nights_of(after),
+    )
+    for moment, gain in zip(moments, differences, strict=True):
+        as_of = pd.Timestamp(moment)
+        as_of = as_of.tz_localize("UTC") if as_of.tz is None else as_of
+        yield NightGain(as_of.to_pydatetime(), float(gain))
 
 
 def _candidate(

@@ -28,13 +28,24 @@ class _Change:
     verb: str = "was promoted"
 
 
+@dataclass(frozen=True)
+class Proof:
+    """A comparison, and the version that serves in its challenger's place: its refit.
+
+    ``serving`` is None where the challenger itself serves.
+    """
+
+    comparison_id: int
+    serving: int | None = None
+
+
 def carry_out(
     tx: Transaction,
     versions: registry.Registry,
     family: ModelFamily,
     verdict: Decision,
     about: About,
-    comparison_id: int,
+    proof: Proof,
     now: datetime,
 ) -> int:
     """Record the verdict on a challenger and do what it says; the decision's id.
@@ -48,13 +59,17 @@ def carry_out(
         The champion is no longer the one that the challenger was compared with.
     """
     decision_id = registry.decide(tx, verdict, about=about, now=now)
+    comparison_id = proof.comparison_id
     compared = comparison.stored_comparison(tx, comparison_id)
     if verdict.kind == "promote":
+        order = registry.decision(tx, compared.decision_id).inputs
+        latest = order.latest
+        below = latest.threshold if latest is not None and order.below else None
         change = _Change(
-            compared.challenger_version,
+            proof.serving or compared.challenger_version,
             compared.champion_version,
             _serves_from(compared.champion_version, verdict.as_of, now),
-            compared.reference,
+            compared.reference.capped(below) if compared.reference else None,
         )
         _serve(tx, versions, change, decision_id, now)
     elif verdict.kind == "shadow":

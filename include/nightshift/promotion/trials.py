@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift import monitoring, policy, registry, stats
-from nightshift.data import ROW_GROUP, Database, Store, Transaction, query_text
+from nightshift.data import ROW_GROUP, Database, Store, Transaction, as_json, query_text
 from nightshift.documents import Inputs, Worth
 from nightshift.errors import RegistryError, ScoringError
 from nightshift.family import ModelFamily, next_tick
@@ -38,7 +38,9 @@ from nightshift.wording import count
 class Shadow:
     """A challenger (``newer``, with its ``number``) that scores beside the champion (``older``).
 
-    ``champion`` is the version that serves by now.
+    ``champion`` is the version that serves by now. ``carried`` are the gains by night that it takes
+    along from its comparison, ``below`` says whether the champion was surely below its threshold,
+    ``short`` is what that one fell short of perfection.
     """
 
     shadow_id: int
@@ -51,6 +53,9 @@ class Shadow:
     starts: datetime
     ends: datetime
     champion: int
+    carried: tuple[float, ...] = ()
+    below: bool = False
+    short: float = 0.0
 
     kind: ClassVar[Literal["shadow"]] = "shadow"
 
@@ -142,7 +147,10 @@ def begin_shadow(
     verdict, decision_id
         What was decided about the comparison.
     """
-    assert family.promotion.shadow is not None
+    proof = policy.is_proof(compared, family.promotion)
+    lasts = family.promotion.shadow if proof else family.promotion.unproven
+    lasts = lasts or family.promotion.shadow
+    assert lasts is not None
     newer = registry.version(tx, compared.challenger_version)
     for older in shadows(tx, family.family, now, model_id=verdict.model_id):
         told = f"version {newer.number} has taken its place"
@@ -156,7 +164,8 @@ def begin_shadow(
         decision_id=decision_id,
         comparison_id=comparison_id,
         starts=now,
-        ends=now + family.promotion.shadow,
+        ends=now + lasts,
+        carried=as_json([] if proof else [asdict(night) for night in compared.gains]),
     )
 
 
@@ -165,7 +174,24 @@ def shadows(
 ) -> list[Shadow]:
     """The challengers that score beside their champions, whether or not their time is over."""
     rows = tx.rows("trials.shadows", family=family, as_of=as_of, model_id=model_id)
-    return [Shadow(**row._mapping) for row in rows]
+    return [_shadow(row._mapping) for row in rows]
+
+
+def _shadow(row: Any) -> Shadow:
+    stored = dict(row)
+    perfect, value = stored.pop("perfect"), stored.pop("champion_value")
+    short = 0.0 if perfect is None or value is None else max(perfect - value, 0.0)
+    carried = tuple(night["gain"] for night in stored.pop("carried"))
+    return Shadow(**stored, carried=carried, short=short)
+
+
+def learning(tx: Transaction, family: str, as_of: datetime) -> dict[int, datetime]:
+    """Until when challengers in shadow have learnt, by model id."""
+    return {
+        shadow.model_id: registry.version(tx, shadow.newer).manifest.training[1]
+        for shadow in shadows(tx, family, as_of)
+        if as_of <= shadow.ends and shadow.champion == shadow.older
+    }
 
 
 def beside(tx: Transaction, family: str, as_of: datetime) -> dict[int, Version]:
@@ -224,9 +250,9 @@ def judge(
         for one in looked_at:
             if one.about not in pairs:
                 continue
-            trial = _trial(family, one, *pairs[one.about], as_of)
+            trial, ruling = _trial(family, one, *pairs[one.about], as_of)
             tx.run("trials.append", **asdict(trial), judged_at=now)
-            verdict = _verdict(family, one, trial)
+            verdict = _verdict(family, one, trial, ruling)
             if verdict is not None:
                 ended.append((one, verdict))
     return ended
@@ -243,7 +269,8 @@ def _trial(
     older: pd.DataFrame,
     newer: pd.DataFrame,
     as_of: datetime,
-) -> Trial:
+) -> tuple[Trial, policy.Ruling | None]:
+    """What a trial has come to; of a shadow with the ruling on all its evidence."""
     metric, promotion = family.performance.metric, family.promotion
     nights = (
         stats.nightly_differences(
@@ -256,9 +283,20 @@ def _trial(
         if len(newer)
         else np.array([])
     )
+    ruling = None
+    if isinstance(one, Shadow):
+        nights = np.concatenate([one.carried, nights])
+        ruling = policy.look(
+            nights,
+            one.short,
+            below=one.below,
+            confidence=promotion.confidence,
+            tolerance=promotion.tolerance,
+            margin=promotion.margin,
+        )
     gains = nights - promotion.margin if isinstance(one, Shadow) else -nights
     evidence = stats.anytime(gains, confidence=promotion.confidence)
-    return Trial(
+    trial = Trial(
         one.model_id,
         as_of,
         one.kind,
@@ -271,9 +309,12 @@ def _trial(
         evidence.value,
         evidence.needed,
     )
+    return trial, ruling
 
 
-def _verdict(family: ModelFamily, one: Shadow | Probation, trial: Trial) -> Decision | None:
+def _verdict(
+    family: ModelFamily, one: Shadow | Probation, trial: Trial, ruling: policy.Ruling | None
+) -> Decision | None:
     """How a trial ends; None where it goes on."""
     if isinstance(one, Probation):
         if not trial.proven:
@@ -286,9 +327,23 @@ def _verdict(family: ModelFamily, one: Shadow | Probation, trial: Trial) -> Deci
     told = trial.sentence()
     if trial.proven:
         return _about(one, *policy.proven(family.promotion, told), trial.as_of, trial)
-    if trial.as_of - family.labels.maturity >= one.ends:
+    return _unproven(family, one, trial, ruling)
+
+
+def _unproven(
+    family: ModelFamily, shadow: Shadow, trial: Trial, ruling: policy.Ruling | None
+) -> Decision | None:
+    told = trial.sentence()
+    if ruling is not None and ruling.kind == "promote":
+        told += (
+            "; the champion was below its threshold, and it is surely not worse by"
+            f" {family.promotion.tolerance:.0%}"
+        )
+        verdict = policy.proven(family.promotion, told, "not_worse")
+        return _about(shadow, *verdict, trial.as_of, trial)
+    if trial.as_of - family.labels.maturity >= shadow.ends:
         told = f"{told}; its time is over"
-        return _about(one, "reject", "shadow_without_proof", told, trial.as_of, trial)
+        return _about(shadow, "reject", "shadow_without_proof", told, trial.as_of, trial)
     return None
 
 

@@ -12,6 +12,7 @@ from nightshift.registry.decisions import (
     decided,
     decision,
     end_as_failed,
+    failures,
     last_retrains,
     models_decided,
     retrains_called_for,
@@ -34,13 +35,13 @@ from nightshift.registry.pipelines import LoadedVersion, missing_text
 from nightshift.registry.predicting import predict
 from nightshift.registry.promotions import (
     Champion,
+    best_worth,
     champion,
     champions,
     earlier_champions,
     no_champion,
     promotions,
     way_back,
-    worth,
 )
 from nightshift.registry.versions import (
     Registry,

@@ -107,6 +107,16 @@ def retrains_of(tx: Transaction, family: str, about: About) -> list[int]:
     return [row.decision_id for row in rows]
 
 
+def failures(tx: Transaction, family: str, before: datetime) -> dict[int, int]:
+    """How many challengers in a row did not serve, by model id; models without any are left out.
+
+    One that had not learnt from any night since the fall is not counted: what it lacked comes with
+    the nights.
+    """
+    rows = tx.rows("registry.failures", family=family, before=before)
+    return {row.model_id: row.failures for row in rows}
+
+
 def last_retrains(tx: Transaction, family: str, before: datetime) -> dict[int, datetime]:
     """When each model of a family was last told to retrain before a moment, by model id."""
     rows = tx.rows("registry.last_retrains", family=family, before=before)

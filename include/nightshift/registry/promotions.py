@@ -42,11 +42,14 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
     return _version(row) if row else None
 
 
-def worth(tx: Transaction, model_id: int, metric: str) -> Reference | None:
-    """What the champion of a model was worth in a metric when it was promoted."""
-    served = promotions(tx, model_id)
-    latest = served[-1].reference if served else None
-    return latest.of(metric) if latest else None
+def best_worth(tx: Transaction, model_id: int, metric: str) -> float | None:
+    """The most that a champion of a model was ever worth in a metric; None where none is told."""
+    told = [
+        worth.value
+        for served in promotions(tx, model_id)
+        if served.reference is not None and (worth := served.reference.of(metric)) is not None
+    ]
+    return max(told, default=None)
 
 
 def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:

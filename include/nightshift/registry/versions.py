@@ -27,7 +27,7 @@ from nightshift.errors import (
     RegistryError,
 )
 from nightshift.failpoints import reach
-from nightshift.records import Model, Version
+from nightshift.records import MadeAs, Model, Version
 from nightshift.registry import canonical
 from nightshift.registry.code import Code, LegacyCode
 from nightshift.registry.libraries import refuse_other_libraries
@@ -60,6 +60,7 @@ class Registry:
         decision_id: int,
         now: datetime,
         code: Code | LegacyCode | None = None,
+        made_as: MadeAs = "challenger",
     ) -> int:
         """Store, sign and register a fitted pipeline; its version id.
 
@@ -71,6 +72,8 @@ class Registry:
             The pipeline, or what :func:`nightshift.registry.to_bytes` made of it.
         code
             What the pipeline is made of, where the manifest names it and it is not stored yet.
+        made_as
+            Which of the versions that a decision trains it is.
 
         Raises
         ------
@@ -82,7 +85,7 @@ class Registry:
         artifact_hash = self._write(data, code)
         reach("registry.stored")
         tx.rows("registry.lock_versions", model_id=model.model_id)
-        faster = version_of_decision(tx, decision_id)
+        faster = version_of_decision(tx, decision_id, made_as)
         if faster is not None:
             return faster.version_id
         saved: int = tx.one(
@@ -92,6 +95,7 @@ class Registry:
             signature=Keys(self._keys).sign(_signed(artifact_hash, manifest)),
             manifest=as_json(manifest),
             decision_id=decision_id,
+            made_as=made_as,
             trained_at=now,
         ).version_id
         return saved
@@ -259,9 +263,11 @@ def numbered_version(tx: Transaction, model_id: int, number: int | None) -> Vers
     return version(tx, row.version_id)
 
 
-def version_of_decision(tx: Transaction, decision_id: int) -> Version | None:
-    """The version that a decision has trained already; None if it has not."""
-    row = tx.maybe("registry.version_of_decision", decision_id=decision_id)
+def version_of_decision(
+    tx: Transaction, decision_id: int, made_as: MadeAs = "challenger"
+) -> Version | None:
+    """What a decision has trained already, as one of the things that it trains; None if not yet."""
+    row = tx.maybe("registry.version_of_decision", decision_id=decision_id, made_as=made_as)
     return _version(row) if row else None
 
 

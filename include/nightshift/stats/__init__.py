@@ -4,6 +4,8 @@ Nothing here knows a database, a family or the clock.
 """
 
 from nightshift.stats.e_processes import anytime, e_values
+from nightshift.stats.falls import HORIZON, fall, fallen
+from nightshift.stats.formulas import is_mean
 from nightshift.stats.intervals import (
     Estimate,
     Undefined,
@@ -12,7 +14,7 @@ from nightshift.stats.intervals import (
     paired_difference,
 )
 from nightshift.stats.metrics import baseline, figure, metric_problem, perfect, value
-from nightshift.stats.nights import by_night, nightly_differences, reference, spread_of
+from nightshift.stats.nights import by_night, gains, nightly_differences, reference, spread_of
 from nightshift.stats.outcomes import Outcomes, nights_of, outcomes
 from nightshift.stats.ranges import Task, drop_problem, level_problem, range_of, task_problem
 from nightshift.stats.sequential import shift

@@ -38,6 +38,7 @@ from scipy.special import logsumexp, ndtr
 
 from nightshift.documents import Reference, Shift
 from nightshift.records import Night
+from nightshift.stats import sequential
 
 Floats = NDArray[np.float64]
 
@@ -122,6 +123,29 @@ def fall(
     typical = float(np.median(shape)) if len(shape) else 1.0
     room = max(bar / (healthy + caution), 1.0)
     return _shift(known, found, limit_of(typical, room, rate, measured, counted=counted))
+
+
+def fallen(
+    nights: Sequence[Night],
+    threshold: float,
+    reference: Reference | None,
+    *,
+    false_alarms: float,
+    perfect: float = 1.0,
+    relative: bool = False,
+    nights_per_year: float = 365.0,
+) -> Shift:
+    """The louder of two tests that share the rate of false alarms, with its own evidence and limit.
+
+    :func:`fall` finds a fall of any size, :func:`nightshift.stats.shift` is faster where it is
+    about as large as the distance from reference to threshold. Parameters as of :func:`fall`.
+    """
+    rates = {"false_alarms": false_alarms / 2, "nights_per_year": nights_per_year}
+    of_any_size = fall(nights, threshold, reference, perfect=perfect, relative=relative, **rates)
+    if reference is None or reference.deviation <= 0:
+        return of_any_size
+    as_expected = sequential.shift(nights[-HORIZON:], threshold, reference, **rates)
+    return max(of_any_size, as_expected, key=lambda test: test.evidence / test.limit)
 
 
 def _shift(nights: Sequence[Night], found: Evidence, limit: float) -> Shift:

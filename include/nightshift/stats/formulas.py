@@ -20,6 +20,11 @@ def row_scores(metric: str, known: Outcomes) -> Array | None:
         return np.asarray(_ROW_SCORES[metric](known), dtype=np.float64)
 
 
+def is_mean(metric: str) -> bool:
+    """Whether a metric is a mean of rows: a night's value is then that of its rows."""
+    return metric in _ROW_SCORES
+
+
 def has_formula(metric: str, known: Outcomes) -> bool:
     """Whether a metric has an influence function here."""
     if metric in _ROW_SCORES or metric in _ROOTS:

@@ -14,6 +14,7 @@ from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, each, loadable, source_of
+from nightshift.steps.retrain import refitted
 from nightshift.wording import moment
 
 Trial = promotion.Shadow | promotion.Probation
@@ -111,11 +112,18 @@ def _stays(tx: Transaction, trial: Trial, verdict: Decision, hold: Hold, now: da
 
 
 def _end_trial(frame: Frame, *, trial: Trial, verdict: Decision) -> int:
-    with frame.database.transaction() as tx:
-        if isinstance(trial, promotion.Probation):
+    if isinstance(trial, promotion.Probation):
+        with frame.database.transaction() as tx:
             return promotion.end_probation(tx, frame.registry, trial, verdict, now=frame.now)
+    serving = None
+    if verdict.kind == "promote":
+        with frame.database.transaction() as tx:
+            winner = registry.version(tx, trial.newer)
+        serving = refitted(frame, winner, {})
+    proof = promotion.Proof(trial.comparison_id, serving)
+    with frame.database.transaction() as tx:
         return promotion.carry_out(
-            tx, frame.registry, frame.family, verdict, trial.about, trial.comparison_id, frame.now
+            tx, frame.registry, frame.family, verdict, trial.about, proof, frame.now
         )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from nightshift import fleet, monitoring, night, policy, promotion, registry, training
 from nightshift.data import connect
-from nightshift.errors import NightshiftError, RegistryError, words_of
-from nightshift.records import About, Model, Version
+from nightshift.errors import NightshiftError, RegistryError, TrainingError, words_of
+from nightshift.records import About, Comparison, Decision, Model, Version
 from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
@@ -67,7 +68,8 @@ def _request(
     members: Sequence[str] | None,
 ) -> list[int]:
     family, as_of = frame.family, frame.as_of
-    rows, _ = _training_rows(frame, None)
+    rows, plan = _training_rows(frame, None)
+    rows = rows.until(plan.border)
     standings = fleet.standings(
         frame.database, frame.store, family, as_of, now=frame.now, rows=rows
     )
@@ -108,7 +110,9 @@ def fit(
             prepared[frame.as_of] = _training_rows(frame, holdout)
         rows, plan = prepared[frame.as_of]
         base = _base(frame, model)
-        artifact, manifest, code = training.fit(frame.family, model, rows, plan, base=base)
+        own = rows.until(plan.border)
+        artifact, manifest, code = training.fit(frame.family, model, own, plan, base=base)
+        _since_break(frame, model, decision_id, orders[decision_id].falling_since, rows, plan)
         with frame.database.transaction() as tx:
             return frame.registry.save(
                 tx, model, artifact, manifest, decision_id=decision_id, now=now, code=code
@@ -121,6 +125,93 @@ def fit(
         )
         for i in decision_ids
     )
+
+
+def _since_break(
+    frame: Frame,
+    model: Model,
+    decision_id: int,
+    since: datetime | None,
+    rows: training.Rows,
+    plan: training.Plan,
+) -> None:
+    """Train a second challenger, on the nights since a break alone, where their rows suffice."""
+    family, window = frame.family, plan.learn[-1]
+    fresh = family.retrain.training.policy != "incremental"
+    if since is None or not fresh or not window.start < since <= plan.later.end:
+        return
+    own = rows.of(family, model).after(since - training.INSTANT)
+    counts = Counter(own.table["as_of"].to_pylist()) if len(own) else Counter()
+    nights = sorted(counts)
+    holdout = sum(1 for _ in family.ticks(plan.later.start, plan.later.end))
+    parts = policy.after_break(
+        [counts[night] for night in nights], training.least_rows(family), holdout
+    )
+    if parts is None:
+        return
+    young = training.since_break(plan, nights, since, parts)
+    try:
+        artifact, manifest, code = training.fit(family, model, own.until(young.border), young)
+    except TrainingError:  # the other challenger is trained all the same
+        return
+    with frame.database.transaction() as tx:
+        frame.registry.save(
+            tx, model, artifact, manifest,
+            decision_id=decision_id, now=frame.now, code=code, made_as="since_break",
+        )  # fmt: skip
+
+
+def refitted(
+    frame: Frame, version: Version, cache: dict[tuple[training.Span, ...], training.Rows]
+) -> int:
+    """A challenger that has won, fitted once more on all matured nights: the version that serves.
+
+    Where it cannot be, the challenger itself serves, and the audit trail says why.
+
+    Parameters
+    ----------
+    cache
+        The rows of spans that were read already; filled here.
+    """
+    family = frame.family
+    if not family.promotion.refit:
+        return version.version_id
+    with frame.database.transaction() as tx:
+        done = registry.version_of_decision(tx, version.decision_id, "refit")
+    if done is not None:
+        return done.version_id
+    won = training.planned(version)
+    end = frame.as_of - family.labels.maturity
+    plan = training.with_holdout(
+        replace(
+            won,
+            cutoff=frame.as_of,
+            later=training.Span(won.border, max(end, won.border)),
+            stated_by=frame.now,
+        )
+    )
+    try:
+        if plan.learn not in cache:
+            cache[plan.learn] = training.labelled_rows(
+                frame.database, frame.store, family, plan.learn, frame.as_of, now=frame.now
+            )
+        goes_on = family.retrain.training.policy == "incremental"
+        base = frame.registry.load(version) if goes_on else None
+        artifact, manifest, code = training.fit(
+            family, version.model, cache[plan.learn], plan, base=base, proven=version
+        )
+    except TrainingError as error:
+        with frame.database.transaction() as tx:
+            tx.record(
+                "refit_failed", now=frame.now, family=frame.family_name, as_of=frame.as_of,
+                model=version.model.name, version=version.number, reason=str(error),
+            )  # fmt: skip
+        return version.version_id
+    with frame.database.transaction() as tx:
+        return frame.registry.save(
+            tx, version.model, artifact, manifest,
+            decision_id=version.decision_id, now=frame.now, code=code, made_as="refit",
+        )  # fmt: skip
 
 
 def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -176,25 +267,51 @@ def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
         _track(frame, challenger, done)
         return done
     family, model_id = frame.family, challenger.model.model_id
-    rows = bench.holdout(frame, challenger)
     with frame.database.transaction() as tx:
-        serving = registry.champion(tx, model_id, frame.now)
-        best = registry.worth(tx, model_id, family.performance.metric)
-        earlier = registry.earlier_champions(tx, model_id, promotion.EARLIER)
-    versions = frame.registry
-    taking_part = [version for version in (challenger, serving, *earlier) if version is not None]
+        young = registry.version_of_decision(tx, challenger.decision_id, "since_break")
+        below = registry.decision(tx, challenger.decision_id).inputs.below
+        side = _Side(
+            registry.champion(tx, model_id, frame.now),
+            registry.earlier_champions(tx, model_id, promotion.EARLIER),
+            registry.best_worth(tx, model_id, family.performance.metric),
+            2 if young else 1,
+        )
+    trained = [version for version in (challenger, young) if version is not None]
+    comparisons = [_compared(frame, version, side, bench) for version in trained]
+    best = comparisons[policy.better(comparisons, family.promotion, below=below)]
+    others = [c for each in comparisons if each is not best for c in each.candidates]
+    told = {candidate.version_id: candidate for candidate in (*others, *best.candidates)}
+    with frame.database.transaction() as tx:
+        compared = replace(best, candidates=tuple(told.values()))
+        comparison_id = promotion.register(tx, compared, now=frame.now)
+    _track(frame, challenger, comparison_id)
+    return comparison_id
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Whom challengers of a model are compared with, and how many there are of them."""
+
+    serving: Version | None
+    earlier: Sequence[Version]
+    best: float | None
+    challengers: int
+
+
+def _compared(frame: Frame, challenger: Version, side: _Side, bench: _Bench) -> Comparison:
+    family, versions, serving = frame.family, frame.registry, side.serving
+    rows = bench.holdout(frame, challenger)
+    taking_part = [v for v in (challenger, serving, *side.earlier) if v is not None]
     compared = promotion.compare(
         family,
         training.without_learnt(frame.store, family, rows, taking_part, bench.learnt),
         versions.load(challenger),
         _openable(versions, serving),
-        list(_loaded(versions, (version for version in earlier if version != serving))),
-        worth=best.value if best else None,
+        list(_loaded(versions, (version for version in side.earlier if version != serving))),
+        worth=side.best,
+        candidates=side.challengers,
     )
-    with frame.database.transaction() as tx:
-        comparison_id = promotion.register(tx, compared, now=frame.now)
-    _track(frame, challenger, comparison_id)
-    return comparison_id
+    return replace(compared, holdout_rows=len(rows.of(family, challenger.model)))
 
 
 def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -207,33 +324,80 @@ def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> lis
         compared = {i: promotion.stored_comparison(tx, i) for i in comparison_ids}
         orders = {i: registry.decision(tx, c.decision_id) for i, c in compared.items()}
         families = {i: registry.model_of(tx, order.model_id).family for i, order in orders.items()}
+    night = _Night(compared, orders, families)
     return each(
         (
             audited(site, families[i], orders[i].as_of, now),
-            partial(_conclude, comparison_id=i, model_id=orders[i].model_id),
+            partial(_conclude, comparison_id=i, night=night),
         )
         for i in comparison_ids
     )
 
 
-def _conclude(frame: Frame, *, comparison_id: int, model_id: int) -> int:
+@dataclass(frozen=True)
+class _Night:
+    """The comparisons that are concluded together, and the decisions that asked for them."""
+
+    compared: Mapping[int, Comparison]
+    orders: Mapping[int, Decision]
+    families: Mapping[int, str]
+    rows: dict[tuple[training.Span, ...], training.Rows] = field(default_factory=dict)
+    pools: dict[tuple[str, datetime, bool], policy.Pool | None] = field(default_factory=dict)
+
+    def pool(self, frame: Frame, comparison_id: int) -> policy.Pool | None:
+        """The members of a factory that were trained with this one; None where there is no other.
+
+        Those whose champion is surely below its threshold are judged apart from the others.
+        """
+        if frame.family.models is None:
+            return None
+        key = self._key(comparison_id)
+        if key not in self.pools:
+            members = [
+                comparison
+                for i, comparison in self.compared.items()
+                if self._key(i) == key
+                and comparison.champion_version is not None
+                and comparison.unscorable is None
+            ]
+            below = self.orders[comparison_id].inputs.below
+            pooled = len(members) > 1
+            rule = frame.family.promotion
+            self.pools[key] = policy.together(members, rule, below=below) if pooled else None
+        return self.pools[key]
+
+    def _key(self, comparison_id: int) -> tuple[str, datetime, bool]:
+        order = self.orders[comparison_id]
+        return self.families[comparison_id], order.as_of, order.inputs.below
+
+
+def _conclude(frame: Frame, *, comparison_id: int, night: _Night) -> int:
     family, about = frame.family, About.comparison(comparison_id)
+    order, compared = night.orders[comparison_id], night.compared[comparison_id]
+    judged = policy.judge(
+        compared,
+        family.promotion,
+        frame.as_of,
+        order.model_id,
+        below=order.inputs.below,
+        pool=night.pool(frame, comparison_id),
+    )
     with frame.database.transaction() as tx:
-        done = registry.decided(tx, model_id, about)
+        done = registry.decided(tx, order.model_id, about)
         if done is not None:
             return done
-        compared = promotion.stored_comparison(tx, comparison_id)
-        verdict = policy.while_held(
-            policy.judge(compared, family.promotion, frame.as_of, model_id),
-            registry.hold_on(tx, family.family, frame.now),
-        )
-        return promotion.carry_out(
-            tx, frame.registry, family, verdict, about, comparison_id, frame.now
-        )
+        verdict = policy.while_held(judged, registry.hold_on(tx, family.family, frame.now))
+        winner = registry.version(tx, compared.challenger_version)
+    serving = None
+    if verdict.kind == "promote" and winner.decision_id == compared.decision_id:
+        serving = refitted(frame, winner, night.rows)
+    proof = promotion.Proof(comparison_id, serving)
+    with frame.database.transaction() as tx:
+        return promotion.carry_out(tx, frame.registry, family, verdict, about, proof, frame.now)
 
 
 def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Rows, training.Plan]:
-    """What a family can learn from at a cutoff, and the nights to learn from and compare on."""
+    """The matured rows of a family at a cutoff, and which nights to learn from and compare on."""
     family, database, cutoff, now = frame.family, frame.database, frame.as_of, frame.now
     with database.transaction() as tx:
         champions = registry.champions(tx, family.family, now).values()
@@ -251,7 +415,8 @@ def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Ro
     monitoring.complete(
         database, frame.source, family, cutoff, names=frame.names, since=since, now=now
     )
-    rows = training.labelled_rows(database, frame.store, family, plan.learn, cutoff, now=now)
+    spans = (*plan.learn, plan.later)
+    rows = training.labelled_rows(database, frame.store, family, spans, cutoff, now=now)
     return rows, plan
 
 

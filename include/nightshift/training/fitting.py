@@ -13,7 +13,7 @@ import pandas as pd
 from nightshift import registry, stats, tables
 from nightshift.errors import NightshiftError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
-from nightshift.records import Model
+from nightshift.records import Model, Version
 from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators
 
@@ -31,6 +31,7 @@ def fit(
     plan: Plan,
     *,
     base: LoadedVersion | None = None,
+    proven: Version | None = None,
 ) -> tuple[bytes, dict[str, Any], Code | LegacyCode]:
     """A fitted pipeline as it is stored, the manifest that can make it again, and its code.
 
@@ -40,6 +41,8 @@ def fit(
         Those of the family in ``plan.learn``, with labels known by ``plan.cutoff``.
     base
         The champion that the policy ``incremental`` goes on from; None makes a fresh start.
+    proven
+        The challenger that has won, fitted once more with its parameters, on its holdout too.
 
     Raises
     ------
@@ -55,7 +58,9 @@ def fit(
     missing = registry.missing_text(base.version.manifest) if base else math.nan
     frame = tables.frame(own.table, family.features, missing)
     params, choice = family.estimator.params, None
-    if family.estimator.search is not None and base is None:
+    if proven is not None:
+        params = proven.manifest.params
+    elif family.estimator.search is not None and base is None:
         from nightshift.training import search
 
         choice = search.best(family, frame, truth, own.nights, code)
@@ -75,6 +80,13 @@ def fit(
         "missing_text": None if missing is None else "NaN",
         "pipeline": estimators.describe(pipeline),
     }
+    if proven is not None:
+        manifest["proven"] = {
+            "version_id": proven.version_id,
+            "number": proven.number,
+            "artifact_hash": proven.artifact_hash,
+            "holdout": [moment.isoformat() for moment in proven.manifest.holdout],
+        }
     if choice is not None and family.estimator.search is not None:
         manifest["search"] = choice.record(family.estimator.search)
     return artifact, manifest, code

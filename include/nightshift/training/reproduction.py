@@ -70,7 +70,7 @@ def reproduce(
     """
     manifest = version.manifest
     then = _as_trained(family, manifest)
-    plan = _planned(manifest, version)
+    plan = planned(version)
     nights = _nights(database, then, manifest, plan)
     since = manifest.labels_since
     rows = rows_of(database, store, then, nights, since, plan.cutoff, plan.stated_by)
@@ -123,7 +123,9 @@ def _as_trained(family: ModelFamily, manifest: Manifest) -> ModelFamily:
     )
 
 
-def _planned(manifest: Manifest, version: Version) -> Plan:
+def planned(version: Version) -> Plan:
+    """Which nights a version has learnt from, and which were held out, as its manifest says."""
+    manifest = version.manifest
     learn = tuple(Span(*span) for span in manifest.spans)
     stated_by = manifest.excluded_by(version.trained_at)
     return Plan(manifest.cutoff, learn, Span(*manifest.holdout), stated_by)

@@ -23,6 +23,8 @@ from nightshift.training.exclusions import excluded_entities
 from nightshift.training.shortage import Shortage
 from nightshift.wording import moment
 
+INSTANT = timedelta(microseconds=1)
+
 YEAR = 365.2425
 """Days; the matching week of an earlier year lies a whole number of weeks back."""
 
@@ -108,6 +110,13 @@ class Rows:
         later = self.where(pc.greater(self.table["as_of"], pa.scalar(moment)))
         return replace(later, snapshots=[s for s in self.snapshots if s.as_of > moment])
 
+    def until(self, moment: datetime) -> Rows:
+        """The rows of nights up to a moment."""
+        if not len(self):
+            return self
+        earlier = self.where(pc.less_equal(self.table["as_of"], pa.scalar(moment)))
+        return replace(earlier, snapshots=[s for s in self.snapshots if s.as_of <= moment])
+
     def take(self, places: np.ndarray) -> Rows:
         """The rows at these places."""
         return replace(self, table=self.table.take(pa.array(places)), value=self.value[places])
@@ -151,6 +160,32 @@ def plan(
     elif training.policy == "incremental":
         learn = [Span(min([window.start, *learnt]), border)]
     return Plan(cutoff, tuple(learn), Span(border, end), now)
+
+
+def since_break(
+    cutoff: Plan, nights: Sequence[datetime], since: datetime, parts: tuple[int, int]
+) -> Plan:
+    """The plan that learns only from nights since a break, and compares on the latest of them.
+
+    Parameters
+    ----------
+    nights
+        Those since the break, oldest first.
+    parts
+        How many of them are learnt from, and how many compared on.
+    """
+    learnt, compared = parts
+    border = nights[-compared - 1]
+    learn = Span(since - INSTANT, border)
+    assert nights[-compared - learnt] in learn
+    return Plan(cutoff.cutoff, (learn,), Span(border, cutoff.later.end), cutoff.stated_by)
+
+
+def with_holdout(plan: Plan) -> Plan:
+    """The same nights to learn from, and all later ones along, so that none is held out."""
+    *before, last = plan.learn
+    end = plan.later.end
+    return Plan(plan.cutoff, (*before, Span(last.start, end)), Span(end, end), plan.stated_by)
 
 
 def learnt_until(version: Version) -> datetime:

@@ -62,7 +62,8 @@ def test_an_earlier_champion_comes_back_when_its_season_does(world: World) -> No
     [serving] = world.rows("select model_version from champions")
     assert serving.model_version == 1
     assert [c["kind"] for c in said.inputs["candidates"]] == ["trained", "earlier"]
-    assert said.inputs["confidence"] == pytest.approx(0.975)
+    # A fifth of the doubt is for the earlier champions: there is one.
+    assert said.inputs["confidence"] == pytest.approx(0.99)
 
 
 def test_no_challenger_gets_worse_on_the_border_cases(world: World) -> None:

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from nightshift import local, registry, simulation
 from nightshift.cli import app
 from nightshift.data import connect
-from nightshift.documents import Worth
 from nightshift.errors import ArtifactRefused, RegistryError
 from nightshift.local import session
 from nightshift.records import Model, Promotion
@@ -96,7 +95,8 @@ class TestProbation:
         with connect(world.site.database_url).transaction() as tx:
             [champion] = registry.champions(tx, FAMILY, world.night(38)).values()
         first = world.rows("select reference from nightshift.promotions where seq = 1")[0]
-        assert champion.reference == Worth(first.reference)
+        assert champion.reference is not None
+        assert champion.reference.stored == first.reference
 
     def test_a_champion_that_keeps_its_promise_stays(self, world: World) -> None:
         world.train(9)

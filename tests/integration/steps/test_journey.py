@@ -99,6 +99,7 @@ def test_a_simulation_tells_the_policies_apart(
     world: World, new_database: Callable[..., str]
 ) -> None:
     made: dict[str, str] = {}
+    dropped: list[str] = []
 
     def make(name: str, template: str | None) -> str:
         source = make_url(made[template]).database if template else "template"
@@ -113,9 +114,12 @@ def test_a_simulation_tells_the_policies_apart(
         ["never", "as-configured", "always"],
         folder=world.site.state / "simulation",
         make_database=make,
+        drop_database=dropped.append,
         progress=lambda name, night: None,
     )
     never, configured, always = outcomes
+    assert sorted(dropped) == sorted(made)
+    assert [outcome.rejected for outcome in outcomes] == [0, 0, 0]
     assert never.value < configured.value <= always.value
     assert (never.fits, always.fits) == (1, 23)  # the first, and one after each of 22 monitorings
     assert 1 < configured.fits < 6

@@ -102,7 +102,7 @@ def test_the_rules_are_those_of_the_page() -> None:
     assert {name.split()[0].rstrip("s") for name in names_of_rules()} <= {
         word.rstrip("s") for word in told
     }
-    assert names_of_rules() == {"shift", "breaches", "signal "}
+    assert names_of_rules() == {"shift", "whole_window", "breaches", "signal "}
 
 
 @pytest.mark.parametrize("file", [file for file in code() if file not in (RULES, SECTION)])

@@ -19,6 +19,7 @@ from nightshift.records import (
     Comparison,
     Decision,
     Measurement,
+    NightGain,
     SliceDifference,
     Standing,
     State,
@@ -296,8 +297,9 @@ def test_groups_do_not_vote_for_each_other_and_new_models_do_not_vote() -> None:
         (1, 499, 2.0, 1.0, "reject", "too_few_rows"),
         (1, 500, None, None, "reject", "undefined"),
         (1, 500, 0.0, 0.0, "reject", "no_proof"),  # an equal challenger
-        (1, 500, 2.0, -0.1, "reject", "no_proof"),  # better, but it may be chance
-        (1, 500, 2.0, 0.5, "reject", "no_proof"),  # not above the margin
+        (1, 500, 2.0, -0.1, "shadow", "unproven"),  # better, but it may be chance
+        (1, 500, 2.0, 0.5, "shadow", "unproven"),  # not above the margin
+        (1, 500, 0.4, 0.1, "reject", "no_proof"),  # not better by the margin on average
         (1, 500, 2.0, 0.6, "promote", "proof"),
     ],
 )
@@ -475,7 +477,8 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
         ({"approval": "human"}, {}, "ask", "approval", "a person is asked"),
-        ({"approval": "human"}, {"low": 0.0}, "reject", "no_proof", ""),
+        ({"approval": "human"}, {"low": 0.0}, "shadow", "unproven", "its evidence carried along"),
+        ({"unproven": None}, {"low": 0.0}, "reject", "no_proof", "not above the margin 0"),
         ({"approval": "human"}, FIRST, "promote", "unopposed", ""),
     ],
 )
@@ -494,3 +497,86 @@ def test_an_earlier_champion_is_told_as_one() -> None:
         "on 900 later rows the earlier champion, version 4, has a neg_mean_absolute_error of -6"
         " against -8: better by 2, at least 1 with 0.95 confidence"
     )
+
+
+GAINS = tuple(NightGain(NOW - (9 - day) * DAY, gain) for day, gain in enumerate(
+    (2.0, -0.6, 1.6, -0.5, 1.1, -0.9, 1.5)
+))  # fmt: skip
+LIKELY = {"difference": 0.6, "low": -0.4, "gains": GAINS, "champion_value": -12.0}
+
+
+def test_a_champion_below_its_threshold_is_replaced_by_what_is_better_and_surely_not_worse() -> (
+    None
+):
+    rule = Promotion.model_validate({"holdout": "P7D", "min_rows": 500})
+    below = policy.judge(against(**LIKELY), rule, NOW, 1, below=True)
+    healthy = policy.judge(against(**LIKELY), rule, NOW, 1)
+    strict = rule.model_copy(update={"tolerance": 0.01})
+    assert (below.kind, below.rule) == ("promote", "not_worse")
+    assert "surely not worse by 20% (promotion.tolerance)" in below.reason
+    assert (healthy.kind, healthy.rule) == ("shadow", "unproven")
+    assert policy.judge(against(**LIKELY), strict, NOW, 1, below=True).kind == "shadow"
+
+
+def test_rows_that_the_champion_has_learnt_count_as_rows_of_the_holdout() -> None:
+    rule = Promotion.model_validate({"holdout": "P7D", "min_rows": 500})
+    found = against(row_count=300, holdout_rows=600)
+    assert policy.judge(found, rule, NOW, 1).kind == "promote"
+    assert policy.judge(replace(found, holdout_rows=499), rule, NOW, 1).rule == "too_few_rows"
+
+
+def test_members_of_a_night_have_one_verdict_but_for_who_is_surely_worse() -> None:
+    rule = Promotion.model_validate({"holdout": "P7D", "min_rows": 8})
+    steady = tuple(NightGain(night.as_of, 0.5 + 0.1 * night.gain) for night in GAINS)
+    few = against(difference=None, low=None, gains=steady, holdout_rows=1, row_count=1)
+    much_worse = against(
+        difference=-5.0, low=-6.0, holdout_rows=1,
+        gains=tuple(NightGain(night.as_of, -5.0 + 0.1 * night.gain) for night in GAINS),
+    )  # fmt: skip
+    pool = policy.together([few] * 10, rule, below=True)
+    assert pool.ruling.kind == "promote"
+    assert policy.judge(few, rule, NOW, 1, below=True, pool=pool).rule == "pool"
+    worse = policy.judge(much_worse, rule, NOW, 1, below=True, pool=pool)
+    assert (worse.kind, worse.rule) == ("reject", "no_proof")
+    lost = policy.together([much_worse] * 10, rule, below=True)
+    assert policy.judge(few, rule, NOW, 1, below=True, pool=lost).kind == "reject"
+    proven = against(holdout_rows=900)
+    assert policy.judge(proven, rule, NOW, 1, below=True, pool=lost).rule == "proof"
+
+
+def test_of_two_challengers_the_one_that_may_serve_is_the_better() -> None:
+    rule = Promotion.model_validate({"holdout": "P7D"})
+    unproven = against(difference=3.0, low=-1.0)
+    assert policy.better([unproven, against()], rule, below=False) == 1
+    assert policy.better([against(), against(difference=2.5)], rule, below=False) == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "days", "kind"),
+    [(0, 7, "retrain"), (1, 7, "alert"), (1, 14, "retrain"), (9, 55, "alert"), (9, 56, "retrain")],
+)
+def test_each_challenger_in_a_row_that_does_not_serve_doubles_the_wait(
+    failures: int, days: int, kind: str
+) -> None:
+    found = standing("BBB", last_retrain=NOW - days * DAY, failures=failures)
+    assert decide(COUNTED, found).kind == kind
+
+
+def test_a_challenger_in_shadow_blocks_others_unless_it_cannot_know_of_the_fall() -> None:
+    known = {"last_retrain": NOW - 20 * DAY, "shift": LOUD}
+    assert LOUD.since is not None
+    knowing = standing("m", shadow_learnt_until=LOUD.since, **known)
+    unknowing = standing("m", shadow_learnt_until=LOUD.since - DAY, **known)
+    assert (decide(SHIFT, knowing).kind, decide(SHIFT, knowing).rule) == ("alert", "in_shadow")
+    assert decide(SHIFT, unknowing).kind == "retrain"
+
+
+@pytest.mark.parametrize("rule", [SHIFT, COUNTED])
+def test_a_whole_window_that_is_surely_below_retrains_whatever_is_configured(rule: Retrain) -> None:
+    decision = decide(rule, standing("B", whole_window=True, shift=QUIET))
+    assert (decision.kind, decision.rule) == ("retrain", "whole_window")
+    assert decision.inputs.below
+    assert "not" not in decision.reason
+    young = decide(SHIFT, standing("B", shift=QUIET))
+    assert young.kind == "alert"
+    assert "has not served for a whole performance.window yet" in young.reason
