@@ -95,7 +95,7 @@ def simulate(
     _refuse_mutable(family)
     names = [base_name]
     with ExitStack() as made:
-        made.callback(lambda: [drop_database(name) for name in names])
+        made.callback(_drop, names, drop_database)
         base = replace(site, state=folder, database_url=make_database(base_name, None))
         needed = _nights_needed(base, family, start, end)
         # One policy needs no copy, so it begins when its first models can learn, and the nights
@@ -135,6 +135,11 @@ def simulate(
             ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
             _relay(queue, [*running.values(), ahead], stop, progress)
             return [running[policy].result() for policy in policies]
+
+
+def _drop(names: Sequence[str], drop_database: Callable[[str], None]) -> None:
+    for name in names:
+        drop_database(name)
 
 
 def live_through(
