@@ -287,7 +287,9 @@ def _relay(
         for future in running:
             future.result()
     except BaseException:
-        stop.set()
+        # A signal may have interrupted the call above: its answer is then read here first.
+        with suppress(Empty):
+            stop.set()
         raise
 
 
