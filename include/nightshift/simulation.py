@@ -94,13 +94,8 @@ def simulate(
     base_name = f"simulate_{family_name}"
     _refuse_mutable(family)
     names = [base_name]
-
-    def drop_databases() -> None:
-        for name in names:
-            drop_database(name)
-
     with ExitStack() as made:
-        made.callback(drop_databases)
+        made.callback(_drop, names, drop_database)
         base = replace(site, state=folder, database_url=make_database(base_name, None))
         needed = _nights_needed(base, family, start, end)
         # One policy needs no copy, so it begins when its first models can learn, and the nights
@@ -140,6 +135,11 @@ def simulate(
             ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
             _relay(queue, [*running.values(), ahead], stop, progress)
             return [running[policy].result() for policy in policies]
+
+
+def _drop(names: Sequence[str], drop_database: Callable[[str], None]) -> None:
+    for name in names:
+        drop_database(name)
 
 
 def live_through(
@@ -287,7 +287,9 @@ def _relay(
         for future in running:
             future.result()
     except BaseException:
-        stop.set()
+        # A signal may have interrupted the call above: its answer is then read here first.
+        with suppress(Empty):
+            stop.set()
         raise
 
 

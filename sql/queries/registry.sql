@@ -136,18 +136,32 @@ left join nightshift.collected_artifacts gone using (artifact_hash)
 where v.decision_id = :decision_id and v.made_as = :made_as;
 
 -- name: failures
--- How many challengers of each model of a family in a row did not serve; those are left out that had not learnt from any night since the fall.
+-- How many challengers of each model of a family in a row did not serve; those are left out that had not learnt from any night since the fall, or, where that is not told, since the first retrain it has led to.
+with latest as (
+    select m.model_id, coalesce(max(p.promoted_at), '-infinity') as promoted_at
+    from nightshift.models m
+    left join nightshift.promotions p using (model_id)
+    where m.family = :family
+    group by m.model_id
+),
+first as (
+    select d.model_id, min(d.as_of) as as_of
+    from nightshift.decisions d
+    join latest using (model_id)
+    where d.kind = 'retrain' and d.decided_at > latest.promoted_at
+    group by d.model_id
+)
 select m.model_id, count(*) as failures
-from nightshift.models m
+from latest m
+join first on first.model_id = m.model_id
 join nightshift.decisions r on r.model_id = m.model_id and r.kind = 'reject' and r.about in ('comparison', 'shadow')
 left join nightshift.shadows s on r.about = 'shadow' and s.shadow_id = r.about_id
 join nightshift.comparisons c
   on c.comparison_id = case when r.about = 'shadow' then s.comparison_id else r.about_id end
 join nightshift.decisions o on o.decision_id = c.decision_id
 join nightshift.versions v on v.version_id = c.challenger_version
-where m.family = :family and r.as_of < cast(:before as timestamptz)
-  and r.decided_at > coalesce((select max(p.promoted_at) from nightshift.promotions p where p.model_id = m.model_id), '-infinity')
-  and (o.falling_since is null or cast(v.manifest -> 'training' ->> 1 as timestamptz) >= o.falling_since)
+where r.as_of < cast(:before as timestamptz) and r.decided_at > m.promoted_at
+  and cast(v.manifest -> 'training' ->> 1 as timestamptz) >= coalesce(o.falling_since, first.as_of)
 group by m.model_id;
 
 -- name: champion

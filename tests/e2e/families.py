@@ -46,7 +46,7 @@ MODEL: dict[str, Any] = {
     "performance": {"metric": "neg_mean_absolute_error", "window": "P2D"},
     "retrain": {"when": None, "training": {"window": "P5D", "min_rows": 20}},
     # A line without noise: who has learnt the new one is perfect, which elsewhere is suspicious.
-    "promotion": {"holdout": "P2D", "min_rows": 20, "too_good": None},
+    "promotion": {"holdout": "P2D", "min_rows": 20, "too_good": None, "refit": False},
 }
 FEATURES = """
 select to_char(cast(:as_of as timestamptz), 'YYYYMMDD') || '-' || i as entity_id,

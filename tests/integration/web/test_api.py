@@ -62,7 +62,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "performance": {**MODEL["performance"], "threshold": None, "min_labels": 10},
         "models": FACTORY,
         "retrain": {"training": {"window": "P5D", "min_rows": 30}},
-        "promotion": {"holdout": "P2D", "min_rows": 10},
+        "promotion": {"holdout": "P2D", "min_rows": 10, "refit": False},
     },
     "heavy": {
         "task": "binary_classification",
