@@ -112,7 +112,7 @@ def test_members_that_one_night_has_trained_are_judged_together(world: World) ->
 
 
 def test_a_whole_window_surely_below_retrains_whatever_else_is_configured(world: World) -> None:
-    world.configure(retrain={"when": {"breaches": 3, "of_last": 3}, "cooldown": "P1D"})
+    world.configure(retrain={"when": {"breaches": 6, "of_last": 6}, "cooldown": "P1D"})
     world.train(15)
     live(world, 16, 22)
     [*_, asked] = [row for row in world.rows(DECIDED) if row.kind == "retrain"]
