@@ -105,17 +105,25 @@ class Rows:
 
     def after(self, moment: datetime) -> Rows:
         """The rows of nights later than a moment."""
-        if not len(self):
-            return self
-        later = self.where(pc.greater(self.table["as_of"], pa.scalar(moment)))
-        return replace(later, snapshots=[s for s in self.snapshots if s.as_of > moment])
+        later = self
+        if len(self):
+            later = self.where(pc.greater(self.table["as_of"], pa.scalar(moment)))
+        return replace(
+            later,
+            snapshots=[s for s in self.snapshots if s.as_of > moment],
+            shortage=self.shortage.within(moment, None),
+        )
 
     def until(self, moment: datetime) -> Rows:
         """The rows of nights up to a moment."""
-        if not len(self):
-            return self
-        earlier = self.where(pc.less_equal(self.table["as_of"], pa.scalar(moment)))
-        return replace(earlier, snapshots=[s for s in self.snapshots if s.as_of <= moment])
+        earlier = self
+        if len(self):
+            earlier = self.where(pc.less_equal(self.table["as_of"], pa.scalar(moment)))
+        return replace(
+            earlier,
+            snapshots=[s for s in self.snapshots if s.as_of <= moment],
+            shortage=self.shortage.within(None, moment),
+        )
 
     def take(self, places: np.ndarray) -> Rows:
         """The rows at these places."""
@@ -258,8 +266,8 @@ def labelled_rows(
     ticks = [tick for span in spans for tick in family.ticks(span.start, span.end)]
     shortage = replace(
         rows.shortage,
-        rejected=sum(any(night in span for span in spans) for night in rejected),
-        absent=sum(tick not in taken for tick in ticks),
+        rejected=[night for night in rejected if any(night in span for span in spans)],
+        absent=[tick for tick in ticks if tick not in taken],
     )
     return replace(rows, shortage=shortage)
 
@@ -282,19 +290,20 @@ def rows_of(
     with database.transaction() as tx:
         excluded = excluded_entities(tx, family.family, stated_by)
     labels = labels[~labels["entity_id"].isin(excluded)]
-    tables, used, unlike = [], [], []
+    tables, used, unlike, columns = [], [], [], {}
     for night in nights:
         frozen = store.read_table(night.content_hash)
         problems = shape_problems(frozen.schema, family.features, family.keys, exact=False)
         if problems and not renewable:
-            unlike.append(problems)
+            unlike.append(night.as_of)
+            columns.update(dict.fromkeys(problems))
         else:
             tables.append(_night(frozen, family, night.as_of))
             used.append(night)
     shortage = Shortage(
-        accepted=len(used),
-        unlike=len(unlike),
-        columns=tuple(dict.fromkeys(problem for problems in unlike for problem in problems)),
+        accepted=[night.as_of for night in used],
+        unlike=unlike,
+        columns=tuple(columns),
         labels=len(labels),
     )
     if not tables or labels.empty:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from nightshift.family import ModelFamily
 
@@ -24,15 +25,33 @@ class Shortage:
         Rows whose truth was stated by their own night already.
     """
 
-    accepted: int = 0
-    rejected: int = 0
-    absent: int = 0
-    unlike: int = 0
+    accepted: Sequence[datetime] = ()
+    rejected: Sequence[datetime] = ()
+    absent: Sequence[datetime] = ()
+    unlike: Sequence[datetime] = ()
     columns: tuple[str, ...] = ()
     labels: int = 0
     answering: int = 0
     early: int = 0
     examples: tuple[str, str] | None = None
+
+    def within(self, after: datetime | None, until: datetime | None) -> Shortage:
+        """The same of the nights later than one moment and up to another; of labels as it is."""
+
+        def those(nights: Sequence[datetime]) -> Sequence[datetime]:
+            return [
+                night
+                for night in nights
+                if (after is None or night > after) and (until is None or night <= until)
+            ]
+
+        return replace(
+            self,
+            accepted=those(self.accepted),
+            rejected=those(self.rejected),
+            absent=those(self.absent),
+            unlike=those(self.unlike),
+        )
 
     def sentences(self, family: ModelFamily) -> Iterator[str]:
         """What is to be done, the causes that are there."""
@@ -82,5 +101,6 @@ class Shortage:
             )
 
 
-def _nights(count: int) -> str:
+def _nights(nights: Sequence[datetime]) -> str:
+    count = len(nights)
     return f"{count:,} {'night was' if count == 1 else 'nights were'}"
