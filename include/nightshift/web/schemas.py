@@ -25,6 +25,7 @@ from pydantic import (
 
 from nightshift.family import FAMILY_NAME
 from nightshift.records import DecisionKind, State, Verdict
+from nightshift.reports import Health
 
 LARGEST_ID = 2**31 - 1
 MOST_ROWS = 10_000
@@ -122,17 +123,6 @@ MomentPath = Annotated[
 ]
 DecisionPath = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
-Health = Literal[
-    "failed",
-    "awaiting",
-    "retraining",
-    "breached",
-    "warning",
-    "untrained",
-    "undefined",
-    "immature",
-    "healthy",
-]
 T = TypeVar("T")
 
 
