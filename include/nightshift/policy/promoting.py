@@ -86,7 +86,7 @@ def together(comparisons: Sequence[Comparison], promotion: Promotion, *, below: 
         for night in comparison.gains:
             by_night.setdefault(night.as_of, []).append(night.gain)
     gains = np.array([np.mean(by_night[night]) for night in sorted(by_night)])
-    short = [short_of_perfect(one) for one in comparisons if one.gains]
+    short = [_champion_short(one) for one in comparisons if one.gains]
     ruling = gate.judge(
         gains,
         float(np.mean(short)) if short else 0.0,
@@ -104,11 +104,13 @@ def is_proof(comparison: Comparison, promotion: Promotion) -> bool:
     return comparison.low is not None and comparison.low > promotion.margin
 
 
-def short_of_perfect(comparison: Comparison) -> float:
-    """What the champion falls short of perfection on the compared rows; 0 where that is untold."""
-    if comparison.perfect is None or comparison.champion_value is None:
-        return 0.0
-    return max(comparison.perfect - comparison.champion_value, 0.0)
+def short_of_perfect(perfect: float | None, value: float | None) -> float:
+    """What a version's metric falls short of perfection on the same rows; 0 where it is untold."""
+    return 0.0 if perfect is None or value is None else max(perfect - value, 0.0)
+
+
+def _champion_short(comparison: Comparison) -> float:
+    return short_of_perfect(comparison.perfect, comparison.champion_value)
 
 
 def _rows(comparison: Comparison) -> int:
@@ -121,7 +123,7 @@ def _ruling(comparison: Comparison, promotion: Promotion, below: bool) -> Ruling
         return Ruling("reject", "undefined", 0.0, -np.inf)
     return gate.judge(
         gains,
-        short_of_perfect(comparison),
+        _champion_short(comparison),
         below=below,
         tolerance=promotion.tolerance,
         margin=promotion.margin,
@@ -199,7 +201,7 @@ def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict
     if pool.ruling.kind != "promote":
         return "reject", "no_proof", f"{told}: no proof"
     losses = -np.array([night.gain for night in comparison.gains])
-    tolerated = promotion.tolerance * short_of_perfect(comparison)
+    tolerated = promotion.tolerance * _champion_short(comparison)
     if gate.bound(losses, promotion.confidence) > tolerated:
         return "reject", "no_proof", f"{told}, but {compared(comparison)}, which is surely worse"
     if pool.ruling.rule != "proof":

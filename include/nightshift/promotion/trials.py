@@ -179,8 +179,7 @@ def shadows(
 
 def _shadow(row: Any) -> Shadow:
     stored = dict(row)
-    perfect, value = stored.pop("perfect"), stored.pop("champion_value")
-    short = 0.0 if perfect is None or value is None else max(perfect - value, 0.0)
+    short = policy.short_of_perfect(stored.pop("perfect"), stored.pop("champion_value"))
     carried = tuple(night["gain"] for night in stored.pop("carried"))
     return Shadow(**stored, carried=carried, short=short)
 
