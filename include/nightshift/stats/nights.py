@@ -183,10 +183,11 @@ def gains(
         told = np.array([o is not None and n is not None for o, n in pairs], dtype=bool)
         differences = np.array([n - o for o, n in pairs if o is not None and n is not None])
         return (moments[told], differences) if np.isfinite(differences).all() else nothing
-    told = np.array([
-        all(undefined.reason(metric, side.take(rows)) is None for side in (older, newer))
-        for rows in places
-    ], dtype=bool)  # fmt: skip
+    sides = (older, newer)
+    told = np.array(
+        [all(undefined.reason(metric, s.take(rows)) is None for s in sides) for rows in places],
+        dtype=bool,
+    )
     parts = [rows for rows, defined in zip(places, told, strict=True) if defined]
     if not parts:
         return nothing

@@ -156,9 +156,15 @@ def _since_break(
         return
     with frame.database.transaction() as tx:
         frame.registry.save(
-            tx, model, artifact, manifest,
-            decision_id=decision_id, now=frame.now, code=code, made_as="since_break",
-        )  # fmt: skip
+            tx,
+            model,
+            artifact,
+            manifest,
+            decision_id=decision_id,
+            now=frame.now,
+            code=code,
+            made_as="since_break",
+        )
 
 
 def refitted(
@@ -203,15 +209,26 @@ def refitted(
     except TrainingError as error:
         with frame.database.transaction() as tx:
             tx.record(
-                "refit_failed", now=frame.now, family=frame.family_name, as_of=frame.as_of,
-                model=version.model.name, version=version.number, reason=str(error),
-            )  # fmt: skip
+                "refit_failed",
+                now=frame.now,
+                family=frame.family_name,
+                as_of=frame.as_of,
+                model=version.model.name,
+                version=version.number,
+                reason=str(error),
+            )
         return version.version_id
     with frame.database.transaction() as tx:
         return frame.registry.save(
-            tx, version.model, artifact, manifest,
-            decision_id=version.decision_id, now=frame.now, code=code, made_as="refit",
-        )  # fmt: skip
+            tx,
+            version.model,
+            artifact,
+            manifest,
+            decision_id=version.decision_id,
+            now=frame.now,
+            code=code,
+            made_as="refit",
+        )
 
 
 def compare(site: Site, version_ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -279,10 +296,10 @@ def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
     trained = [version for version in (challenger, young) if version is not None]
     comparisons = [_compared(frame, version, side, bench) for version in trained]
     best = comparisons[policy.better(comparisons, family.promotion, below=below)]
-    others = [c for each in comparisons if each is not best for c in each.candidates]
-    told = {candidate.version_id: candidate for candidate in (*others, *best.candidates)}
+    others = [c for other in comparisons if other is not best for c in other.candidates]
+    candidates = {candidate.version_id: candidate for candidate in (*others, *best.candidates)}
     with frame.database.transaction() as tx:
-        compared = replace(best, candidates=tuple(told.values()))
+        compared = replace(best, candidates=tuple(candidates.values()))
         comparison_id = promotion.register(tx, compared, now=frame.now)
     _track(frame, challenger, comparison_id)
     return comparison_id
@@ -324,18 +341,18 @@ def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> lis
         compared = {i: promotion.stored_comparison(tx, i) for i in comparison_ids}
         orders = {i: registry.decision(tx, c.decision_id) for i, c in compared.items()}
         families = {i: registry.model_of(tx, order.model_id).family for i, order in orders.items()}
-    night = _Night(compared, orders, families)
+    together = _Conclusions(compared, orders, families)
     return each(
         (
             audited(site, families[i], orders[i].as_of, now),
-            partial(_conclude, comparison_id=i, night=night),
+            partial(_conclude, comparison_id=i, together=together),
         )
         for i in comparison_ids
     )
 
 
 @dataclass(frozen=True)
-class _Night:
+class _Conclusions:
     """The comparisons that are concluded together, and the decisions that asked for them."""
 
     compared: Mapping[int, Comparison]
@@ -371,16 +388,16 @@ class _Night:
         return self.families[comparison_id], order.as_of, order.inputs.below
 
 
-def _conclude(frame: Frame, *, comparison_id: int, night: _Night) -> int:
+def _conclude(frame: Frame, *, comparison_id: int, together: _Conclusions) -> int:
     family, about = frame.family, About.comparison(comparison_id)
-    order, compared = night.orders[comparison_id], night.compared[comparison_id]
+    order, compared = together.orders[comparison_id], together.compared[comparison_id]
     judged = policy.judge(
         compared,
         family.promotion,
         frame.as_of,
         order.model_id,
         below=order.inputs.below,
-        pool=night.pool(frame, comparison_id),
+        pool=together.pool(frame, comparison_id),
     )
     with frame.database.transaction() as tx:
         done = registry.decided(tx, order.model_id, about)
@@ -390,7 +407,7 @@ def _conclude(frame: Frame, *, comparison_id: int, night: _Night) -> int:
         winner = registry.version(tx, compared.challenger_version)
     serving = None
     if verdict.kind == "promote" and winner.decision_id == compared.decision_id:
-        serving = refitted(frame, winner, night.rows)
+        serving = refitted(frame, winner, together.rows)
     proof = promotion.Proof(comparison_id, serving)
     with frame.database.transaction() as tx:
         return promotion.carry_out(tx, frame.registry, family, verdict, about, proof, frame.now)

@@ -499,9 +499,10 @@ def test_an_earlier_champion_is_told_as_one() -> None:
     )
 
 
-GAINS = tuple(NightGain(NOW - (9 - day) * DAY, gain) for day, gain in enumerate(
-    (2.0, -0.6, 1.6, -0.5, 1.1, -0.9, 1.5)
-))  # fmt: skip
+GAINS = tuple(
+    NightGain(NOW - (9 - day) * DAY, gain)
+    for day, gain in enumerate((2.0, -0.6, 1.6, -0.5, 1.1, -0.9, 1.5))
+)
 LIKELY = {"difference": 0.6, "low": -0.4, "gains": GAINS, "champion_value": -12.0}
 
 
@@ -530,9 +531,11 @@ def test_members_of_a_night_have_one_verdict_but_for_who_is_surely_worse() -> No
     steady = tuple(NightGain(night.as_of, 0.5 + 0.1 * night.gain) for night in GAINS)
     few = against(difference=None, low=None, gains=steady, holdout_rows=1, row_count=1)
     much_worse = against(
-        difference=-5.0, low=-6.0, holdout_rows=1,
+        difference=-5.0,
+        low=-6.0,
+        holdout_rows=1,
         gains=tuple(NightGain(night.as_of, -5.0 + 0.1 * night.gain) for night in GAINS),
-    )  # fmt: skip
+    )
     pool = policy.together([few] * 10, rule, below=True)
     assert pool.ruling.kind == "promote"
     assert policy.judge(few, rule, NOW, 1, below=True, pool=pool).rule == "pool"
