@@ -28,6 +28,17 @@ DecisionKind = Literal[
     "rollback",
     "failed",
 ]
+Health = Literal[
+    "failed",
+    "awaiting",
+    "retraining",
+    "breached",
+    "warning",
+    "untrained",
+    "undefined",
+    "immature",
+    "healthy",
+]
 AboutKind = Literal[
     "monitor",
     "request",

@@ -6,7 +6,6 @@ from nightshift.reports.evidence import evidence
 from nightshift.reports.explanation import Why, why, why_in
 from nightshift.reports.health import (
     HEALTHS,
-    Health,
     LastNight,
     Line,
     Status,

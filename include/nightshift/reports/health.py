@@ -12,26 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.errors import RegistryError
-from nightshift.records import DecisionKind, Hold, State
+from nightshift.records import DecisionKind, Health, Hold, State
 from nightshift.reports.outdated import outdated
 from nightshift.wording import count, listed, moment, nearest
 
-Health = Literal[
-    "failed",
-    "awaiting",
-    "retraining",
-    "breached",
-    "warning",
-    "untrained",
-    "undefined",
-    "immature",
-    "healthy",
-]
 HEALTHS: tuple[Health, ...] = get_args(Health)
 """The states of a model, those that need somebody first."""
 

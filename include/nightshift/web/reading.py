@@ -15,8 +15,8 @@ from markupsafe import Markup
 from nightshift import registry, reports, wording
 from nightshift.data import Transaction, connect
 from nightshift.family import ModelFamily, load_families
-from nightshift.records import WITHHELD_VALUES, Check
-from nightshift.reports import HEALTHS, Health, LastNight, Line
+from nightshift.records import WITHHELD_VALUES, Check, Health
+from nightshift.reports import HEALTHS, LastNight, Line
 from nightshift.site import Site
 from nightshift.web import drawing
 

@@ -24,8 +24,7 @@ from pydantic import (
 )
 
 from nightshift.family import FAMILY_NAME
-from nightshift.records import DecisionKind, State, Verdict
-from nightshift.reports import Health
+from nightshift.records import DecisionKind, Health, State, Verdict
 
 LARGEST_ID = 2**31 - 1
 MOST_ROWS = 10_000
