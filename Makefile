@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-UV := $(shell command -v uv 2>/dev/null)
+UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
 INSTALLED := $(VENV)/.installed
 COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make compile"
@@ -89,8 +89,7 @@ bench-web: $(INSTALLED)  ## Measure how fast the page of 5,000 models opens (nee
 screenshots: $(INSTALLED)  ## Take the pictures of docs/images from the running demo (needs Chromium)
 	$(PY) -m bench.screenshots
 
-compile:  ## Pin the packages anew from pyproject.toml: the image's, and all (needs uv)
-	$(if $(UV),,$(error make compile needs uv: https://docs.astral.sh/uv))
+compile: $(INSTALLED)  ## Pin the packages anew from pyproject.toml: the image's, and all
 	$(UV) $(COMPILE) --extra celery --extra s3 pyproject.toml -o requirements.txt
 	$(UV) $(COMPILE) --all-extras -c requirements.txt --no-annotate pyproject.toml -o requirements-dev.txt
 
@@ -101,13 +100,10 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 		echo "Nightshift needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 			"Choose another: make PYTHON=python3.12" >&2; exit 1; }
-ifneq ($(UV),)
-	@test -x $(PY) || $(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	$(UV) pip install --quiet --compile-bytecode --python $(PY) --requirements requirements-dev.txt
-	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
-else
 	@test -x $(PY) || $(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@test -x $(UV) || $(PY) -m pip install --quiet --disable-pip-version-check uv || true
+	@$(UV) pip install --quiet --compile-bytecode --python $(PY) --requirements requirements-dev.txt || { \
+		echo "uv could not install the packages; pip, which is slower and knows pip's settings, tries." >&2; \
+		$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt; }
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-endif
 	@touch $@

@@ -30,7 +30,8 @@ SCHEMA = pa.schema(
 )
 TABLE = """
 create table copied (
-    small int2, name text, number int4, moment timestamptz, score float8, label text
+    small int2, name text, number int4, moment timestamptz, score float8, label text,
+    place bigint generated always as identity
 );
 grant select, insert on copied to nightshift_writer;
 """
@@ -63,7 +64,9 @@ def batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
 
 
 def told(tx: Transaction) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in tx._connection.exec_driver_sql("select * from public.copied")]
+    """The rows in the order they came: a table alone promises none once space is used again."""
+    query = f"select {', '.join(SCHEMA.names)} from public.copied order by place"
+    return [tuple(row) for row in tx._connection.exec_driver_sql(query)]
 
 
 class _Undone(Exception):

@@ -183,6 +183,7 @@ def test_a_folder_of_families_that_is_not_there_is_no_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
+    monkeypatch.delenv("NIGHTSHIFT_MODELS", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "mistyped"))
     found = CliRunner().invoke(cli.app, ["check"])
     assert isinstance(found.exception, ConfigError)
