@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),$(VENV)/bin/uv)
 INSTALLED := $(VENV)/.installed
+install = $(1) --requirement requirements-dev.txt && $(1) --no-deps --no-build-isolation --editable .
 COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make compile"
 
@@ -102,8 +103,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 			"Choose another: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv --clear $(VENV)
 	@test -x $(UV) || $(PY) -m pip install --quiet --disable-pip-version-check uv || true
-	@$(UV) pip install --quiet --compile-bytecode --python $(PY) --requirements requirements-dev.txt || { \
-		echo "uv could not install the packages; pip, which is slower and knows pip's settings, tries." >&2; \
-		$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt; }
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(call install,$(UV) pip install --quiet --compile-bytecode --python $(PY)) || { \
+		echo "uv could not install the packages; pip, which knows pip's settings, tries, and is slower" >&2; \
+		$(call install,$(PY) -m pip install --quiet --disable-pip-version-check); }
 	@touch $@
