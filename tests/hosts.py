@@ -19,7 +19,7 @@ from tests.world import FAMILY, World
 from nightshift.family import ModelFamily
 from nightshift.site import Site
 from nightshift.web.app import create
-from nightshift.web.host import Act, User
+from nightshift.web.host import Act, Host, User
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -64,7 +64,7 @@ class Door:
         return dag_id
 
 
-def served(door: Door) -> FastAPI:
+def served(door: Host) -> FastAPI:
     """The pages mounted as Airflow mounts them."""
     app = FastAPI(openapi_url=None)
     app.mount("/nightshift", create(door))

@@ -55,10 +55,10 @@ where d.decision_id = :decision_id and m.family = any(cast(:families as text[]))
 -- name: nights
 -- A page of nights, the last first: the latest snapshot of each, its verdict, and the batch that readers see.
 select n.family, n.as_of, n.state, n.snapshot, n.snapshot_rows, n.dropped_rows, n.taken_at, n.verdict,
-       n.batch_id, n.rows, n.skipped_rows, n.published_at, n.snapshot_id
+       n.batch_id, n.rows, n.skipped_rows, n.published_at, n.snapshot_id, n.left_out
 from (
     select s.family, s.as_of, s.snapshot_id, s.content_hash as snapshot, s.row_count as snapshot_rows,
-           s.dropped_rows, s.taken_at, judged.verdict, p.published_at,
+           s.dropped_rows, s.left_out, s.taken_at, judged.verdict, p.published_at,
            b.batch_id, b.row_count as rows, b.skipped_rows,
            case when p.batch_id is not null then 'published'
                 when judged.verdict = 'rejected' then 'rejected'

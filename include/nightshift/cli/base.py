@@ -47,7 +47,7 @@ def main() -> None:
         _end(f"[{error.code}] {error}. The full trace is in {_keep_trace(error)}")
     except NightshiftError as error:
         _end(f"[{error.code}] {error}")
-    except Exception as error:
+    except Exception as error:  # whatever nobody foresaw leaves as one sentence, too
         _end(
             f"[internal] {type(error).__name__}: {error}. The full trace is in {_keep_trace(error)}"
         )

@@ -6,7 +6,7 @@ Rows pass in the order of ``entity_id``, nulls last, so those that repeat one ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +29,16 @@ class LeftOut:
     family: ModelFamily
     rows: Counter[Fault] = field(default_factory=Counter)
     examples: dict[Fault, list[str]] = field(default_factory=dict)
+    columns: dict[Fault, set[str]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """As a snapshot keeps it: reason to its ``rows`` and ``examples``."""
+        """As a snapshot keeps it: reason to ``rows``, ``examples``, and the ``columns`` in them."""
         return {
-            fault: {"rows": self.rows[fault], "examples": self.examples[fault]}
+            fault: {
+                "rows": self.rows[fault],
+                "examples": self.examples[fault],
+                "columns": sorted(self.columns[fault]),
+            }
             for fault in sorted(self.rows)
         }
 
@@ -94,22 +99,25 @@ class LeftOut:
             return
         self.rows[fault] += count
         kept = self.examples.setdefault(fault, [])
+        shown = self.columns.setdefault(fault, set())
         for place in np.flatnonzero(new)[: EXAMPLES - len(kept)]:
-            kept.append(self._example(column, rows.slice(int(place), 1)))
+            row = rows.slice(int(place), 1)
+            columns = self._shown(column, row)
+            shown.update(columns)
+            kept.append(_example(columns, row))
 
-    def _example(self, column: str, row: pa.Table) -> str:
-        """A row by its key, or where it has none by what else may be shown of it."""
-        features = self.family.features
-        entity = row["entity_id"][0].as_py()
+    def _shown(self, column: str, row: pa.Table) -> list[str]:
+        """The columns that tell a row beside its key, or instead of it where it has none."""
         columns = [column] if column != "entity_id" else []
-        if entity is None:
+        if row["entity_id"][0].as_py() is None:
             columns = [name for name in self.family.columns if name != "entity_id"][:5]
-        values = ", ".join(
-            f"{name}={_cell_text(row[name][0].as_py())}"
-            for name in columns
-            if name not in features.sensitive
-        )
-        return "; ".join(filter(None, [entity, values])) or "not shown"
+        return [name for name in columns if name not in self.family.features.sensitive]
+
+
+def _example(columns: Sequence[str], row: pa.Table) -> str:
+    """A row by its key and the values of some columns."""
+    values = ", ".join(f"{name}={_cell_text(row[name][0].as_py())}" for name in columns)
+    return "; ".join(filter(None, [row["entity_id"][0].as_py(), values])) or "not shown"
 
 
 def _cell_text(value: Any) -> str:

@@ -333,9 +333,11 @@ def night(reader: ReaderDep, family: schemas.FamilyPath, as_of: schemas.MomentPa
     line = rows[0]
     judged = reader.rows("api.checks", snapshot_id=line["snapshot_id"])
     checks = judged[0]["checks"] if judged else []
+    config = reader.config(family)
     return {
         **line,
-        "checks": reading.discreet_checks(checks, reader.config(family)),
+        "checks": reading.discreet_checks(checks, config),
+        "left_out": reading.discreet_left_out(line["left_out"], config),
         "models": reader.rows("api.night_models", batch_id=line["batch_id"]),
     }
 

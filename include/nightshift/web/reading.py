@@ -387,6 +387,8 @@ def night(
     around = tx.one("web.around", **at)
     until = around.after or as_of + timedelta(days=1)
     snapshots = _rows(tx, "web.night", **at)
+    for snapshot in snapshots:
+        snapshot["left_out"] = discreet_left_out(snapshot["left_out"], config)
     verdicts = [snapshot.pop("checks") for snapshot in snapshots]
     # The verdict that counts is the latest on the latest snapshot.
     checks: list[Row] = next((verdict for verdict in verdicts if verdict is not None), [])
@@ -422,6 +424,30 @@ def discreet_checks(checks: Iterable[Row], family: ModelFamily | None) -> list[R
     """
     sensitive = family.features.sensitive if family else None
     return [asdict(Check(**check).discreet(sensitive)) for check in checks]
+
+
+def discreet_left_out(
+    left_out: Mapping[str, Mapping[str, Any]], family: ModelFamily | None
+) -> list[dict[str, Any]]:
+    """What a snapshot keeps of rows that were left out, as it may be shown: by reason.
+
+    Each has ``reason``, ``rows`` and ``examples``; these are none where they tell values of a
+    column that is sensitive by now, or where that cannot be known, as of a family without a folder.
+    """
+
+    def harmless(columns: Sequence[str] | None) -> bool:
+        if family is None or (columns is None and family.features.sensitive):
+            return False
+        return not set(columns or ()).intersection(family.features.sensitive)
+
+    return [
+        {
+            "reason": reason,
+            "rows": kept["rows"],
+            "examples": kept["examples"] if harmless(kept.get("columns")) else [],
+        }
+        for reason, kept in left_out.items()
+    ]
 
 
 # A decision ----------------------------------------------------------------------------------

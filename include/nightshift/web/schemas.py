@@ -23,7 +23,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from nightshift.family import FAMILY_NAME
+from nightshift.family import FAMILY_NAME, Fault
 from nightshift.records import DecisionKind, Health, State, Verdict
 
 LARGEST_ID = 2**31 - 1
@@ -296,10 +296,21 @@ class NightModel(Answer):
     rows: int
 
 
+class LeftOut(Answer):
+    """Rows that were left out of a night for one reason."""
+
+    reason: Fault
+    rows: int
+    examples: list[str] = Field(
+        description="Up to five of them; none where they would tell a sensitive column's values"
+    )
+
+
 class NightDetail(NightLine):
-    """A night with the checks of its validation and the models that were in it."""
+    """A night with the checks of its validation, what it left out, and the models in it."""
 
     checks: list[Check]
+    left_out: list[LeftOut] = Field(description="Rows that model.yaml allows to leave out")
     models: list[NightModel]
 
 

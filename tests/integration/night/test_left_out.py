@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from tests.families import MEMBERS
+from tests.hosts import Reader, served
 from tests.world import FAMILY, World
 
 from nightshift import reports
@@ -109,7 +111,28 @@ def test_one_row_without_a_member_does_not_reject_the_night(world: World) -> Non
         "select row_count, left_out from nightshift.snapshots order by revision desc limit 1"
     )
     assert taken.row_count == 29
-    assert taken.left_out == {"missing_member": {"rows": 1, "examples": ["20260111-7; kind=null"]}}
+    example = "20260111-7; kind=null"
+    assert taken.left_out == {
+        "missing_member": {"rows": 1, "examples": [example], "columns": ["kind"]}
+    }
+    assert shown_by_the_api(world, 10) == [
+        {"reason": "missing_member", "rows": 1, "examples": [example]}
+    ]
+    world.configure(models=None, performance={"threshold": -1.0}, features={"sensitive": ["kind"]})
+    assert shown_by_the_api(world, 10) == [
+        {"reason": "missing_member", "rows": 1, "examples": []}  # which told kind, sensitive by now
+    ]
+    (world.folder / "model.yaml").unlink()
+    [unknown] = shown_by_the_api(world, 10)
+    assert unknown["examples"] == []
+
+
+def shown_by_the_api(world: World, number: int) -> list[dict[str, Any]]:
+    client = TestClient(served(Reader(world.site)))
+    night = client.get(f"/nightshift/api/v1/nights/{FAMILY}/{world.night(number).isoformat()}")
+    assert night.status_code == 200, night.text
+    left_out: list[dict[str, Any]] = night.json()["left_out"]
+    return left_out
 
 
 def test_a_number_among_text_may_be_none(world: World) -> None:
