@@ -89,8 +89,8 @@ class Worth(Document):
     @property
     def no_looser_than(self) -> float | None:
         """The threshold that its predecessor was below; None where it was below none."""
-        told = self.stored.get("no_looser_than")
-        return None if told is None else float(told)
+        bound = self.stored.get("no_looser_than")
+        return None if bound is None else float(bound)
 
     def capped(self, threshold: float | None) -> Worth:
         """The same, of a version that follows one that was surely below a threshold."""

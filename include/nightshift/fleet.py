@@ -32,7 +32,7 @@ def serving(
     tx: Transaction,
     family: ModelFamily,
     as_of: datetime,
-    found: Mapping[str | None, night.Seen],
+    members: Mapping[str | None, night.MemberRows],
     *,
     now: datetime,
 ) -> night.Serving:
@@ -43,11 +43,11 @@ def serving(
     if family.models is None:
         assert whole is not None
         return night.Serving({None: (whole, _version(champions, whole))}, shadows=shadows)
-    told = {name: seen.group for name, seen in found.items() if name is not None}
-    if whole is not None and family.family in told:
-        del told[family.family]
+    groups = {name: own.group for name, own in members.items() if name is not None}
+    if whole is not None and family.family in groups:
+        del groups[family.family]
         _refuse_name(tx, family, as_of, now)
-    enrolled = registry.enroll(tx, family, told, as_of, now=now)
+    enrolled = registry.enroll(tx, family, groups, as_of, now=now)
     return night.Serving(
         {name: (model, _version(champions, model)) for name, model in enrolled.items()},
         fallback=_version(champions, whole) if whole else None,
@@ -55,19 +55,17 @@ def serving(
     )
 
 
-def asked(
-    tx: Transaction, family: ModelFamily, found: Iterable[str | None], as_of: datetime
+def posted_serving(
+    tx: Transaction, family: ModelFamily, members: Iterable[str | None], as_of: datetime
 ) -> night.Serving:
     """Who scores rows that are posted at ``as_of``, by the members found in them.
 
     Nobody becomes a model by being asked about.
     """
-    known = {
-        row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
-    }
+    rows = {row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
 
     def served(name: str) -> tuple[Model, Version | None]:
-        row = known.get(name)
+        row = rows.get(name)
         if row is None:
             return Model(NOT_YET, family.family, name), None
         model = Model(row.model_id, family.family, name, row.group_name)
@@ -75,13 +73,13 @@ def asked(
 
     if family.models is None:
         return night.Serving({None: served(family.family)})
-    wanted = [
+    own = [
         name
-        for name in found
-        if name is not None and family.models.wanted(name) and not family.is_whole(name)
+        for name in members
+        if name is not None and family.models.includes(name) and not family.is_whole(name)
     ]
     return night.Serving(
-        {name: served(name) for name in wanted},
+        {name: served(name) for name in own},
         fallback=served(family.family)[1] if family.models.fallback else None,
     )
 
@@ -147,12 +145,14 @@ def standings(
             database, store, family, learn, as_of, now=now, renewable=renewable
         )
     references = monitoring.references(family, champions)
-    seen = _Seen(champions, references, recent, nights, signals, retrains, failures, shadows, rows)
-    return [_standing(family, model, as_of, seen) for model in active]
+    facts = _Facts(
+        champions, references, recent, nights, signals, retrains, failures, shadows, rows
+    )
+    return [_standing(family, model, as_of, facts) for model in active]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Facts:
     """What the rooms know of a family's models, by model id."""
 
     champions: Mapping[int, Champion]
@@ -166,14 +166,14 @@ class _Seen:
     rows: training.Rows | None
 
 
-def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -> Standing:
-    champion = seen.champions.get(model.model_id)
-    recent = seen.recent.get(model.model_id, ())
-    last_retrain = seen.retrains.get(model.model_id)
-    nights = seen.nights.get(model.model_id, ())
-    reference = seen.references.get(model.model_id)
+def _standing(family: ModelFamily, model: Model, as_of: datetime, facts: _Facts) -> Standing:
+    champion = facts.champions.get(model.model_id)
+    recent = facts.recent.get(model.model_id, ())
+    last_retrain = facts.retrains.get(model.model_id)
+    nights = facts.nights.get(model.model_id, ())
+    reference = facts.references.get(model.model_id)
     measured = recent if champion is not None and recent and recent[0].as_of == as_of else ()
-    own = seen.rows.of(family, model) if seen.rows is not None else None
+    own = facts.rows.of(family, model) if facts.rows is not None else None
     fresh = None
     if last_retrain is not None:
         if measured:
@@ -190,10 +190,10 @@ def _standing(family: ModelFamily, model: Model, as_of: datetime, seen: _Seen) -
         if champion and measured
         else None,
         whole_window=bool(measured) and monitoring.whole_window(family, measured[0]),
-        signals=seen.signals.get(model.model_id, {}),
+        signals=facts.signals.get(model.model_id, {}),
         last_retrain=last_retrain,
-        failures=seen.failures.get(model.model_id, 0),
-        shadow_learnt_until=seen.shadows.get(model.model_id),
+        failures=facts.failures.get(model.model_id, 0),
+        shadow_learnt_until=facts.shadows.get(model.model_id),
         fresh_labels=fresh,
         has_champion=champion is not None and _can_score(family, champion),
         trainable=len(own) if own is not None else 0,
@@ -206,14 +206,14 @@ def _can_score(family: ModelFamily, champion: Champion) -> bool:
     return set(features.names) <= set(family.columns)
 
 
-def wanted(
+def retrainable(
     family: ModelFamily,
-    found: Sequence[Standing],
+    standings: Sequence[Standing],
     members: Sequence[str] | None,
     rows: training.Rows | None = None,
 ) -> list[Standing]:
     """Of whom a retrain is asked: those named, or all that have enough labels."""
-    by_name = {standing.name: standing for standing in found}
+    by_name = {standing.name: standing for standing in standings}
     if members is not None:
         for name in members:
             if name not in by_name:
@@ -221,16 +221,16 @@ def wanted(
                 raise ConfigError(f"{family.family} has no active model {name!r}{hint}")
         return [by_name[name] for name in dict.fromkeys(members)]
     if family.models is None:
-        return list(found)
+        return list(standings)
     least = training.least_rows(family)
     causes = list(rows.shortage.sentences(family)) if rows is not None else []
     advice = "; ".join(causes) or "collect labels, or widen retrain.training.window"
-    enough = [standing for standing in found if standing.trainable >= least]
+    enough = [standing for standing in standings if standing.trainable >= least]
     if not enough:
-        most = max((standing.trainable for standing in found), default=0)
+        most = max((standing.trainable for standing in standings), default=0)
         raise TrainingError(
             f"{family.family}: no model has the {least} labelled rows that a training needs"
-            f" (retrain.training.min_rows); the most of {len(found)} models are {most}:"
+            f" (retrain.training.min_rows); the most of {len(standings)} models are {most}:"
             f" {advice}"
         )
     return enough
@@ -248,13 +248,15 @@ def _enroll(
     """Make models of members that were never seen before, from rows to learn from."""
     if family.models is None or not len(rows):
         return
-    known = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
+    enrolled = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
     names = rows.table[family.models.by].to_pylist()
     groups = rows.table[family.models.group_by or family.models.by].to_pylist()
-    told = dict(zip(names, groups if family.models.group_by else [None] * len(names), strict=True))
+    groups_of = dict(
+        zip(names, groups if family.models.group_by else [None] * len(names), strict=True)
+    )
     new = {
         name: group
-        for name, group in told.items()
-        if name not in known and not family.is_whole(name)
+        for name, group in groups_of.items()
+        if name not in enrolled and not family.is_whole(name)
     }
     registry.enroll(tx, family, new, as_of, now=now)

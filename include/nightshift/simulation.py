@@ -94,8 +94,8 @@ def simulate(
     base_name = f"simulate_{family_name}"
     _refuse_mutable(family)
     names = [base_name]
-    with ExitStack() as made:
-        made.callback(_drop, names, drop_database)
+    with ExitStack() as resources:
+        resources.callback(_drop, names, drop_database)
         base = replace(site, state=folder, database_url=make_database(base_name, None))
         needed = _nights_needed(base, family, start, end)
         # One policy needs no copy, so it begins when its first models can learn, and the nights
@@ -167,10 +167,10 @@ def live_through(
             progress(tick)
             continue
         if kind == "retrain":
-            asked = retrain_steps.calendar_retrain(
+            decision_ids = retrain_steps.calendar_retrain(
                 site, family_name, tick, reason="schedule.retrain", by="schedule", now=now
             )
-            _retrain_if(site, asked, now=now)
+            _retrain_if(site, decision_ids, now=now)
             continue
         monitor.collect_labels(site, family_name, tick, now=now)
         monitor.measure(site, family_name, tick, now=now)
@@ -327,17 +327,17 @@ def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unoppo
     if unopposed:
         _refit(site, family.family, start, "the first models", now=start)
         return
-    asked = retrain_steps.request_retrain(
+    decision_ids = retrain_steps.request_retrain(
         site, family.family, start, reason="the first models", by="simulation", now=start
     )
-    retrain(site, asked, now=start)
+    retrain(site, decision_ids, now=start)
 
 
 def _refit(site: Site, family_name: str, tick: datetime, reason: str, *, now: datetime) -> None:
-    asked = retrain_steps.request_retrain(
+    decision_ids = retrain_steps.request_retrain(
         site, family_name, tick, reason=reason, by="simulation", now=now
     )
-    for version_id in retrain_steps.fit(site, asked, now=now, holdout=timedelta(0)):
+    for version_id in retrain_steps.fit(site, decision_ids, now=now, holdout=timedelta(0)):
         people.promote(site, version_id, reason=reason, by="simulation", now=now)
 
 
@@ -402,10 +402,12 @@ def _night(
 
 
 def _value(family: ModelFamily, rows: pd.DataFrame) -> float | None:
-    known = rows[rows["value"].notna()]
-    if known.empty:
+    labelled = rows[rows["value"].notna()]
+    if labelled.empty:
         return None
-    return stats.value(family.performance.metric, family.task, stats.outcomes(known, family.task))
+    return stats.value(
+        family.performance.metric, family.task, stats.outcomes(labelled, family.task)
+    )
 
 
 def _refuse_mutable(family: ModelFamily) -> None:

@@ -85,8 +85,8 @@ class Site:
             if spelling in self.sources:
                 return self.sources[spelling]
         if self.find is None:
-            known = ", ".join(sorted(self.sources)) or "none"
-            raise SetupError(f"there is no connection {name!r} (known: {known})")
+            names = ", ".join(sorted(self.sources)) or "none"
+            raise SetupError(f"there is no connection {name!r} (known: {names})")
         return self.find(name)
 
     @property
@@ -102,10 +102,10 @@ class Site:
     def require(self, name: str) -> None:
         """Raise a ConfigError, which says which there are, where no family has this name."""
         if not FAMILY_NAME.fullmatch(name) or not (self.models / name).is_dir():
-            known = [folder.name for folder in family_folders(self.models)]
+            names = [folder.name for folder in family_folders(self.models)]
             raise ConfigError(
-                f"there is no family {name!r} in {self.models}{nearest(name, known)};"
-                f" families: {listed(known)}"
+                f"there is no family {name!r} in {self.models}{nearest(name, names)};"
+                f" families: {listed(names)}"
             )
 
 
@@ -170,10 +170,10 @@ def shared_places() -> dict[str, Any]:
 
 
 def _whole_path(variable: str) -> str | None:
-    given = os.environ.get(variable)
-    if given and "://" not in given and not Path(given).is_absolute():
-        raise SetupError(f"{variable} is {given!r}; write a path from the root: /srv/{given}")
-    return given or None
+    path = os.environ.get(variable)
+    if path and "://" not in path and not Path(path).is_absolute():
+        raise SetupError(f"{variable} is {path!r}; write a path from the root: /srv/{path}")
+    return path or None
 
 
 def default_home(*nearby: Path) -> Path:
@@ -189,8 +189,8 @@ def default_home(*nearby: Path) -> Path:
     SetupError
         There is none.
     """
-    if given := os.environ.get("NIGHTSHIFT_HOME"):
-        return Path(given)
+    if home := os.environ.get("NIGHTSHIFT_HOME"):
+        return Path(home)
     for start in (*nearby, Path.cwd()):
         for folder in (start, *start.parents):
             if (folder / "include" / "models").is_dir():

@@ -203,7 +203,7 @@ def _database_url(name: str, purpose: str) -> str:
             connection = Connection.get(spelling)
             break
     if connection is None:
-        raise sources.not_there(name, purpose, connections.places(name))
+        raise sources.missing_connection(name, purpose, connections.places(name))
     if name == DATABASE and connection.conn_type not in _POSTGRES:
         raise SetupError(
             f"the Airflow connection {name!r} ({purpose}) is of type {connection.conn_type!r};"

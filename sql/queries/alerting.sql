@@ -8,7 +8,7 @@ on conflict (family, cause, subject) do nothing;
 -- The alert of a cause about a subject.
 select alert_id from nightshift.alerts where family = :family and cause = :cause and subject = :subject;
 
--- name: untold
+-- name: recent
 -- These alerts, and those of a family raised in (since, until], with the notifiers that have delivered them.
 select a.alert_id, a.family, a.cause, a.title, a.message, a.as_of,
        array(select d.notifier from nightshift.alert_deliveries d
@@ -25,7 +25,7 @@ insert into nightshift.alert_deliveries (alert_id, notifier, delivered_at)
 values (:alert_id, :notifier, :delivered_at)
 on conflict (alert_id, notifier) do nothing;
 
--- name: decided
+-- name: monitor_decisions
 -- What one monitoring has decided about each model of a family.
 select m.name as model, d.kind, d.rule, d.reason, d.inputs, d.severity, d.alarming, d.falling_since
 from nightshift.decisions d
@@ -33,7 +33,7 @@ join nightshift.models m using (model_id)
 where m.family = :family and d.as_of = cast(:as_of as timestamptz) and d.about = 'monitor'
 order by m.name;
 
--- name: retrained
+-- name: retrain_outcomes
 -- What has become of decisions to retrain: the version that came off best, and the verdict on it, by a person where one was asked.
 select d.decision_id, m.name as model, d.as_of, d.about, d.rule, d.reason, v.number,
        c.champion_value, c.challenger_value, a.approval_id, w.answer,
@@ -50,7 +50,7 @@ left join nightshift.decisions answered on answered.decision_id = w.decision_id
 where d.decision_id = any(cast(:decision_ids as int[]))
 order by m.name;
 
--- name: said
+-- name: decisions
 -- What some decisions say.
 select m.name as model, d.kind, d.reason, d.as_of
 from nightshift.decisions d
@@ -58,7 +58,7 @@ join nightshift.models m using (model_id)
 where d.decision_id = any(cast(:decision_ids as int[]))
 order by m.name;
 
--- name: drifted
+-- name: alert_signals
 -- The signals at alert in the published batch of a night, the strongest first.
 select m.name as model, s.signal, s.feature, s.value
 from nightshift.published p
@@ -67,7 +67,7 @@ join nightshift.models m using (model_id)
 where p.family = :family and p.as_of = :as_of and s.level = 'alert'
 order by s.value desc, m.name, s.signal, s.feature;
 
--- name: watched
+-- name: watched_models
 -- How many models were watched in the published batch of a night.
 select count(distinct s.model_id) as models
 from nightshift.published p

@@ -3,7 +3,7 @@
 insert into nightshift.events (happened_at, code, family, as_of, detail)
 values (:happened_at, :code, :family, :as_of, cast(:detail as jsonb));
 
--- name: retired
+-- name: retired_nights
 -- How many published nights of a family in (start, end] have no prediction rows any more.
 select count(*) as nights, max(p.as_of) as last, max(t.ends) as ends
 from nightshift.published p

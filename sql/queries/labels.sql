@@ -120,7 +120,7 @@ where p.family = :family and p.as_of <= cast(:matured as timestamptz)
 order by p.as_of desc
 limit 1;
 
--- name: answering
+-- name: answered_labels
 -- Of the newest labels that became known in (since, as_of], about something since the first night: how many, and how many answer a prediction.
 select count(*) as labels,
        count(*) filter (where exists (
@@ -165,7 +165,7 @@ join (select *, row_number() over (order by entity_id) as place from scored) s
 order by alike desc, l.entity_id
 limit 2;
 
--- name: scored_before
+-- name: repeated_entities
 -- Of some entities of a published night: how many, and how many of them the published night before has, too.
 select count(*) as entities,
        count(*) filter (where exists (
@@ -186,7 +186,7 @@ cross join (
     limit :sample
 ) n;
 
--- name: repeated_before
+-- name: repetition_events
 -- Whether it was told earlier that a family scores the same entities night after night.
 select exists (
     select from nightshift.events
@@ -196,14 +196,14 @@ select exists (
     where family = :family and code = 'repeated_entities' and as_of = cast(:as_of as timestamptz)
 ) as told_now;
 
--- name: unlabelled
+-- name: unlabelled_predictions
 -- How many published predictions of the nights in (start, end] have no label that is known by as_of.
 select count(*) as predictions
 from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
 where r.role = 0
   and not exists (select from nightshift.truth(:family, r.entity_id, r.as_of, cast(:as_of as timestamptz)));
 
--- name: asked_before
+-- name: covering_collection
 -- Whether one earlier collection has asked about all labels that became known in (since, as_of].
 select exists (
     select from nightshift.label_collections
@@ -223,7 +223,7 @@ where r.role = 0
 group by 1, 2, 3
 order by 1, 2, 3;
 
--- name: kept_from
+-- name: oldest_rows
 -- Until when predictions were dropped; null where none were.
 select max(ends) as kept_from from nightshift.retirements;
 

@@ -7,7 +7,7 @@ join nightshift.versions v using (version_id)
 where r.role = 0
 order by r.as_of, r.entity_id;
 
--- name: scored
+-- name: scores
 -- What published nights in (start, end] were scored as, and by which model's version; their truth is not asked.
 select r.model_id, v.model_id as scored_by, r.score, r.label = '1' as positive
 from nightshift.published_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz)) r
@@ -36,7 +36,7 @@ select model_id, metric, as_of, window_start, window_end, state, value, low, hig
 from jsonb_populate_recordset(null::nightshift.measurements, cast(:measurements as jsonb))
 on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
--- name: find
+-- name: find_measurements
 -- The realized measurements of a moment over all rows of a version (null: of all versions), in the order asked for.
 select x.measurement_id
 from unnest(cast(:model_ids as int[]), cast(:version_ids as int[])) with ordinality asked (model_id, version_id, place)
@@ -85,7 +85,7 @@ join nightshift.signals s using (batch_id)
 group by s.model_id, s.signal, p.as_of
 order by s.model_id, s.signal, p.as_of desc;
 
--- name: measured_at
+-- name: measured_families
 -- The families with a measurement at a moment.
 select distinct m.family
 from nightshift.measurements x

@@ -1,4 +1,4 @@
--- name: known
+-- name: key
 -- By which key a family's entities are told (null: by none), whether there are rows of it, and the key of any family.
 select k.key_id, k.method,
        exists (select from nightshift.snapshots s where s.family = f.family)

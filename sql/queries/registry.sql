@@ -36,7 +36,7 @@ from rows from (
 order by d.place
 on conflict (model_id, subject) do nothing;
 
--- name: decided
+-- name: decided_models
 -- Which of some models something was decided about already.
 select model_id
 from nightshift.decisions
@@ -75,7 +75,7 @@ union
 select family from nightshift.snapshots
 order by family;
 
--- name: called_for
+-- name: retrains_called_for
 -- How many retrains rules and calendars have called for in (since, until], over all families; null: until ever.
 select count(*) as retrains
 from nightshift.decisions
@@ -210,7 +210,7 @@ insert into nightshift.memberships (model_id, as_of, state, group_name)
 values (:model_id, :as_of, :state, :group_name)
 on conflict (model_id, as_of) do nothing;
 
--- name: vanished
+-- name: absent_members
 -- Active members of a family that have had no row in any published batch since a moment.
 with recent as materialized (
     select batch_id from nightshift.published

@@ -110,7 +110,7 @@ join lateral (
 join nightshift.batches b using (batch_id)
 order by f.family;
 
--- name: made_of
+-- name: ingredients
 -- What the champions of active models were made of: files of code by their hashes, libraries, Python; equal ones once.
 select distinct m.family, v.manifest #> '{code,files}' as files, v.manifest -> 'libraries' as libraries,
        v.manifest ->> 'python' as python
@@ -185,7 +185,7 @@ where s.model_id = :model_id
       where p.family = :family and s.model_id = :model_id and b.as_of <= cast(:as_of as timestamptz))
 order by s.level = 'alert' desc, s.level = 'warn' desc, s.value desc, s.signal, s.feature;
 
--- name: followed
+-- name: retrain_outcome
 -- What came of a decision to retrain: the version, its comparison, the verdict, the answer of a person, the promotion.
 select v.number as version, v.trained_at, v.manifest -> 'training' as training,
        c.comparison_id, d.kind as verdict, d.reason as verdict_reason, a.approval_id,
@@ -199,7 +199,7 @@ left join nightshift.decisions answered on answered.decision_id = w.decision_id
 left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id)
 where v.decision_id = :decision_id;
 
--- name: failed
+-- name: failure
 -- Why a decision to retrain came to nothing.
 select f.reason
 from nightshift.decisions d
@@ -231,7 +231,7 @@ left join nightshift.versions v on v.version_id = p.version_id
 where d.model_id = :model_id
 order by d.as_of, d.decision_id;
 
--- name: measured
+-- name: decisive_measurements
 -- A model's decisive measurements of the versions that served, oldest first.
 select x.as_of, x.metric, x.state, x.value, x.low, x.high, x.threshold, x.reference, x.labels, x.predictions,
        v.number as version

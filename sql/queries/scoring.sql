@@ -1,4 +1,4 @@
--- name: published_same
+-- name: same_published_batch
 -- The published batch of a night, if the same snapshot and the same versions made it, and none failed.
 select b.batch_id
 from nightshift.published p
@@ -21,7 +21,7 @@ insert into nightshift.batches (family, as_of, snapshot_id, version_ids, state, 
 values (:family, :as_of, :snapshot_id, cast(:version_ids as int[]), 'writing', :started_at)
 returning batch_id;
 
--- name: begun_same
+-- name: same_begun_batch
 -- A batch in several parts that can still be written to its end and published: same snapshot, same versions, none failed.
 select b.batch_id
 from nightshift.batches b
@@ -116,14 +116,14 @@ select pg_notify('nightshift_published', cast(:payload as text));
 -- The version of what readers may rely on.
 select version from public.contract;
 
--- name: shown
+-- name: published_batch
 -- The batch that readers see for a night.
 select b.batch_id, b.snapshot_id, b.row_count
 from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family and p.as_of = :as_of;
 
--- name: lock_unseen
+-- name: lock_unpublished
 -- Batches with rows that no reader sees, begun before a moment, without those being published now.
 select b.batch_id
 from nightshift.batches b
@@ -131,7 +131,7 @@ where b.started_at < :before and b.purged_at is null
   and not exists (select from nightshift.published p where p.batch_id = b.batch_id)
 for update of b skip locked;
 
--- name: still_unseen
+-- name: still_unpublished
 -- Of locked batches, those that were not published before the lock was taken.
 select b.batch_id, b.as_of
 from nightshift.batches b
@@ -152,7 +152,7 @@ select nightshift.retire_month(cast(:before as timestamptz), cast(:now as timest
 delete from nightshift.prediction_rows
 where batch_id = :batch_id and as_of = :as_of and version_id = any(cast(:version_ids as int[])) and role = :role;
 
--- name: scored_by
+-- name: nights_of_version
 -- The published nights from a moment on that a version has scored and that are not retired, with the snapshots behind them, oldest first.
 select p.as_of, b.snapshot_id
 from nightshift.published p

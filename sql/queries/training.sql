@@ -31,7 +31,7 @@ where first_stated > cast(:start as timestamptz)
       offset 0)
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
 
--- name: excluded
+-- name: excluded_entities
 -- The entities that nothing may learn from, as far as was said by a moment; erased is for good.
 select entity_id
 from (
@@ -59,7 +59,7 @@ where family = :family and entity_id = :entity_id
 order by exclusion_id desc
 limit 1;
 
--- name: exclude
+-- name: append_exclusion
 -- Say that nothing may learn from an entity, or that it may again.
 insert into nightshift.exclusions (family, entity_id, state, reason, said_by, as_of, recorded_at)
 values (:family, :entity_id, :state, :reason, :said_by, :as_of, :as_of);

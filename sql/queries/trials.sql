@@ -44,7 +44,7 @@ where m.family = :family
   and p.effective_from > cast(:since as timestamptz)
 order by p.model_id;
 
--- name: told
+-- name: rows
 -- What versions told of the nights in (start, end], each row with its latest label known by a moment.
 select r.entity_id, r.as_of, r.version_id, r.role, r.score, r.label, r.value
 from nightshift.labelled_rows(:family, cast(:start as timestamptz), cast(:end as timestamptz), cast(:known_by as timestamptz)) r
@@ -60,7 +60,7 @@ values
      :judged_at)
 on conflict (model_id, as_of, kind, newer) do nothing;
 
--- name: ask
+-- name: append_approval
 -- Keep what a person is asked to approve; the first evidence of a comparison stays.
 insert into nightshift.approvals (comparison_id, evidence, evidence_hash, asked_at)
 values (:comparison_id, :evidence, :evidence_hash, :asked_at)
@@ -87,11 +87,11 @@ where (cast(:approval_id as int) is null or a.approval_id = :approval_id)
   and (not :pending or not exists (select from nightshift.answers w where w.approval_id = a.approval_id))
 order by a.approval_id;
 
--- name: answer_to
+-- name: find_answer
 -- What an approval was answered with.
 select decision_id from nightshift.answers where approval_id = :approval_id;
 
--- name: answer
+-- name: append_answer
 -- Who has answered an approval, how, and on which evidence.
 insert into nightshift.answers (approval_id, answer, said_by, evidence_hash, decision_id, answered_at)
 values (:approval_id, :answer, :said_by, :evidence_hash, :decision_id, :answered_at);

@@ -198,12 +198,12 @@ from nightshift.events
 where family = :family and as_of = cast(:as_of as timestamptz)
 order by event_id;
 
--- name: around
+-- name: neighbour_nights
 -- The nights of a family just before and just after one.
 select (select max(as_of) from nightshift.snapshots where family = :family and as_of < cast(:as_of as timestamptz)) as before,
        (select min(as_of) from nightshift.snapshots where family = :family and as_of > cast(:as_of as timestamptz)) as after;
 
--- name: concluded
+-- name: decisions_between
 -- What was decided between two moments, keeping aside.
 select d.decision_id, m.name as model, d.kind, d.rule, d.reason
 from nightshift.decisions d

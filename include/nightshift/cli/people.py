@@ -36,9 +36,9 @@ def exclude(
     if erase and release:
         raise typer.BadParameter("--erase and --release contradict each other; write one of them")
     state: Exclusion = "erased" if erase else "released" if release else "quarantined"
-    site, who = local.site(), by or getpass.getuser()
+    site, user = local.site(), by or getpass.getuser()
     count = people.exclude(
-        site, family, entity, state, reason=reason, by=who, now=datetime.now(UTC)
+        site, family, entity, state, reason=reason, by=user, now=datetime.now(UTC)
     )
     console.print(
         f"{family}: {entity} is {state}; {count} labels of it are known",
@@ -75,11 +75,15 @@ def rotate(by: By = None) -> None:
     """Sign artifacts with a new key from now on; what was signed before still opens."""
     from nightshift.steps import people
 
-    site, who = local.site(), by or getpass.getuser()
-    done = people.rotate_keys(site, by=who, now=datetime.now(UTC))
-    before = f"{done.before} signed before and is trusted still" if done.before else "none before"
+    site, user = local.site(), by or getpass.getuser()
+    rotation = people.rotate_keys(site, by=user, now=datetime.now(UTC))
+    before = (
+        f"{rotation.before} signed before and is trusted still"
+        if rotation.before
+        else "none before"
+    )
     console.print(
-        f"{done.after} signs from now on; {before}. Back up {site.keys}",
+        f"{rotation.after} signs from now on; {before}. Back up {site.keys}",
         highlight=False,
         soft_wrap=True,
         markup=False,
@@ -91,8 +95,8 @@ def hold(family: Family, reason: Reason, by: By = None) -> None:
     """Let no model of a family be retrained or replaced by itself, until it is released."""
     from nightshift.steps import people
 
-    site, who = local.site(), by or getpass.getuser()
-    held = people.hold(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    site, user = local.site(), by or getpass.getuser()
+    held = people.hold(site, family, reason=reason, by=user, now=datetime.now(UTC))
     console.print(f"{family} is {held}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -101,8 +105,8 @@ def release(family: Family, reason: Reason, by: By = None) -> None:
     """Let the rules of a family that was held count again."""
     from nightshift.steps import people
 
-    site, who = local.site(), by or getpass.getuser()
-    ended = people.release(site, family, reason=reason, by=who, now=datetime.now(UTC))
+    site, user = local.site(), by or getpass.getuser()
+    ended = people.release(site, family, reason=reason, by=user, now=datetime.now(UTC))
     sentence = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
     console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
@@ -194,9 +198,9 @@ def _answer(
     from nightshift.data import connect
     from nightshift.steps import people
 
-    site, who = local.site(), by or getpass.getuser()
+    site, user = local.site(), by or getpass.getuser()
     decision_id = people.answer(
-        site, approval_id, answer, who, reason=reason, now=datetime.now(UTC)
+        site, approval_id, answer, user, reason=reason, now=datetime.now(UTC)
     )
     with connect(site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)

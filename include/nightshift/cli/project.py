@@ -42,7 +42,7 @@ def show_renewal(renewal: project.Renewal) -> None:
     for path in renewal.renewed:
         console.print(f"renewed     {path}", highlight=False, soft_wrap=True, markup=False)
     for path in renewal.left_alone:
-        left = f"left alone  {path}: yours differs from what was written, and so does the new one"
-        console.print(left, highlight=False, soft_wrap=True, markup=False)
+        line = f"left alone  {path}: yours differs from what was written, and so does the new one"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if not renewal.renewed:
         console.print(f"nothing to renew; the project is of {renewal.installed}", highlight=False)

@@ -60,8 +60,8 @@ def status(
         table.add_row(*map(escape, _cells(line)))
     console.print(table)
     if len(lines) > rows:
-        left = len(lines) - rows
-        console.print(f"and {left:,} more; --rows {len(lines)} shows all", highlight=False)
+        more = len(lines) - rows
+        console.print(f"and {more:,} more; --rows {len(lines)} shows all", highlight=False)
 
 
 @app.command()
@@ -137,10 +137,10 @@ def label_arrivals(
     if as_json:
         print_json(reports.as_data(report))
         return
-    of_whom = {"nights": "predictions", "entities": "entities"}.get(report.basis, "labels")
-    console.print(f"{family}: the share of {of_whom} whose label is known", highlight=False)
+    subjects = {"nights": "predictions", "entities": "entities"}.get(report.basis, "labels")
+    console.print(f"{family}: the share of {subjects} whose label is known", highlight=False)
     table = Table()
-    for heading in ("days after", "known", "nights", of_whom):
+    for heading in ("days after", "known", "nights", subjects):
         table.add_column(heading, justify="right")
     for row in report.rows:
         share = "-" if row.share is None else f"{row.share:.1%}"

@@ -104,7 +104,7 @@ class Transaction:
 
         Whoever reads prediction rows asks first: a figure over what is left would be wrong.
         """
-        gone = self.one("database.retired", family=family, start=start, end=end)
+        gone = self.one("database.retired_nights", family=family, start=start, end=end)
         if gone.nights:
             raise RowsRetired(
                 f"{family}: predictions of {gone.nights} published nights up to"

@@ -138,9 +138,9 @@ class Store:
             Columns of text that come as codes into a dictionary, as far as they are there.
         """
         with self._verified(content_hash, "parquet") as file:
-            there = pq.read_schema(pa.PythonFile(file))
-            texts = [name for name in encoded if name in there.names]
-            codes = [name for name in texts if pa.types.is_string(there.field(name).type)]
+            schema = pq.read_schema(pa.PythonFile(file))
+            texts = [name for name in encoded if name in schema.names]
+            codes = [name for name in texts if pa.types.is_string(schema.field(name).type)]
             file.seek(0)
             parquet = pq.ParquetFile(pa.PythonFile(file), read_dictionary=codes)
             for number in range(piece, parquet.num_row_groups, pieces):

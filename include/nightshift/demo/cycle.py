@@ -248,11 +248,11 @@ def _watch(
     _wait(over, "Airflow's runs to end")
 
 
-def _wait(condition: Callable[[], bool], what: str) -> None:
+def _wait(condition: Callable[[], bool], event: str) -> None:
     deadline = time.monotonic() + PATIENCE.total_seconds()
     while not condition():
         if time.monotonic() > deadline:
-            raise SetupError(f"waited {PATIENCE.seconds // 60} minutes in vain for {what}")
+            raise SetupError(f"waited {PATIENCE.seconds // 60} minutes in vain for {event}")
         time.sleep(1)
 
 

@@ -45,9 +45,11 @@ class LoadReport:
     added: int
 
     def __str__(self) -> str:
-        done = f"{self.added:,} flights loaded" if self.added else "already loaded, nothing changed"
+        change = (
+            f"{self.added:,} flights loaded" if self.added else "already loaded, nothing changed"
+        )
         return (
-            f"{done}: history {self.first_service_date} to {self.last_history_date},"
+            f"{change}: history {self.first_service_date} to {self.last_history_date},"
             f" schedule until {self.scheduled_until}"
         )
 

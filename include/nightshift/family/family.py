@@ -80,7 +80,7 @@ class ModelFamily(Section):
         self._folder = (context or {}).get("folder", Path())
 
     @model_validator(mode="after")
-    def _thresholds_are_there(self) -> ModelFamily:
+    def _require_thresholds(self) -> ModelFamily:
         relative = self.performance.max_drop is not None
         if self.models is None:
             if self.performance.threshold is None and not relative:
@@ -155,8 +155,8 @@ class ModelFamily(Section):
     def keys(self) -> list[str]:
         """Columns of features.sql that are frozen as text and are no features."""
         models = [self.models.by, self.models.group_by] if self.models else []
-        wanted = [name for name in [*models, *self.performance.slices] if name]
-        return [name for name in dict.fromkeys(wanted) if name not in self.features.names]
+        names = [name for name in [*models, *self.performance.slices] if name]
+        return [name for name in dict.fromkeys(names) if name not in self.features.names]
 
     @property
     def columns(self) -> list[str]:

@@ -160,7 +160,7 @@ class Training(Section):
     )
 
     @model_validator(mode="after")
-    def _what_the_policy_needs(self) -> Training:
+    def _require_keys_of_policy(self) -> Training:
         needs = {"mix": ("past", "share"), "same_season": ("years",)}.get(self.policy, ())
         written = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
         missing = [name for name in needs if name not in written]
@@ -261,7 +261,7 @@ class Models(Section):
     )
 
     @model_validator(mode="after")
-    def _one_group_each(self) -> Models:
+    def _refuse_shared_members(self) -> Models:
         members = [name for group in self.groups.values() for name in group.thresholds]
         twice = sorted({name for name in members if members.count(name) > 1})
         if twice:
@@ -295,7 +295,7 @@ class Models(Section):
                     return table[key]
         return None
 
-    def wanted(self, member: str) -> bool:
+    def includes(self, member: str) -> bool:
         """Whether a value of ``by`` is a member: any is where members are discovered."""
         return not self.groups or self.group_of(member) is not None
 

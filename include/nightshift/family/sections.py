@@ -197,7 +197,7 @@ class Labels(Section):
     )
 
     @model_validator(mode="after")
-    def _each_label_by_itself(self) -> Labels:
+    def _refuse_idle_arguments(self) -> Labels:
         for place, expectation in enumerate(self.expectations):
             idle = {"column", "mostly", "row_condition"} & set(expectation.arguments)
             if expectation.severity != "critical":

@@ -104,7 +104,7 @@ def problems_of(
     return [
         Problem(file, ".".join(map(str, place)), _sentence(section, place, items))
         for place, items in places.items()
-        if not any(other[: len(place)] == place for other in places if len(other) > len(place))
+        if not any(longer[: len(place)] == place for longer in places if len(longer) > len(place))
     ]
 
 

@@ -4,11 +4,11 @@ from nightshift.local.embedded import Postgres, binaries, session
 from nightshift.local.installation import (
     admin_url,
     airflow_environment,
-    kept_secrets,
     logins,
     metadata_url,
     psql_command,
     site,
+    stored_secrets,
     ui_url,
 )
 from nightshift.local.processes import Processes

@@ -210,7 +210,7 @@ class Postgres:
         command = [str(binaries() / program), *arguments, "-D", str(data)]
         # A pipe would never end: the server keeps what pg_ctl hands down.
         with tempfile.TemporaryFile() as output:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command,
                 cwd=data,
                 stdin=subprocess.DEVNULL,
@@ -223,7 +223,7 @@ class Postgres:
             )
             output.seek(0)
             output_text = output.read().decode(errors="replace")
-        if done.returncode:
+        if completed.returncode:
             raise SetupError(self._complaint(program, output_text))
 
     def _complaint(self, program: str, output_text: str) -> str:

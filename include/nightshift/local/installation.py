@@ -38,7 +38,7 @@ from nightshift.site import Site, default_home, models_folder, shared_places
 from nightshift.sources import (
     KINDS,
     AirflowConnection,
-    not_there,
+    missing_connection,
     read_connection,
     url_of,
     variable_of,
@@ -81,7 +81,7 @@ def site() -> Site:
         external = _connection_url("NIGHTSHIFT_DATABASE_URL", url)
     server = embedded_server(state)
     ours = {} if external else {"warehouse": server.url("warehouse", "warehouse_reader")}
-    here = Site(
+    bare = Site(
         home=home,
         state=state,
         models=models_folder(home).absolute(),
@@ -89,7 +89,7 @@ def site() -> Site:
         sources=ours | connections,
         **shared_places(),
     )
-    return replace(here, find=partial(find_source, here))
+    return replace(bare, find=partial(find_source, bare))
 
 
 def find_source(site: Site, name: str) -> str:
@@ -114,10 +114,12 @@ def find_source(site: Site, name: str) -> str:
     places = [f"{variable} in the environment"]
     if process.returncode or not answer:
         reason = (process.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise not_there(name, "a source", [*places, f"and Airflow could not be asked ({reason})"])
+        raise missing_connection(
+            name, "a source", [*places, f"and Airflow could not be asked ({reason})"]
+        )
     reply = json.loads(answer[-1])
     if reply["connection"] is None:
-        raise not_there(name, "a source", [*places, *reply["places"]])
+        raise missing_connection(name, "a source", [*places, *reply["places"]])
     return url_of(name, AirflowConnection(**reply["connection"]))
 
 
@@ -142,8 +144,8 @@ def ui_url(site: Site) -> str:
 
 def logins(site: Site) -> dict[str, str]:
     """Airflow's users and their passwords."""
-    kept = kept_secrets(site.state)
-    return {user: kept[f"{user}_password"] for user in ("admin", "viewer")}
+    stored = stored_secrets(site.state)
+    return {user: stored[f"{user}_password"] for user in ("admin", "viewer")}
 
 
 def psql_command(site: Site, role: str = "nightshift_reader") -> str:
@@ -237,17 +239,17 @@ def _to_json(url: str) -> str:
 # Secrets ------------------------------------------------------------------------------------------
 
 
-def kept_secrets(state: Path) -> dict[str, str]:
+def stored_secrets(state: Path) -> dict[str, str]:
     """Passwords and keys of this installation, made once and kept where only its user reads."""
     file = state / "secrets.json"
     if not file.exists():
         named = [*LOCAL_ROLES, "api_secret_key", "jwt_secret"]
-        made = {name: secrets.token_urlsafe(32) for name in named}
-        made |= {f"{user}_password": secrets.token_urlsafe(12) for user in ("admin", "viewer")}
-        made["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        write_once(file, json.dumps(made, indent=2))
-    kept: dict[str, str] = json.loads(file.read_text())
-    return kept
+        generated = {name: secrets.token_urlsafe(32) for name in named}
+        generated |= {f"{user}_password": secrets.token_urlsafe(12) for user in ("admin", "viewer")}
+        generated["fernet_key"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        write_once(file, json.dumps(generated, indent=2))
+    stored: dict[str, str] = json.loads(file.read_text())
+    return stored
 
 
 # Airflow's environment ----------------------------------------------------------------------------
@@ -296,7 +298,7 @@ def _tuning() -> dict[str, str]:
 
 
 def _identity(site: Site) -> dict[str, str]:
-    kept = kept_secrets(site.state)
+    stored = stored_secrets(site.state)
     url = ui_url(site)
     sources = {
         variable: os.environ.get(variable) or _to_json(url)
@@ -313,14 +315,14 @@ def _identity(site: Site) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(site.home / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(site.home / "plugins"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
+        "AIRFLOW__CORE__FERNET_KEY": stored["fernet_key"],
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(site)),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": url.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
+        "AIRFLOW__API__SECRET_KEY": stored["api_secret_key"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": stored["jwt_secret"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(site),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(site.state / "logs" / "airflow"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(

@@ -115,7 +115,7 @@ class Processes:
     def states(self) -> dict[str, str]:
         """supervisord's word for each program: STARTING, RUNNING, BACKOFF, FATAL, ..."""
         with self._control() as control:
-            return {each["name"]: each["statename"] for each in control.getAllProcessInfo()}
+            return {info["name"]: info["statename"] for info in control.getAllProcessInfo()}
 
     def last_lines(self, name: str, count: int = 15) -> str:
         """The end of a program's log."""
@@ -131,7 +131,7 @@ class Processes:
         # A pipe would never end: the daemon keeps what it was handed.
         with tempfile.TemporaryFile() as output:
             command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings)]
-            done = subprocess.run(
+            completed = subprocess.run(
                 command,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -141,7 +141,7 @@ class Processes:
             )
             output.seek(0)
             output_text = output.read().decode(errors="replace").strip()
-        if done.returncode:
+        if completed.returncode:
             raise SetupError(f"supervisord did not start with {settings}: {output_text}")
 
     def _settings(self) -> str:

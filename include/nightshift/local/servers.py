@@ -44,13 +44,13 @@ from nightshift.local.installation import (
     airflow_environment,
     embedded_server,
     is_embedded,
-    kept_secrets,
     logins,
     metadata_url,
     passwords_file,
     psql_command,
     runtime_folder,
     site,
+    stored_secrets,
     ui_url,
 )
 from nightshift.local.processes import Processes
@@ -279,13 +279,13 @@ def _airflows_own(site: Site, progress: Progress) -> _AirflowsOwn:
             return _AirflowsOwn(None, None)
         distinct = "NIGHTSHIFT_ADMIN_URL" in os.environ and airflow.username != admin.username
         owner = airflow.username if distinct else None
-        is_there, has_owner, may_make = connection.exec_driver_sql(
+        exists, has_owner, may_make = connection.exec_driver_sql(
             "select exists (select from pg_database where datname = %s),"
             " exists (select from pg_roles where rolname = %s), rolcreatedb or rolsuper"
             " from pg_roles where rolname = current_user",
             (airflow.database, owner),
         ).one()
-    if is_there:
+    if exists:
         return _AirflowsOwn(None, None if has_owner else owner)
     if not may_make:
         raise SetupError(
@@ -352,8 +352,8 @@ def _lets_in(url: str, role: str, password: str) -> bool:
 def _passwords(site: Site) -> dict[str, str]:
     """Role to password: all of ours, or on a server of yours those that our URLs name."""
     if is_embedded(site):
-        kept = kept_secrets(site.state)
-        return {role: kept[role] for role in LOCAL_ROLES}
+        stored = stored_secrets(site.state)
+        return {role: stored[role] for role in LOCAL_ROLES}
     if "NIGHTSHIFT_ADMIN_URL" not in os.environ:
         return {}
     admin = make_url(admin_url(site))
@@ -387,13 +387,13 @@ def _prepare_airflow(site: Site, progress: Progress) -> None:
     # Named, not imported: nothing here knows the package that knows Airflow.
     pools = Path(str(files("nightshift_airflow") / "pools.json"))
     stamp = site.state / "airflow" / "prepared.json"
-    wanted = {"airflow": version("apache-airflow"), "pools": _sha256(pools)}
+    current = {"airflow": version("apache-airflow"), "pools": _sha256(pools)}
     before = json.loads(stamp.read_text()) if stamp.exists() else {}
-    if before != wanted | {"revision": _airflow_revision(site)}:
+    if before != current | {"revision": _airflow_revision(site)}:
         with progress("Airflow", "migrating its database, about 20 s", "has the newest schema"):
             _run_airflow(site, "db", "migrate")
             _run_airflow(site, "pools", "import", str(pools))
-        stamp.write_text(json.dumps(wanted | {"revision": _airflow_revision(site)}))
+        stamp.write_text(json.dumps(current | {"revision": _airflow_revision(site)}))
 
 
 def _sha256(file: Path) -> str:
@@ -411,7 +411,7 @@ def _airflow_revision(site: Site) -> str | None:
 
 
 def _run_airflow(site: Site, *arguments: str) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [*_AIRFLOW, *arguments],
         env=os.environ | airflow_environment(site),
         stdin=subprocess.DEVNULL,
@@ -419,8 +419,8 @@ def _run_airflow(site: Site, *arguments: str) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
-        output_text = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+    if completed.returncode:
+        output_text = "\n".join((completed.stdout + completed.stderr).strip().splitlines()[-15:])
         raise SetupError(f"`airflow {' '.join(arguments)}` failed and said:\n{output_text}")
 
 

@@ -80,7 +80,7 @@ class Arrivals:
 def arrivals(database: Database, family: ModelFamily, as_of: datetime) -> Arrivals:
     """How fast the labels of published nights came, as known at ``as_of``."""
     with database.transaction() as tx:
-        kept_from = tx.one("labels.kept_from").kept_from
+        kept_from = tx.one("labels.oldest_rows").kept_from
         start = as_of - max(ARRIVALS, family.labels.maturity + ARRIVALS - LOOK_BACK)
         start = start if kept_from is None else max(start, kept_from)
         tx.require_rows(family.family, start, as_of)

@@ -122,7 +122,7 @@ def complete(
     """
     with database.transaction() as tx:
         stretch = {"family": family.family, "since": since, "as_of": as_of}
-        if tx.one("labels.asked_before", **stretch).asked:
+        if tx.one("labels.covering_collection", **stretch).asked:
             return
     collect(database, source, family, as_of, names=names, now=now, since=since)
 

@@ -69,7 +69,7 @@ def measure(
     with database.transaction() as tx:
         _append(tx, [m for of_model in measured for m in of_model], now)
         found = tx.rows(
-            "monitoring.find",
+            "monitoring.find_measurements",
             metric=family.performance.metric,
             as_of=as_of,
             model_ids=[of_model[0].model_id for of_model in measured],
@@ -196,7 +196,7 @@ def whole_window(family: ModelFamily, latest: Measurement) -> bool:
 
 def measured_at(tx: Transaction, as_of: datetime) -> list[str]:
     """The families that were measured at a moment."""
-    return [row.family for row in tx.rows("monitoring.measured_at", as_of=as_of)]
+    return [row.family for row in tx.rows("monitoring.measured_families", as_of=as_of)]
 
 
 def fresh_labels(latest: Measurement, since: datetime) -> int:

@@ -30,7 +30,9 @@ def silence(database: Database, family: ModelFamily, as_of: datetime) -> str | N
         known_at = tx.one("labels.latest", family=family.family, as_of=as_of).known_at
         if known_at is not None and known_at > quiet_since:
             return None
-        predictions = tx.one("labels.unlabelled", family=family.family, **window).predictions
+        predictions = tx.one(
+            "labels.unlabelled_predictions", family=family.family, **window
+        ).predictions
     if not predictions:
         return None
     last = f"since {moment(known_at)}" if known_at else "ever"
@@ -63,7 +65,7 @@ def strangers(database: Database, family: ModelFamily, as_of: datetime) -> str |
             "sample": SAMPLE,
             "first_night": judged.first_night,
         }
-        counted = tx.one("labels.answering", **came, oldest=as_of - family.looks_back)
+        counted = tx.one("labels.answered_labels", **came, oldest=as_of - family.looks_back)
         if not counted.labels or counted.answered:
             return None
         pairs = [] if family.discreet else tx.rows("labels.look_alikes", **came, night=judged.as_of)
@@ -96,10 +98,12 @@ def repeated_entities(
     if "per" in family.labels.model_fields_set:
         return None
     with database.transaction() as tx:
-        before = tx.one("labels.repeated_before", family=family.family, as_of=as_of)
+        before = tx.one("labels.repetition_events", family=family.family, as_of=as_of)
         if before.told_before:
             return None
-        counted = tx.one("labels.scored_before", family=family.family, as_of=as_of, sample=SAMPLE)
+        counted = tx.one(
+            "labels.repeated_entities", family=family.family, as_of=as_of, sample=SAMPLE
+        )
         if not counted.entities or counted.again / counted.entities < MOSTLY:
             return None
         sentence = (

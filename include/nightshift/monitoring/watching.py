@@ -96,7 +96,7 @@ def _scored(
         tx.require_rows(family.family, start, end)
     with database.bulk() as bulk:
         return bulk.read(
-            query_text("monitoring.scored"), {"family": family.family, "start": start, "end": end}
+            query_text("monitoring.scores"), {"family": family.family, "start": start, "end": end}
         ).to_pandas()
 
 

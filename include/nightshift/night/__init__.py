@@ -14,7 +14,7 @@ from nightshift.night.publishing import (
     version_numbers,
 )
 from nightshift.night.scoring import split
-from nightshift.night.serving import Seen, Serving, seen
+from nightshift.night.serving import MemberRows, Serving, members_in
 from nightshift.night.snapshots import (
     Origin,
     column_problems,

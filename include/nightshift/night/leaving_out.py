@@ -58,14 +58,14 @@ class LeftOut:
             yield from self._sound(waiting)
 
     def _sound(self, rows: pa.Table) -> Iterator[pa.Table]:
-        left = np.zeros(len(rows), dtype=bool)
+        left_out = np.zeros(len(rows), dtype=bool)
         numbers: dict[str, pa.ChunkedArray] = {}
         for fault in self.family.rows.excusable if len(rows) else ():
             for column, faulty in self._faulty(fault, rows):
-                new = faulty & ~left
-                left |= new
+                new = faulty & ~left_out
+                left_out |= new
                 self._remember(fault, column, rows, new)
-        sound = rows.filter(pa.array(~left)) if left.any() else rows
+        sound = rows.filter(pa.array(~left_out)) if left_out.any() else rows
         for name in self.family.features.numeric:
             if pa.types.is_string(sound.schema.field(name).type):
                 trimmed = pc.utf8_trim_whitespace(sound[name])
@@ -98,13 +98,13 @@ class LeftOut:
         if not count:
             return
         self.rows[fault] += count
-        kept = self.examples.setdefault(fault, [])
+        examples = self.examples.setdefault(fault, [])
         shown = self.columns.setdefault(fault, set())
-        for place in np.flatnonzero(new)[: EXAMPLES - len(kept)]:
+        for place in np.flatnonzero(new)[: EXAMPLES - len(examples)]:
             row = rows.slice(int(place), 1)
             columns = self._shown(column, row)
             shown.update(columns)
-            kept.append(_example(columns, row))
+            examples.append(_example(columns, row))
 
     def _shown(self, column: str, row: pa.Table) -> list[str]:
         """The columns that tell a row beside its key, or instead of it where it has none."""

@@ -42,7 +42,7 @@ def refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot)
         )
 
 
-def refuse_given_up(family: ModelFamily, snapshot: Snapshot, batch_id: int, batch: Any) -> None:
+def refuse_abandoned(family: ModelFamily, snapshot: Snapshot, batch_id: int, batch: Any) -> None:
     if batch.state == "abandoned" or batch.purged_at is not None:
         raise ScoringError(
             f"{family.family}: batch {batch_id} of {snapshot.as_of.isoformat()} was given up;"
@@ -89,7 +89,7 @@ class PartBook:
             raise next(iter(errors.values()))
         if hopeless:
             raise ScoringError(f"{self.family.family}: no version could score: {failed}")
-        refuse_given_up(self.family, self.snapshot, self.batch_id, batch)
+        refuse_abandoned(self.family, self.snapshot, self.batch_id, batch)
 
     def finish_shadows(self, errors: Mapping[int, Exception], now: datetime) -> None:
         """Leave no row of a challenger that has failed in any part that is written by now."""
@@ -101,7 +101,7 @@ class PartBook:
             self._record(tx, "shadow_failed", _reasons(errors), now)
 
     def _end(self, tx: Transaction, written: int, failed: Mapping[int, str], now: datetime) -> None:
-        plans = [Plan.kept(row.plan) for row in tx.rows("scoring.plans", batch_id=self.batch_id)]
+        plans = [Plan.parse(row.plan) for row in tx.rows("scoring.plans", batch_id=self.batch_id)]
         # Of a member that is cut into pieces, the first tells.
         work = [work for plan in plans if plan.piece == 0 for work in plan.work]
         models = [member for member in work if member.model_id is not None]
@@ -116,7 +116,7 @@ class PartBook:
         )
         self._record(tx, "model_failed", failed, now)
         scorers = {member.version_id for member in work if member.version_id is not None}
-        self._record_other_libraries(tx, scorers - failed.keys(), now)
+        self._record_differing_libraries(tx, scorers - failed.keys(), now)
         tx.run(
             "scoring.finish",
             batch_id=self.batch_id,
@@ -126,7 +126,9 @@ class PartBook:
             written_at=now,
         )
 
-    def _record_other_libraries(self, tx: Transaction, scorers: set[int], now: datetime) -> None:
+    def _record_differing_libraries(
+        self, tx: Transaction, scorers: set[int], now: datetime
+    ) -> None:
         """Say what the versions that score were trained with, where something else is there now."""
         versions = registry.versions(tx, scorers).values()
         differs = Counter(
@@ -135,7 +137,10 @@ class PartBook:
             for library in registry.differences(version.manifest, self.family.libraries)
         )
         if differs:
-            parts = [f"{count} of {len(versions)} with {what}" for what, count in differs.items()]
+            parts = [
+                f"{count} of {len(versions)} with {difference}"
+                for difference, count in differs.items()
+            ]
             tx.record(
                 "other_libraries",
                 now=now,

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from nightshift.data import as_json
-from nightshift.night.serving import Seen, Serving
+from nightshift.night.serving import MemberRows, Serving
 from nightshift.records import READERS, SHADOW
 
 MODEL_COST = 5_000
@@ -51,7 +51,10 @@ def cut(
     tasks = min(max_tasks, math.ceil(total / rows_per_task))
     if tasks <= 1 or not rows:
         return [Share(tuple(rows))]
-    pieces = {member: min(row_groups, tasks * each // total) for member, each in cost.items()}
+    pieces = {
+        member: min(row_groups, tasks * member_cost // total)
+        for member, member_cost in cost.items()
+    }
     large = {member: count for member, count in pieces.items() if count > 1}
     small = {member: cost[member] for member in rows if member not in large}
     return [
@@ -64,11 +67,11 @@ def _packed(cost: Mapping[str | None, int], bins: int) -> list[Share]:
     packed: list[tuple[int, int, list[str | None]]] = [
         (0, number, []) for number in range(min(bins, len(cost)))
     ]
-    for member in sorted(cost, key=lambda each: (-cost[each], str(each))):
+    for member in sorted(cost, key=lambda name: (-cost[name], str(name))):
         weight, number, members = heapq.heappop(packed)
         members.append(member)
         heapq.heappush(packed, (weight + cost[member], number, members))
-    return [Share(tuple(members)) for _, _, members in sorted(packed, key=lambda each: each[1])]
+    return [Share(tuple(members)) for _, _, members in sorted(packed, key=lambda share: share[1])]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Plan:
     pieces: int
 
     @staticmethod
-    def of(share: Share, members: Mapping[str | None, Seen], serving: Serving) -> Plan:
+    def of(share: Share, members: Mapping[str | None, MemberRows], serving: Serving) -> Plan:
         """The plan of a share."""
 
         def about(member: str | None) -> Work:
@@ -115,8 +118,8 @@ class Plan:
         return Plan(tuple(map(about, share.members)), share.piece, share.pieces)
 
     @staticmethod
-    def kept(plan: Mapping[str, Any]) -> Plan:
-        """A plan that was kept."""
+    def parse(plan: Mapping[str, Any]) -> Plan:
+        """A plan as it was stored."""
         return Plan(tuple(Work(*about) for about in plan["work"]), plan["piece"], plan["pieces"])
 
     def as_json(self) -> str:

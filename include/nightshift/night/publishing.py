@@ -56,7 +56,7 @@ def publish(database: Database, batch_id: int, *, now: datetime) -> Batch:
                 rows=row.row_count,
             )
             tx.rows("scoring.notify", payload=as_json(_notice(tx, row)))
-        current = tx.one("scoring.shown", family=row.family, as_of=row.as_of)
+        current = tx.one("scoring.published_batch", family=row.family, as_of=row.as_of)
         reach("scoring.flipped")
     reach("scoring.published")
     return Batch(
@@ -72,9 +72,9 @@ def _accounted_rows(batch: Any) -> int:
 def purge(database: Database, *, before: datetime, now: datetime) -> int:
     """Delete the rows of batches started before a moment that no reader sees; how many rows."""
     with database.transaction() as tx:
-        locked = [row.batch_id for row in tx.rows("scoring.lock_unseen", before=before)]
+        locked = [row.batch_id for row in tx.rows("scoring.lock_unpublished", before=before)]
         # Who was just being published is so by now, or waits and then finds its rows gone.
-        unseen = tx.rows("scoring.still_unseen", batch_ids=locked)
+        unseen = tx.rows("scoring.still_unpublished", batch_ids=locked)
         if not unseen:
             return 0
         batches = [row.batch_id for row in unseen]
@@ -128,7 +128,7 @@ def nights_scored_by(
 
     Each with the id of the snapshot behind it; nights whose rows were retired are left out.
     """
-    rows = tx.rows("scoring.scored_by", family=family, version_id=version_id, since=since)
+    rows = tx.rows("scoring.nights_of_version", family=family, version_id=version_id, since=since)
     return {row.as_of: row.snapshot_id for row in rows}
 
 

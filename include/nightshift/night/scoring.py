@@ -53,7 +53,7 @@ class ScoredRows:
     rows: list[tuple[int, Encoded]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
 
-    def kept(self, failed: dict[int, Exception]) -> list[Encoded]:
+    def surviving(self, failed: dict[int, Exception]) -> list[Encoded]:
         """The rows of versions that have not failed, here or before; who did is added."""
         for version_id, error in self.errors.items():
             failed.setdefault(version_id, error)
@@ -119,8 +119,8 @@ class PartScorer:
         if by is None:
             yield from groups
             return
-        wanted = pa.array([work.member for work in self.plan.work], pa.string())
-        own = (group.filter(pc.is_in(group[by], value_set=wanted)) for group in groups)
+        members = pa.array([work.member for work in self.plan.work], pa.string())
+        own = (group.filter(pc.is_in(group[by], value_set=members)) for group in groups)
         with self.store.scratch() as folder:
             in_order = ordered(own, by, rows=self.store.chunk_rows, folder=folder)
             yield from _whole_members(in_order, by)

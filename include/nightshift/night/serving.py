@@ -11,23 +11,25 @@ from nightshift.records import Model, Snapshot, Version
 
 
 @dataclass(frozen=True)
-class Seen:
+class MemberRows:
     """A member in a snapshot: its rows, and the group that ``models.group_by`` tells."""
 
     rows: int
     group: str | None = None
 
 
-def seen(store: Store, family: ModelFamily, snapshot: Snapshot) -> dict[str | None, Seen]:
+def members_in(
+    store: Store, family: ModelFamily, snapshot: Snapshot
+) -> dict[str | None, MemberRows]:
     """The members in a snapshot, by name; in a family of one model all rows are under None."""
     if family.models is None:
-        return {None: Seen(snapshot.row_count)}
+        return {None: MemberRows(snapshot.row_count)}
     columns = [name for name in (family.models.by, family.models.group_by) if name]
     table = store.read_table(snapshot.content_hash, columns).select(columns)
     grouped = table.group_by(columns[0]).aggregate([([], "count_all"), (columns[-1], "max")])
     names, counts = grouped[columns[0]].to_pylist(), grouped["count_all"].to_pylist()
     groups = grouped[f"{columns[-1]}_max"].to_pylist() if len(columns) > 1 else [None] * len(names)
-    return {name: Seen(*of) for name, *of in zip(names, counts, groups, strict=True)}
+    return {name: MemberRows(*of) for name, *of in zip(names, counts, groups, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ def freeze(
             for batch in tables.ahead(batches)
         )
         ordered = tables.ordered(pieces, "entity_id", rows=store.chunk_rows, folder=folder)
-        kept = pa.schema([_kept(schema.field(name), family) for name in family.columns])
-        content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), kept)
+        stored = pa.schema([_stored_field(schema.field(name), family) for name in family.columns])
+        content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), stored)
     reach("snapshots.stored")
     frozen = (content_hash, left_out.record())
     if before is not None and (before.content_hash, before.left_out) == frozen:
@@ -105,8 +105,8 @@ def _lacking(store: Store, family: ModelFamily, content_hash: str, query_hash: s
     """The columns that the family declares now and a snapshot was frozen without."""
     if query_hash == _query_hash(family):
         return []
-    there = store.schema(content_hash).names
-    return [name for name in family.columns if name not in there]
+    columns = store.schema(content_hash).names
+    return [name for name in family.columns if name not in columns]
 
 
 def _lacks(store: Store, family: ModelFamily, before: Any) -> bool:
@@ -176,12 +176,12 @@ def _query(
         yield schema, batches
 
 
-def _kept(field: pa.Field, family: ModelFamily) -> pa.Field:
+def _stored_field(field: pa.Field, family: ModelFamily) -> pa.Field:
     """A column as it is stored: keys and categories are text, and numbers are numbers."""
-    wanted = pa.string()
+    stored_type = pa.string()
     if field.name in family.features.numeric:
-        wanted = pa.float64() if pa.types.is_string(field.type) else field.type
-    return field if field.type == wanted else pa.field(field.name, wanted)
+        stored_type = pa.float64() if pa.types.is_string(field.type) else field.type
+    return field if field.type == stored_type else pa.field(field.name, stored_type)
 
 
 def features_question(family: ModelFamily, as_of: datetime) -> Question:

@@ -68,7 +68,7 @@ def validate(
         if verdict == "warned":
             tx.record("snapshot_warned", now=now, family=of, as_of=as_of, failed=failed)
         if verdict != "rejected" and snapshot.left_out:
-            reasons = {fault: left["rows"] for fault, left in snapshot.left_out.items()}
+            reasons = {fault: faulty["rows"] for fault, faulty in snapshot.left_out.items()}
             tx.record("rows_left_out", now=now, family=of, as_of=as_of, rows=reasons)
     if verdict == "rejected":
         raise SnapshotRejected(_rejection(family, snapshot, checks))
@@ -163,8 +163,8 @@ def _left_out(family: ModelFamily, snapshot: Snapshot) -> Iterator[Check]:
         return
     rows = snapshot.row_count + count
     reasons = ", ".join(
-        f"{left['rows']} {fault.replace('_', ' ')} ({', '.join(left['examples'])})"
-        for fault, left in snapshot.left_out.items()
+        f"{faulty['rows']} {fault.replace('_', ' ')} ({', '.join(faulty['examples'])})"
+        for fault, faulty in snapshot.left_out.items()
     )
     allowed = not family.rows.too_many(count, rows)
     observed = f"{count} of {rows} rows left out: {reasons}"
@@ -373,16 +373,16 @@ def _named(expectations: Sequence[Expectation]) -> list[str] | None:
 
 def _frame(table: pa.Table, family: ModelFamily, columns: Sequence[str] | None) -> pd.DataFrame:
     """What expectations are held against: the features as an estimator sees them, and the keys."""
-    wanted = columns or family.columns
-    keys = {name: table[name].to_pandas() for name in ["entity_id", *family.keys] if name in wanted}
+    chosen = columns or family.columns
+    keys = {name: table[name].to_pandas() for name in ["entity_id", *family.keys] if name in chosen}
     own = family.features.model_copy(
         update={
-            "numeric": [name for name in family.features.numeric if name in wanted],
-            "categorical": [name for name in family.features.categorical if name in wanted],
+            "numeric": [name for name in family.features.numeric if name in chosen],
+            "categorical": [name for name in family.features.categorical if name in chosen],
         }
     )
     frame = tables.frame(table, own).assign(**keys)
-    return frame[[name for name in family.columns if name in wanted]]
+    return frame[[name for name in family.columns if name in chosen]]
 
 
 def _verdict(checks: list[Check]) -> Verdict:

@@ -15,7 +15,7 @@ from nightshift.family import ModelFamily
 from nightshift.night import parts
 from nightshift.night.plans import Plan, Share
 from nightshift.night.scoring import ROWS, PartScorer
-from nightshift.night.serving import Seen, Serving
+from nightshift.night.serving import MemberRows, Serving
 from nightshift.records import READERS, SHADOW, Snapshot, Version
 from nightshift.registry import LoadedVersion
 
@@ -25,7 +25,7 @@ class Roster:
     """A frozen night, the members in it (see :func:`seen`), and who scores whom."""
 
     snapshot: Snapshot
-    members: Mapping[str | None, Seen]
+    members: Mapping[str | None, MemberRows]
     serving: Serving
 
     @property
@@ -70,7 +70,7 @@ def score(
     """
     with database.transaction() as tx:
         parts.prepare(tx, family, night.snapshot)
-        same = tx.maybe("scoring.published_same", **night.identity)
+        same = tx.maybe("scoring.same_published_batch", **night.identity)
         if same is not None:
             published: int = same.batch_id
             return published
@@ -101,9 +101,9 @@ def begin(
     """
     with database.transaction() as tx:
         parts.prepare(tx, family, night.snapshot)
-        if tx.maybe("scoring.published_same", **night.identity) is not None:
+        if tx.maybe("scoring.same_published_batch", **night.identity) is not None:
             return None
-        begun = tx.maybe("scoring.begun_same", **night.identity, since=since)
+        begun = tx.maybe("scoring.same_begun_batch", **night.identity, since=since)
         if begun is not None:
             batch_id: int = begun.batch_id
         else:
@@ -134,8 +134,8 @@ def write_part(
     """
     with book.database.transaction() as tx:
         row = tx.one("scoring.part", batch_id=book.batch_id, part=book.part)
-        parts.refuse_given_up(book.family, book.snapshot, book.batch_id, row)
-        plan = Plan.kept(row.plan)
+        parts.refuse_abandoned(book.family, book.snapshot, book.batch_id, row)
+        plan = Plan.parse(row.plan)
         versions = registry.versions(tx, plan.version_ids)
     scorer = PartScorer(store, book.family, book.snapshot, load, book.batch_id, plan, versions)
     failed: Mapping[int, Exception] = {}
@@ -157,7 +157,7 @@ def _write(
     written = 0
     with suppress(parts.Superseded), book.database.transaction() as tx:
         for scored_rows in scorer.scored(role):
-            rows = scored_rows.kept(failed)
+            rows = scored_rows.surviving(failed)
             if rows:
                 written += tx.copy("nightshift.prediction_rows", ROWS.names, rows)
                 reach("scoring.copying")

@@ -101,8 +101,8 @@ def renew(folder: Path) -> Renewal:
         current = {
             path: _hash(text) for path, text in rendered.items() if path not in renewal.left_alone
         }
-        made = _Record(_installed(), record.name, record.files | current)
-        _write(folder / RECORD, _as_json(made))
+        renewed_record = _Record(_installed(), record.name, record.files | current)
+        _write(folder / RECORD, _as_json(renewed_record))
     except OSError as error:
         raise SetupError(f"{error.filename} cannot be written: {error.strerror}") from error
     return renewal

@@ -22,7 +22,7 @@ def ask(tx: Transaction, comparison_id: int, evidence: str, *, now: datetime) ->
     An older approval of the same model is answered ``superseded``: it never stands in the way.
     """
     is_new = tx.run(
-        "trials.ask",
+        "trials.append_approval",
         comparison_id=comparison_id,
         evidence=evidence,
         evidence_hash=_hash(evidence),
@@ -158,7 +158,7 @@ def record(
     about = About.approval(asked.approval_id)
     decision_id = registry.decide(tx, verdict, about=about, now=now)
     tx.run(
-        "trials.answer",
+        "trials.append_answer",
         approval_id=asked.approval_id,
         answer=said,
         said_by=by,

@@ -100,7 +100,7 @@ def answer(
     """
     approval = approvals.approval(tx, approval_id)
     tx.rows("trials.lock_answers")
-    earlier = tx.maybe("trials.answer_to", approval_id=approval_id)
+    earlier = tx.maybe("trials.find_answer", approval_id=approval_id)
     if earlier is not None:
         answered_by: int = earlier.decision_id
         return answered_by

@@ -379,7 +379,7 @@ def _nights_told(
     with database.transaction() as tx:
         tx.require_rows(family.family, start, end)
     with database.bulk() as bulk:
-        rows = bulk.read(query_text("trials.told"), window).to_pandas()
+        rows = bulk.read(query_text("trials.rows"), window).to_pandas()
     return dict(iter(rows.groupby(["version_id", "role"])))
 
 

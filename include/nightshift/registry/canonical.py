@@ -36,9 +36,9 @@ def to_bytes(pipeline: Pipeline) -> bytes:
         raise TrainingError(_why(pipeline, error)) from error
 
 
-def _written(what: Any) -> bytes:
+def _written(value: Any) -> bytes:
     buffer = io.BytesIO()
-    _Pickler(buffer).dump(what)
+    _Pickler(buffer).dump(value)
     return buffer.getvalue()
 
 
@@ -46,7 +46,7 @@ _BY_NAME = (
     "write functions and classes with a name of their own at the top of estimator.py, or of a file"
     " beside it, for a version keeps their names and those files"
 )
-_MADE_AGAIN = (
+_REBUILT = (
     "let the step make it when it needs it, or leave it out in __getstate__ and make it again in"
     " __setstate__"
 )
@@ -56,15 +56,15 @@ def _why(pipeline: Any, error: Exception) -> str:
     """Which part of a pipeline cannot be stored, and what to write instead."""
     place, part = _culprit(pipeline)
     held = None if "<locals>" in type(part).__qualname__ else _held(part)
-    what = type(part).__name__
+    culprit = type(part).__name__
     if held is not None:
-        what += f", its {held[0]} is {_value_text(held[1])}"
+        culprit += f", its {held[0]} is {_value_text(held[1])}"
     elif "<locals>" in type(part).__qualname__:
-        what += ", a class that is made inside a function"
+        culprit += ", a class that is made inside a function"
     by_name = isinstance(error, pickle.PicklingError) or "local object" in str(error)
     cause = "" if by_name else f" ({type(error).__name__}: {error})"
     return (
-        f"step {place!r} ({what}) cannot be stored{cause}: {_BY_NAME if by_name else _MADE_AGAIN}"
+        f"step {place!r} ({culprit}) cannot be stored{cause}: {_BY_NAME if by_name else _REBUILT}"
     )
 
 
@@ -73,9 +73,9 @@ def _culprit(pipeline: Any) -> tuple[str, Any]:
     place, part = "", pipeline
     while True:
         inner = [
-            (f"{place}__{name}".removeprefix("__"), each)
-            for name, each in _parts(part)
-            if not _can_be_written(each)
+            (f"{place}__{name}".removeprefix("__"), child)
+            for name, child in _parts(part)
+            if not _can_be_written(child)
         ]
         if not inner:
             return place or type(pipeline).__name__, part
@@ -96,9 +96,9 @@ def _parts(part: Any) -> list[tuple[str, Any]]:
         for pair in vars(part).get(attribute) or ()
         if isinstance(pair, tuple)
     ]
-    parts = [(str(name), each) for name, each, *_ in named if hasattr(each, "get_params")]
-    parts += [(name, each) for name, each in vars(part).items() if hasattr(each, "get_params")]
-    return [(name, each) for name, each in parts if not isinstance(each, type)]
+    parts = [(str(name), child) for name, child, *_ in named if hasattr(child, "get_params")]
+    parts += [(name, child) for name, child in vars(part).items() if hasattr(child, "get_params")]
+    return [(name, child) for name, child in parts if not isinstance(child, type)]
 
 
 def _held(part: Any) -> tuple[str, Any] | None:
@@ -107,9 +107,9 @@ def _held(part: Any) -> tuple[str, Any] | None:
     return next(((n, v) for n, v in attributes.items() if not _can_be_written(v)), None)
 
 
-def _can_be_written(what: Any) -> bool:
+def _can_be_written(value: Any) -> bool:
     try:
-        _written(what)
+        _written(value)
     except Exception:  # whatever it says, it cannot
         return False
     return True
@@ -137,8 +137,8 @@ class _Canonical:
 
     def _first(self, value: Any) -> Any:
         """The first of all values that equal this one."""
-        seen: dict[Any, Any] = self.__dict__.setdefault("_seen", {})
-        return seen.setdefault((type(value), value), value)
+        firsts: dict[Any, Any] = self.__dict__.setdefault("_seen", {})
+        return firsts.setdefault((type(value), value), value)
 
 
 def _as_by_pickle() -> dict[type, Any]:

@@ -23,7 +23,7 @@ def decide(tx: Transaction, decision: Decision, *, about: About, now: datetime) 
         **_of(about),
         decided_at=now,
     )
-    decision_id = decided(tx, decision.model_id, about)
+    decision_id = decision_about(tx, decision.model_id, about)
     assert decision_id is not None
     return decision_id
 
@@ -59,7 +59,7 @@ def _of(about: About) -> dict[str, Any]:
 
 def models_decided(tx: Transaction, model_ids: Sequence[int], about: About) -> set[int]:
     """Those of some models for which this was decided about already."""
-    rows = tx.rows("registry.decided", model_ids=list(model_ids), subject=about.subject)
+    rows = tx.rows("registry.decided_models", model_ids=list(model_ids), subject=about.subject)
     return {row.model_id for row in rows}
 
 
@@ -70,7 +70,7 @@ def decision(tx: Transaction, decision_id: int) -> Decision:
     return Decision(**columns | {"inputs": Inputs(row.inputs)})
 
 
-def decided(tx: Transaction, model_id: int, about: About) -> int | None:
+def decision_about(tx: Transaction, model_id: int, about: About) -> int | None:
     """The decision about a thing that was made already; None if none was."""
     row = tx.maybe("registry.find_decision", model_id=model_id, subject=about.subject)
     return row.decision_id if row else None
@@ -87,7 +87,7 @@ def retrains_spent(tx: Transaction, since: datetime, as_of: datetime) -> int:
 
 def retrains_called_for(tx: Transaction, since: datetime, until: datetime | None = None) -> int:
     """How many retrains rules and calendars have called for in (since, until], or until ever."""
-    count: int = tx.one("registry.called_for", since=since, until=until).retrains
+    count: int = tx.one("registry.retrains_called_for", since=since, until=until).retrains
     return count
 
 

@@ -65,7 +65,7 @@ def _differences(
             yield Difference(name, before, _installed(name), may_differ)
 
 
-def refuse_other_libraries(version: Version, folder: Path) -> None:
+def refuse_differing_libraries(version: Version, folder: Path) -> None:
     """Refuse a version whose libraries differ by more than its family allows.
 
     A family whose folder does not load allows what is allowed by default.

@@ -47,7 +47,7 @@ def families(tx: Transaction) -> list[str]:
 def enroll(
     tx: Transaction,
     family: ModelFamily,
-    seen: Mapping[str, str | None],
+    groups: Mapping[str, str | None],
     as_of: datetime,
     *,
     now: datetime,
@@ -62,21 +62,21 @@ def enroll(
         The moment of the snapshot. A member that was retired is active again from here on.
     """
     factory = family.models
-    wanted = {
+    own_groups = {
         name: factory.group_of(name, group) if factory and not family.is_whole(name) else None
-        for name, group in seen.items()
-        if factory is None or family.is_whole(name) or factory.wanted(name)
+        for name, group in groups.items()
+        if factory is None or family.is_whole(name) or factory.includes(name)
     }
     before = {
         row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)
     }
     models = {}
-    for name, group in wanted.items():
+    for name, group in own_groups.items():
         row = before.get(name)
         if row is None or (row.state, row.group_name) != ("active", group):
-            made = model(tx, family.family, name, now=now)
-            _member(tx, made.model_id, as_of, "active", group)
-            models[name] = replace(made, group=group)
+            new_model = model(tx, family.family, name, now=now)
+            _member(tx, new_model.model_id, as_of, "active", group)
+            models[name] = replace(new_model, group=group)
         else:
             models[name] = Model(row.model_id, family.family, name, group)
     return models
@@ -97,7 +97,9 @@ def retire(tx: Transaction, family: ModelFamily, as_of: datetime) -> list[str]:
         return []
     since = as_of - family.models.retire_after
     whole = family.family if family.is_whole(family.family) else None
-    rows = tx.rows("registry.vanished", family=family.family, whole=whole, since=since, as_of=as_of)
+    rows = tx.rows(
+        "registry.absent_members", family=family.family, whole=whole, since=since, as_of=as_of
+    )
     for row in rows:
         _member(tx, row.model_id, as_of, "retired", row.group_name)
     return [row.name for row in rows]

@@ -53,8 +53,8 @@ class LoadedVersion:
             The pipeline raised, gave too few scores or too many, or one that is NaN or infinite.
         """
         declared = self.version.manifest.features
-        wanted = Features(numeric=declared["numeric"], categorical=declared["categorical"])
-        gone = [name for name in wanted.names if name not in table.column_names]
+        features = Features(numeric=declared["numeric"], categorical=declared["categorical"])
+        gone = [name for name in features.names if name not in table.column_names]
         if gone:
             raise ScoringError(
                 f"{self} needs {', '.join(gone)}, which features.sql does not give any more: train"
@@ -62,7 +62,7 @@ class LoadedVersion:
                 " back"
             )
         try:
-            frame = tables.frame(table, wanted, missing_text(self.version.manifest))
+            frame = tables.frame(table, features, missing_text(self.version.manifest))
             score, label = predict(self.pipeline, frame, self.version.manifest.task)
         except Exception as error:  # a pipeline may be of the family's own code
             message = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"

@@ -164,7 +164,7 @@ def _above(estimator: Any, rows: Any, score: np.ndarray, threshold: float) -> np
     labels: np.ndarray = np.asarray(estimator.classes_)[above.astype(np.intp)]
     sides = (np.where(above, -np.inf, score).argmax(), np.where(above, score, np.inf).argmin())
     next_to = np.unique(sides)
-    if (_taken(rows, next_to, estimator.predict) != labels[next_to]).any():
+    if (_labels_at(rows, next_to, estimator.predict) != labels[next_to]).any():
         return np.asarray(estimator.predict(rows))
     return _decided_near(
         estimator.predict, rows, labels, np.flatnonzero(np.abs(score - threshold) < _BORDER)
@@ -176,9 +176,9 @@ def _decided_near(
 ) -> np.ndarray:
     """Labels with those at some places as the estimator decides them itself."""
     if len(places):
-        labels[places] = _taken(rows, places, decide)
+        labels[places] = _labels_at(rows, places, decide)
     return labels
 
 
-def _taken(rows: Any, places: np.ndarray, decide: Callable[[Any], Any]) -> np.ndarray:
+def _labels_at(rows: Any, places: np.ndarray, decide: Callable[[Any], Any]) -> np.ndarray:
     return np.asarray(decide(rows.iloc[places] if hasattr(rows, "iloc") else rows[places]))

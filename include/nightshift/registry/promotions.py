@@ -44,12 +44,12 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
 
 def best_worth(tx: Transaction, model_id: int, metric: str) -> float | None:
     """The most that a champion of a model was ever worth in a metric; None where none is told."""
-    told = [
+    worths = [
         worth.value
         for served in promotions(tx, model_id)
         if served.reference is not None and (worth := served.reference.of(metric)) is not None
     ]
-    return max(told, default=None)
+    return max(worths, default=None)
 
 
 def earlier_champions(tx: Transaction, model_id: int, count: int) -> list[Version]:

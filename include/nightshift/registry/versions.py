@@ -30,7 +30,7 @@ from nightshift.failpoints import reach
 from nightshift.records import MadeAs, Model, Version
 from nightshift.registry import canonical
 from nightshift.registry.code import Code, LegacyCode
-from nightshift.registry.libraries import refuse_other_libraries
+from nightshift.registry.libraries import refuse_differing_libraries
 from nightshift.registry.members import model_of
 from nightshift.wording import listed, moment
 
@@ -135,7 +135,7 @@ class Registry:
         if version.collected_at is not None:
             _refuse_collected(self._store, version)
         folder = self._models / version.model.family
-        refuse_other_libraries(version, folder)
+        refuse_differing_libraries(version, folder)
         with _LOADING:
             pipeline = _verified_pipeline(self._store, self._keys, folder, _Key(version))
         return LoadedVersion(version, pipeline)

@@ -98,7 +98,7 @@ class Finding:
     cause: Cause
     as_of: datetime
     subject: str
-    what: str
+    headline: str
     details: str
 
 
@@ -117,7 +117,7 @@ def raise_alerts(
         findings = _findings(tx, family, run, now)
         raised = [_raise(tx, family.family, finding, now) for finding in findings]
         rows = tx.rows(
-            "alerting.untold",
+            "alerting.recent",
             alert_ids=raised,
             family=family.family,
             since=now - STALE,
@@ -139,26 +139,26 @@ def _findings(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> 
     if run.kind == "monitor":
         return _of_monitor(tx, family, run, now)
     if run.kind == "rollback":
-        decided = tx.rows("alerting.said", decision_ids=list(run.decision_ids))
+        decided = tx.rows("alerting.decisions", decision_ids=list(run.decision_ids))
         return [*_turns(family, run, decided), *_failed(tx, family, run)]
     return _of_retrain(tx, family, run)
 
 
 def _of_score(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
     rejected = tx.maybe("alerting.rejection", family=family.family, as_of=run.as_of)
-    drifted = tx.rows("alerting.drifted", family=family.family, as_of=run.as_of)
+    drifted = tx.rows("alerting.alert_signals", family=family.family, as_of=run.as_of)
     findings = []
     if rejected is not None:
         findings.append(
             _about(run, "rejected_snapshot", "snapshot rejected", _short(rejected.reason))
         )
     if drifted:
-        watched = tx.one("alerting.watched", family=family.family, as_of=run.as_of).models
+        watched = tx.one("alerting.watched_models", family=family.family, as_of=run.as_of).models
         findings.append(_drift(family, run, drifted, watched))
     findings += _left_out(tx, family, run)
     if run.repeated is not None:
-        what = "the same entities every night"
-        findings.append(_about(run, "repeated_entities", what, run.repeated))
+        headline = "the same entities every night"
+        findings.append(_about(run, "repeated_entities", headline, run.repeated))
     failed = tx.rows("alerting.failed_models", family=family.family, as_of=run.as_of)
     if failed:
         findings.append(_lame(run, failed))
@@ -184,14 +184,16 @@ def _left_out(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
 
 def _lame(run: Run, failed: Sequence[Any]) -> Finding:
     """Models whose rows are missing from a night that was published."""
-    what = f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
+    headline = (
+        f"{len(failed)} models could not score" if len(failed) > 1 else "a model could not score"
+    )
     reasons = list(dict.fromkeys(_short(row.reason) for row in failed))
     details = f"{listed([row.model for row in failed], NAMED)}; {'; '.join(reasons[:REASONS])}"
-    return _about(run, "failed", what, details, of="models")
+    return _about(run, "failed", headline, details, of="models")
 
 
 def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> list[Finding]:
-    decided = tx.rows("alerting.decided", family=family.family, as_of=run.as_of)
+    decided = tx.rows("alerting.monitor_decisions", family=family.family, as_of=run.as_of)
     breached = sorted((d for d in decided if d.alarming), key=_worst_first)
     retrained = sorted((d for d in decided if d.kind == "retrain"), key=_worst_first)
     tried = registry.trial_ends(tx, family.family, run.as_of)
@@ -212,7 +214,7 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
 
 
 def _of_retrain(tx: Transaction, family: ModelFamily, run: Run) -> list[Finding]:
-    carried_out = tx.rows("alerting.retrained", decision_ids=list(run.decision_ids))
+    carried_out = tx.rows("alerting.retrain_outcomes", decision_ids=list(run.decision_ids))
     if not carried_out:
         return _failed(tx, family, run)
     as_of = max(row.as_of for row in carried_out)
@@ -250,7 +252,7 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
         ("rollback", "rolled_back", "rolled back"),
     )
     findings = []
-    for kind, cause, what in kinds:
+    for kind, cause, headline in kinds:
         rows = [row for row in decided if row.kind == kind]
         if not rows:
             continue
@@ -258,7 +260,7 @@ def _turns(family: ModelFamily, run: Run, decided: Sequence[Any]) -> list[Findin
         details = rows[0].reason if len(rows) == 1 else f"{len(rows)} models: {named}"
         if family.models is not None and len(rows) == 1:
             details = f"{named}: {details}"
-        findings.append(_about(run, cause, what, details, as_of=rows[0].as_of))
+        findings.append(_about(run, cause, headline, details, as_of=rows[0].as_of))
     return findings
 
 
@@ -294,11 +296,11 @@ def _retrain_started(
     family: ModelFamily, run: Run, as_of: datetime, decisions: Sequence[Any], of: int
 ) -> Finding:
     if family.models is None:
-        what, details = "retrain started", decisions[0].reason
+        headline, details = "retrain started", decisions[0].reason
     else:
-        what = f"retrain of {len(decisions)} of {of} models started"
+        headline = f"retrain of {len(decisions)} of {of} models started"
         details = listed([f"{decision.model} ({decision.rule})" for decision in decisions], NAMED)
-    return _about(run, "retrain_started", what, details, as_of=as_of)
+    return _about(run, "retrain_started", headline, details, as_of=as_of)
 
 
 def _drift(family: ModelFamily, run: Run, drifted: Sequence[Any], watched: int) -> Finding:
@@ -329,26 +331,26 @@ def _missed(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -> li
     hours = family.schedule.deadline / timedelta(hours=1)
     named = listed([moment(night) for night in reversed(missed)], NAMED)
     details = f"{named} not published within {hours:g} hours"
-    what = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
-    return [Finding("missed_night", missed[-1], missed[-1].isoformat(), what, details)]
+    headline = "a night is missing" if len(missed) == 1 else f"{len(missed)} nights are missing"
+    return [Finding("missed_night", missed[-1], missed[-1].isoformat(), headline, details)]
 
 
 def _waiting(
     family: ModelFamily, run: Run, as_of: datetime, rows: Sequence[Any], of: int
 ) -> Finding:
     """Challengers that a person must approve, by the numbers of their approvals."""
-    what = "approval wanted"
+    headline = "approval wanted"
     if family.models is None:
         details = "; ".join(
             f"version {row.number} (approval {row.approval_id}): {row.verdict_reason}"
             for row in rows
         )
     else:
-        what = f"approval of {len(rows)} of {of} challengers wanted"
+        headline = f"approval of {len(rows)} of {of} challengers wanted"
         details = listed(
             [f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows], NAMED
         )
-    return _about(run, "approval", what, details, as_of=as_of)
+    return _about(run, "approval", headline, details, as_of=as_of)
 
 
 def _concluded(
@@ -364,9 +366,9 @@ def _concluded(
     if family.models is None:
         details = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
         return _about(run, cause, cause, details, as_of=as_of, of=of)
-    what = f"{len(rows)} of {count} challengers {cause}"
+    headline = f"{len(rows)} of {count} challengers {cause}"
     details = listed([f"{row.model} ({_against(row)})" for row in rows], NAMED)
-    return _about(run, cause, what, details, as_of=as_of, of=of)
+    return _about(run, cause, headline, details, as_of=as_of, of=of)
 
 
 def _against(row: Any) -> str:
@@ -385,22 +387,22 @@ def _unfinished(
         return _about(run, "failed", _failed_in(run), "; ".join(reasons), as_of=as_of)
     own = [reason for reason in reasons if any(name in reason for name in names)] or reasons
     details = f"{listed(names, NAMED)}; {'; '.join(own[:REASONS])}"
-    what = f"retrain of {len(rows)} of {of} models failed"
-    return _about(run, "failed", what, details, as_of=as_of)
+    headline = f"retrain of {len(rows)} of {of} models failed"
+    return _about(run, "failed", headline, details, as_of=as_of)
 
 
 def _failed(
     tx: Transaction, family: ModelFamily, run: Run, explained: set[str] | None = None
 ) -> list[Finding]:
-    left = [name for name in run.failed if name not in (explained or ())]
-    if not left:
+    unexplained = [name for name in run.failed if name not in (explained or ())]
+    if not unexplained:
         return []
     details = "; ".join(_refusals(tx, family, run, [run.as_of])[:REASONS])
-    return [_about(run, "failed", _failed_in(run, left), details, of=" ".join(left))]
+    return [_about(run, "failed", _failed_in(run, unexplained), details, of=" ".join(unexplained))]
 
 
-def _failed_in(run: Run, left: Sequence[str] | None = None) -> str:
-    failed = run.failed if left is None else left
+def _failed_in(run: Run, unexplained: Sequence[str] | None = None) -> str:
+    failed = run.failed if unexplained is None else unexplained
     return f"{run.kind} failed in {listed(failed, NAMED)}" if failed else f"{run.kind} failed"
 
 
@@ -416,11 +418,17 @@ def _refusals(
 
 
 def _about(
-    run: Run, cause: Cause, what: str, details: str, *, as_of: datetime | None = None, of: str = ""
+    run: Run,
+    cause: Cause,
+    headline: str,
+    details: str,
+    *,
+    as_of: datetime | None = None,
+    of: str = "",
 ) -> Finding:
     at = as_of or run.as_of
     subject = " ".join(filter(None, [at.isoformat(), _scope(cause, run), of]))
-    return Finding(cause, at, subject, what, f"{details} (as of {moment(at)})")
+    return Finding(cause, at, subject, headline, f"{details} (as of {moment(at)})")
 
 
 def _scope(cause: Cause, run: Run) -> str:
@@ -433,7 +441,7 @@ def _scope(cause: Cause, run: Run) -> str:
 
 def _raise(tx: Transaction, family: str, finding: Finding, now: datetime) -> int:
     key = {"family": family, "cause": finding.cause, "subject": finding.subject}
-    title = f"{family}: {finding.what}"
+    title = f"{family}: {finding.headline}"
     tx.run(
         "alerting.raise",
         **key,

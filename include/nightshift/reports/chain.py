@@ -87,7 +87,7 @@ _FIRST_SUBJECTS: tuple[tuple[AboutKind, re.Pattern[str]], ...] = (
 )
 
 
-def _says_what_it_is_about(row: Any) -> bool:
+def _names_its_subject(row: Any) -> bool:
     """Whether the columns that the first rule does not hash are those that its words gave."""
     if row.hash_rule != FIRST_RULE:
         return True
@@ -119,5 +119,5 @@ def _faults(row: Any, place: int, last: str) -> Iterator[str]:
         yield f"{decision}: {count(row.seq - place, 'decision')} missing before it"
     elif row.prev_hash != last:
         yield f"{decision}: it does not follow the decision before it"
-    if decision_hash(row) != row.hash or not _says_what_it_is_about(row):
+    if decision_hash(row) != row.hash or not _names_its_subject(row):
         yield f"{decision}: its content does not give its hash; it was changed after it was made"

@@ -64,8 +64,8 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
     estimate = tx.maybe("reports.estimate", **at)
     signals = tx.rows("reports.signals", family=model.family, **at)
     tried = registry.trial_ends(tx, model.family, **at)
-    followed = tx.maybe("reports.followed", decision_id=decision.decision_id)
-    failed = tx.maybe("reports.failed", decision_id=decision.decision_id)
+    followed = tx.maybe("reports.retrain_outcome", decision_id=decision.decision_id)
+    failed = tx.maybe("reports.failure", decision_id=decision.decision_id)
     shadow = tx.maybe("reports.shadow", decision_id=decision.decision_id)
     figures = {
         "decision": dict(decision._mapping),
@@ -122,8 +122,8 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
     yield f"Measured: {_as_measurement(first).sentence()}{_against(first)}."
     beside = [m for m in measured if not m["decisive"] and not m["slice"] and m["version_id"]]
-    for other in beside:
-        yield f"Beside it: {_as_measurement(other).sentence()}."
+    for measurement in beside:
+        yield f"Beside it: {_as_measurement(measurement).sentence()}."
     below = [m for m in measured if m["decisive"] and m["slice"] and m["value"] is not None]
     if below:
         worst = min(below, key=lambda m: m["value"])

@@ -182,9 +182,10 @@ def _family_sentences(
             night_words += f" and {night.left_out:,} left out"
         if night and night.warned:
             night_words += ", with warnings"
-        left = f"; {held[family]}" if family in held else ""
+        hold_words = f"; {held[family]}" if family in held else ""
         since = "".join(f"; {sentence}" for sentence in changed.get(family, ()))
-        yield f"{family}: {count(len(own), 'model')}{metric}: {counted}; {night_words}{left}{since}"
+        figures = f"{count(len(own), 'model')}{metric}: {counted}"
+        yield f"{family}: {figures}; {night_words}{hold_words}{since}"
 
 
 def find_model(tx: Transaction, name: str) -> Any:

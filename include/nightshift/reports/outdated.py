@@ -20,14 +20,14 @@ def outdated(tx: Transaction, models: Path, family: str | None = None) -> dict[s
         The folder that holds the families' folders.
     """
     by_family: dict[str, list[str]] = {}
-    for row in tx.rows("reports.made_of", family=family, model_id=None):
+    for row in tx.rows("reports.ingredients", family=family, model_id=None):
         by_family.setdefault(row.family, []).extend(_sentences(row, models / row.family))
     return {name: sorted(set(sentences)) for name, sentences in by_family.items() if sentences}
 
 
 def outdated_champion(tx: Transaction, models: Path, model_id: int) -> list[str]:
     """The same for the champion of one model."""
-    rows = tx.rows("reports.made_of", family=None, model_id=model_id)
+    rows = tx.rows("reports.ingredients", family=None, model_id=model_id)
     return [sentence for row in rows for sentence in _sentences(row, models / row.family)]
 
 

@@ -39,7 +39,7 @@ def history(database: Database, name: str) -> History:
     """What was decided about a model since its beginning, and what was measured."""
     with database.transaction() as tx:
         model = find_model(tx, name)
-        measured = tx.rows("reports.measured", model_id=model.model_id)
+        measured = tx.rows("reports.decisive_measurements", model_id=model.model_id)
         return History(
             model.family,
             model.model,
@@ -54,15 +54,15 @@ def events_in(tx: Transaction, model_id: int) -> tuple[Event, ...]:
 
 
 def _events(decided: Sequence[Any]) -> Iterator[Event]:
-    for kept, rows in groupby(decided, key=lambda row: row.kind == "keep"):
+    for is_keep, rows in groupby(decided, key=lambda row: row.kind == "keep"):
         run = list(rows)
-        if kept:
-            yield _kept(run)
+        if is_keep:
+            yield _kept_nights(run)
         else:
             yield from map(_event, run)
 
 
-def _kept(run: Sequence[Any]) -> Event:
+def _kept_nights(run: Sequence[Any]) -> Event:
     first, last = run[0], run[-1]
     times = "once" if len(run) == 1 else f"{len(run)} times"
     ids = tuple(row.decision_id for row in run)

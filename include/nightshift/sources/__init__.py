@@ -4,7 +4,7 @@ from nightshift.sources.base import KINDS, Kind, Question, Source, open_source, 
 from nightshift.sources.checking import label_columns, query_problems
 from nightshift.sources.connections import (
     AirflowConnection,
-    not_there,
+    missing_connection,
     read_connection,
     read_extra,
     spellings,

@@ -30,7 +30,7 @@ def query_problems(family: ModelFamily) -> Iterator[Problem]:
     yield from _problems(family.folder / "labels.sql", MOMENTS, label_columns(family))
 
 
-def _problems(file: Path, moments: tuple[str, ...], wanted: Sequence[str]) -> Iterator[Problem]:
+def _problems(file: Path, moments: tuple[str, ...], columns: Sequence[str]) -> Iterator[Problem]:
     try:
         query = read_query(file.read_text(), moments)
     except UnicodeDecodeError:
@@ -48,10 +48,10 @@ def _problems(file: Path, moments: tuple[str, ...], wanted: Sequence[str]) -> It
             "has :as_of in a comment or a literal only, where it is no parameter:"
             " a query must know the moment it is asked about",
         )
-    yield from _column_problems(file, query, wanted)
+    yield from _column_problems(file, query, columns)
 
 
-def _column_problems(file: Path, query: Query, wanted: Sequence[str]) -> Iterator[Problem]:
+def _column_problems(file: Path, query: Query, columns: Sequence[str]) -> Iterator[Problem]:
     """What the list of the outermost select says about the columns, where it can be told."""
     items = _selected(query)
     stars = [item for item in items if item.is_star]
@@ -72,9 +72,9 @@ def _column_problems(file: Path, query: Query, wanted: Sequence[str]) -> Iterato
             yield Problem(file, "", f"returns column {name!r} {times} times; leave one")
     if not items or not all(names):
         return
-    for name in wanted:
+    for name in columns:
         if name not in returned:
-            near = nearest(name, [other for other in returned if other not in wanted])
+            near = nearest(name, [column for column in returned if column not in columns])
             yield Problem(
                 file, f"line {_line(items[0])}", f"the select list has no column {name!r}{near}"
             )

@@ -61,7 +61,7 @@ def read_extra(text: str | None) -> dict[str, Any]:
     return extra
 
 
-def not_there(name: str, purpose: str, places: Sequence[str]) -> SetupError:
+def missing_connection(name: str, purpose: str, places: Sequence[str]) -> SetupError:
     """That no connection has this name; ``places`` are those that were looked at."""
     return SetupError(
         f"no connection {name!r} was found ({purpose}); looked in {'; '.join(places)}. Add it:"

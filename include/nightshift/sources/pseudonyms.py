@@ -69,7 +69,7 @@ def names_of(database: Database, family: ModelFamily, keys: Path, *, now: dateti
         The key is missing, or another one than the family's pseudonyms were made with.
     """
     with database.transaction() as tx:
-        row = tx.one("pseudonyms.known", family=family.family)
+        row = tx.one("pseudonyms.key", family=family.family)
         if family.pseudonymise is not None and row.key_id is None:
             _refuse_rows(family, row.has_rows)
             key = Keys(keys).pseudonym_key(make=row.of_any is None)
@@ -86,7 +86,7 @@ def names_of(database: Database, family: ModelFamily, keys: Path, *, now: dateti
 
 def names_in(tx: Transaction, family: ModelFamily, keys: Path) -> Names:
     """The same for who only reads: nothing is recorded, and no key is made."""
-    row = tx.one("pseudonyms.known", family=family.family)
+    row = tx.one("pseudonyms.key", family=family.family)
     if row.key_id is None:
         return Names(family.family)
     if family.pseudonymise is None:
@@ -99,11 +99,11 @@ def names_in(tx: Transaction, family: ModelFamily, keys: Path) -> Names:
     return Names(family.family, key)
 
 
-def _refuse_other_key(family: ModelFamily, keys: Path, key: bytes, wanted: str) -> None:
-    if _key_id(key) != wanted:
+def _refuse_other_key(family: ModelFamily, keys: Path, key: bytes, recorded_id: str) -> None:
+    if _key_id(key) != recorded_id:
         raise SetupError(
             f"{family.family}: the key in {keys} is {_key_id(key)}, and pseudonyms were made with"
-            f" {wanted} so far; restore that one, or give its folder with NIGHTSHIFT_KEYS"
+            f" {recorded_id} so far; restore that one, or give its folder with NIGHTSHIFT_KEYS"
         )
 
 

@@ -102,18 +102,18 @@ def each(work: Iterable[tuple[AbstractContextManager[Frame], Callable[[Frame], i
 
     An outage ends the work: it is nobody's fault in particular, and all of it is tried again.
     """
-    done, refused = [], []
+    results, refused = [], []
     for audited_frame, piece in work:
         try:
             with audited_frame as frame:
-                done.append(piece(frame))
+                results.append(piece(frame))
         except NightshiftError as error:
             if error.transient:
                 raise
             refused.append(error)
-    if refused and not done:
+    if refused and not results:
         raise refused[0]
-    return done
+    return results
 
 
 def loadable(site: Site, names: Iterable[str]) -> Iterator[ModelFamily]:

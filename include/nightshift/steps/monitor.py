@@ -63,14 +63,14 @@ def decide(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> l
                 f"{family_name} was not measured at {moment(as_of)}; nothing can be decided."
                 " Run the measure step of this night first"
             )
-        others = [name for name in measured if name != family_name]
-        wanted = []
-        for family in [frame.family, *loadable(site, others)]:
+        other_families = [name for name in measured if name != family_name]
+        proposals = []
+        for family in [frame.family, *loadable(site, other_families)]:
             standings = fleet.standings(frame.database, frame.store, family, as_of, now=now)
             decisions = policy.decide(fleet.rule(family), standings, family.models)
             hold = holds.get(family.family)
-            wanted += [policy.while_held(decision, hold) for decision in decisions]
-        return within_budget(frame, About.monitoring(as_of), wanted)
+            proposals += [policy.while_held(decision, hold) for decision in decisions]
+        return within_budget(frame, About.monitoring(as_of), proposals)
 
 
 def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:

@@ -45,7 +45,7 @@ def score(site: Site, snapshot_id: int, *, now: datetime) -> int:
     Members that are seen for the first time become models of the family.
     """
     with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
-        members = night.seen(frame.store, frame.family, snapshot)
+        members = night.members_in(frame.store, frame.family, snapshot)
         with frame.database.transaction() as tx:
             roster = _roster(tx, frame, snapshot, members)
             if members and not roster.served:
@@ -63,9 +63,9 @@ def share_out(site: Site, snapshot_id: int, *, now: datetime) -> list[dict[str, 
     """
     whole = [{"snapshot_id": snapshot_id}]
     with _about_snapshot(site, snapshot_id, now) as (frame, snapshot):
-        family, members = frame.family, night.seen(frame.store, frame.family, snapshot)
+        family, members = frame.family, night.members_in(frame.store, frame.family, snapshot)
         cut = night.cut(
-            {member: seen.rows for member, seen in members.items()},
+            {member: own.rows for member, own in members.items()},
             row_groups=-(-snapshot.row_count // ROW_GROUP),
             max_tasks=family.scoring.max_tasks,
             rows_per_task=family.scoring.rows_per_task,
@@ -123,7 +123,7 @@ def score_rows(
         rows = frame.names.in_column(posted)
         with frame.database.transaction() as tx:
             members = night.split(rows, family)
-            serving = fleet.asked(tx, family, members, now)
+            serving = fleet.posted_serving(tx, family, members, now)
             if not any(serving.of(member) for member in members):
                 raise registry.no_champion(tx, family, now)
         answers = night.answer(rows, family, serving, frame.registry.load)
@@ -221,7 +221,10 @@ def _about_batch(site: Site, batch_id: int, now: datetime) -> Iterator[Frame]:
 
 
 def _roster(
-    tx: Transaction, frame: Frame, snapshot: Snapshot, members: Mapping[str | None, night.Seen]
+    tx: Transaction,
+    frame: Frame,
+    snapshot: Snapshot,
+    members: Mapping[str | None, night.MemberRows],
 ) -> night.Roster:
     """The members of a snapshot and who scores whom; new ones become models of the family."""
     serving = fleet.serving(tx, frame.family, snapshot.as_of, members, now=frame.now)

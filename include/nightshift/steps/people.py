@@ -61,7 +61,7 @@ def questions(site: Site, decision_ids: Sequence[int]) -> list[int]:
 def answer(
     site: Site,
     approval_id: int,
-    said: promotion.Answer,
+    verdict: promotion.Answer,
     by: str,
     *,
     now: datetime,
@@ -75,14 +75,16 @@ def answer(
     with connect(site.database_url).transaction() as tx:
         approval = promotion.approval(tx, approval_id)
     with audited(site, approval.model.family, approval.as_of, now) as frame:
-        given = partial(promotion.answer, versions=frame.registry, approval_id=approval_id, by=by)
+        recorded = partial(
+            promotion.answer, versions=frame.registry, approval_id=approval_id, by=by
+        )
         try:
             with frame.database.transaction() as tx:
-                return given(tx, said=said, now=now, reason=reason)
+                return recorded(tx, said=verdict, now=now, reason=reason)
         except PromotionLost:
-            why = f"{by} {said} it after another version was promoted"
+            why = f"{by} {verdict} it after another version was promoted"
             with frame.database.transaction() as tx:
-                return given(tx, said="superseded", now=now, reason=why)
+                return recorded(tx, said="superseded", now=now, reason=why)
 
 
 def hold(site: Site, family_name: str, *, reason: str, by: str, now: datetime) -> Hold:

@@ -73,11 +73,11 @@ def _request(
     standings = fleet.standings(
         frame.database, frame.store, family, as_of, now=frame.now, rows=rows
     )
-    wanted = fleet.wanted(family, standings, members, rows)
+    candidates = fleet.retrainable(family, standings, members, rows)
     with frame.database.transaction() as tx:
         hold = registry.hold_on(tx, family.family, frame.now)
     requests = (
-        policy.request(fleet.rule(family), standing, kind, reason, by) for standing in wanted
+        policy.request(fleet.rule(family), standing, kind, reason, by) for standing in candidates
     )
     decisions = [policy.while_held(request, hold) for request in requests]
     return within_budget(frame, About.request(as_of, by, reason), decisions)
@@ -102,9 +102,9 @@ def fit(
     prepared: dict[datetime, tuple[training.Rows, training.Plan]] = {}
 
     def train(frame: Frame, decision_id: int) -> int:
-        done = trained[decision_id]
-        if done is not None:
-            return done.version_id
+        version = trained[decision_id]
+        if version is not None:
+            return version.version_id
         model = models[decision_id]
         if frame.as_of not in prepared:
             prepared[frame.as_of] = _training_rows(frame, holdout)
@@ -183,9 +183,9 @@ def refitted(
     if not family.promotion.refit:
         return version.version_id
     with frame.database.transaction() as tx:
-        done = registry.version_of_decision(tx, version.decision_id, "refit")
-    if done is not None:
-        return done.version_id
+        refit = registry.version_of_decision(tx, version.decision_id, "refit")
+    if refit is not None:
+        return refit.version_id
     won = training.planned(version)
     end = frame.as_of - family.labels.maturity
     plan = training.with_holdout(
@@ -279,10 +279,10 @@ class _Bench:
 def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
     """Compare one challenger with its champion, and with those before it; the comparison's id."""
     with frame.database.transaction() as tx:
-        done = promotion.registered(tx, challenger.decision_id)
-    if done is not None:
-        _track(frame, challenger, done)
-        return done
+        stored_id = promotion.registered(tx, challenger.decision_id)
+    if stored_id is not None:
+        _track(frame, challenger, stored_id)
+        return stored_id
     family, model_id = frame.family, challenger.model.model_id
     with frame.database.transaction() as tx:
         young = registry.version_of_decision(tx, challenger.decision_id, "since_break")
@@ -296,8 +296,10 @@ def _compare(frame: Frame, *, challenger: Version, bench: _Bench) -> int:
     trained = [version for version in (challenger, young) if version is not None]
     comparisons = [_compared(frame, version, side, bench) for version in trained]
     best = comparisons[policy.better(comparisons, family.promotion, below=below)]
-    others = [c for other in comparisons if other is not best for c in other.candidates]
-    candidates = {candidate.version_id: candidate for candidate in (*others, *best.candidates)}
+    rest = [
+        c for comparison in comparisons if comparison is not best for c in comparison.candidates
+    ]
+    candidates = {candidate.version_id: candidate for candidate in (*rest, *best.candidates)}
     with frame.database.transaction() as tx:
         compared = replace(best, candidates=tuple(candidates.values()))
         comparison_id = promotion.register(tx, compared, now=frame.now)
@@ -400,9 +402,9 @@ def _conclude(frame: Frame, *, comparison_id: int, together: _Conclusions) -> in
         pool=together.pool(frame, comparison_id),
     )
     with frame.database.transaction() as tx:
-        done = registry.decided(tx, order.model_id, about)
-        if done is not None:
-            return done
+        decision_id = registry.decision_about(tx, order.model_id, about)
+        if decision_id is not None:
+            return decision_id
         verdict = policy.while_held(judged, registry.hold_on(tx, family.family, frame.now))
         winner = registry.version(tx, compared.challenger_version)
     serving = None
@@ -480,9 +482,9 @@ def _openable(
         return promotion.Unopened(serving, str(error))
 
 
-def _loaded(versions: Registry, wanted: Iterable[Version]) -> Iterator[LoadedVersion]:
+def _loaded(versions: Registry, candidates: Iterable[Version]) -> Iterator[LoadedVersion]:
     """The versions that can be loaded: an earlier champion that cannot is no candidate."""
-    for version in wanted:
+    for version in candidates:
         try:
             yield versions.load(version)
         except RegistryError:

@@ -65,9 +65,9 @@ def rollback(
     ):
         model = registry.known_model(tx, family_name, undo.model or family_name)
         about = About.rollback(as_of, by, reason)
-        done = registry.decided(tx, model.model_id, about)
-        if done is not None:
-            return done
+        decision_id = registry.decision_about(tx, model.model_id, about)
+        if decision_id is not None:
+            return decision_id
         served = registry.promotions(tx, model.model_id)
         way = bad, good = registry.way_back(model, served, undo.to, again=undo.rescore)
         sentence = f"{by}: from version {bad.number} back to version {good.number}: {reason}"

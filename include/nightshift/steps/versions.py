@@ -31,8 +31,8 @@ def reproduce(site: Site, model_id: int, number: int | None = None) -> training.
         base = registry.version(tx, went_on.version_id) if went_on else None
     versions, family = registry_of(site), site.family(version.model.family)
     before = versions.load(base) if base else None
-    kept = store.has(version.artifact_hash, "joblib")
-    loaded = versions.load(version) if kept else None
+    in_store = store.has(version.artifact_hash, "joblib")
+    loaded = versions.load(version) if in_store else None
     return training.reproduce(
         database, store, family, version, loaded, before, versions.code(version)
     )

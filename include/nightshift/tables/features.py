@@ -61,13 +61,13 @@ def _type_problem(
             or column_type == pa.bool_()
         )
         accepted = accepted or (text_numbers and pa.types.is_string(column_type))
-        wanted, cast_to = "a number or boolean", "double precision"
+        types, cast_to = "a number or boolean", "double precision"
     else:
-        accepted, wanted, cast_to = is_key(column_type), KEY_TYPES, "text"
+        accepted, types, cast_to = is_key(column_type), KEY_TYPES, "text"
     if accepted:
         return []
     return [
-        f"column {name!r} is {column_type}, not {wanted};"
+        f"column {name!r} is {column_type}, not {types};"
         f" write cast({name} as {cast_to}) as {name} in features.sql"
     ]
 

@@ -21,8 +21,8 @@ BLOCK = 8_192
 FAN_IN = 64
 """How many runs are merged at once: with :data:`BLOCK` this bounds what a merge holds."""
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def chunked(batches: Iterable[pa.RecordBatch | pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -121,7 +121,7 @@ def _until(keys: pa.ChunkedArray, bound: str | None, *, including: bool) -> int:
     return pc.sum(before).as_py() or 0
 
 
-def ahead(items: Iterable[Given]) -> Iterator[Given]:
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The same items; the next one is made in a thread while this one is worked on."""
     coming = iter(items)
     with ThreadPoolExecutor(1) as thread:
@@ -132,21 +132,21 @@ def ahead(items: Iterable[Given]) -> Iterator[Given]:
 
 
 def mapped(
-    work: Callable[[Given], Made], items: Iterable[Given], *, workers: int
-) -> Iterator[Made]:
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> Iterator[Result]:
     """``work`` done on each item by threads, in the order of the items.
 
     As many items are under way as there are workers, and one more. An error is raised where its
     item would have come.
     """
-    under_way: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     threads = ThreadPoolExecutor(workers)
     try:
         for item in items:
-            under_way.append(threads.submit(work, item))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            pending.append(threads.submit(work, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         threads.shutdown(cancel_futures=True)

@@ -124,10 +124,10 @@ def _responses(pipeline: Pipeline) -> tuple[bool, bool]:
 
 def parameters(family: ModelFamily) -> list[str] | None:
     """The names that ``build`` takes; None where it takes any."""
-    taken = inspect.signature(_function(family, None)[0]).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+    arguments = inspect.signature(_function(family, None)[0]).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in arguments):
         return None
-    return [parameter.name for parameter in taken]
+    return [parameter.name for parameter in arguments]
 
 
 def _function(family: ModelFamily, code: Code | LegacyCode | None) -> tuple[Any, str]:
@@ -255,9 +255,9 @@ def _shown_param(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _path(what: Any) -> str:
+def _path(definition: Any) -> str:
     """Where a class or function comes from; of the family's own, the file in its folder."""
-    module = what.__module__
+    module = definition.__module__
     if module.startswith(registry.PREFIX):
         module = module.partition(".")[2]
-    return f"{module}.{what.__qualname__}"
+    return f"{module}.{definition.__qualname__}"

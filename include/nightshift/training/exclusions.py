@@ -40,7 +40,7 @@ def excluded_entities(tx: Transaction, family: str, stated_by: datetime) -> list
 
     An erased one is left out whenever that was said.
     """
-    rows = tx.rows("training.excluded", family=family, stated_by=stated_by)
+    rows = tx.rows("training.excluded_entities", family=family, stated_by=stated_by)
     return [row.entity_id for row in rows]
 
 
@@ -76,7 +76,9 @@ def exclude(
     if state == "released" and earlier == "released":
         raise TrainingError(f"{family}: {entity_id!r} is not quarantined; there is nothing to undo")
     if earlier != state:
-        tx.run("training.exclude", **entity, state=state, reason=reason, said_by=by, as_of=now)
+        tx.run(
+            "training.append_exclusion", **entity, state=state, reason=reason, said_by=by, as_of=now
+        )
         tx.record(state, now=now, family=family, as_of=now, reason=reason, by=by)
     labels: int = tx.one("training.known_labels", **entity).labels
     return labels

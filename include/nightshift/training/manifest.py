@@ -19,7 +19,7 @@ from nightshift.training import estimators
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-from nightshift.training.rows import Plan, Rows, Span, Taken, learnt_until
+from nightshift.training.rows import NightSnapshot, Plan, Rows, Span, learnt_until
 
 
 def _spans(family: ModelFamily, plan: Plan, base: Version | None) -> tuple[Span, ...]:
@@ -55,8 +55,8 @@ def _manifest(
         "labels_since": plan.learn[0].start.isoformat(),
         "excluded_by": plan.stated_by.isoformat(),
         "holdout": [plan.later.start.isoformat(), plan.later.end.isoformat()],
-        "snapshots": [taken.content_hash for taken in rows.snapshots],
-        "nights": [taken.as_of.isoformat() for taken in rows.snapshots],
+        "snapshots": [night.content_hash for night in rows.snapshots],
+        "nights": [night.as_of.isoformat() for night in rows.snapshots],
         "bootstrapped": [t.as_of.isoformat() for t in rows.snapshots if _too_late(family, t)],
         "nights_left_out": rows.shortage.unlike,
         "rows": len(rows),
@@ -95,9 +95,9 @@ def _base(version: Version) -> dict[str, Any]:
     }
 
 
-def _too_late(family: ModelFamily, taken: Taken) -> bool:
+def _too_late(family: ModelFamily, night: NightSnapshot) -> bool:
     """Whether a night was frozen only when the next one had begun: by a bootstrap."""
-    return taken.taken_at >= family.next_tick(taken.as_of)
+    return night.taken_at >= family.next_tick(night.as_of)
 
 
 @cache

@@ -82,7 +82,7 @@ def _stored(family: ModelFamily, folder: Path) -> _Stored:
     from nightshift.training import search
 
     code = Code.of(family.folder)
-    table, truth = made_up(family)
+    table, truth = invented_rows(family)
     frame = tables.frame(table, family.features)
     pipeline = estimators.build(family, search.first_choice(family), code)
     with warnings.catch_warnings():
@@ -108,7 +108,7 @@ def _stored(family: ModelFamily, folder: Path) -> _Stored:
     return _Stored(family, version, np.asarray(score, dtype=np.float64))
 
 
-def made_up(family: ModelFamily) -> tuple[pa.Table, np.ndarray]:
+def invented_rows(family: ModelFamily) -> tuple[pa.Table, np.ndarray]:
     """Rows of the declared types, with a truth that depends on the numbers.
 
     Numbers lie between 1 and 100 and are never missing; text is one of :data:`WORDS`.
@@ -151,12 +151,12 @@ def _measure(
 def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Problem]:
     questions = [
         {
-            "family": str(each.family.folder),
-            "artifact": each.version.artifact_hash,
-            "signature": each.version.signature.hex(),
-            "manifest": dict(each.version.manifest),
+            "family": str(rehearsed.family.folder),
+            "artifact": rehearsed.version.artifact_hash,
+            "signature": rehearsed.version.signature.hex(),
+            "manifest": dict(rehearsed.version.manifest),
         }
-        for each in stored
+        for rehearsed in stored
     ]
     (folder / "asked.json").write_text(json.dumps(questions))
     ran = subprocess.run(
@@ -168,22 +168,22 @@ def _opened_elsewhere(stored: Sequence[_Stored], folder: Path) -> Iterator[Probl
     )
     file = folder / "answers.json"
     answers: list[Mapping[str, Any]] = json.loads(file.read_text()) if file.exists() else []
-    for number, each in enumerate(stored):
+    for number, rehearsed in enumerate(stored):
         if number >= len(answers):
             last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
             yield _problem(
-                each.family, f"another process died of opening what was stored: {last[0]}"
+                rehearsed.family, f"another process died of opening what was stored: {last[0]}"
             )
             return
         if "problem" in answers[number]:
             yield _problem(
-                each.family,
+                rehearsed.family,
                 "what was fitted was stored, and another process cannot use it:"
                 f" {answers[number]['problem']}",
             )
-        elif not np.allclose(answers[number]["scores"], each.scores, rtol=1e-6, atol=1e-9):
+        elif not np.allclose(answers[number]["scores"], rehearsed.scores, rtol=1e-6, atol=1e-9):
             yield _problem(
-                each.family,
+                rehearsed.family,
                 "gives other scores after it was stored and opened by another process: a step keeps"
                 " what it has learnt outside of itself",
             )
@@ -206,7 +206,7 @@ def _answered(folder: Path) -> Iterator[dict[str, Any]]:
         )
         try:
             loaded = _registry(folder, family_folder).load(version)
-            table, _ = made_up(load_family(family_folder))
+            table, _ = invented_rows(load_family(family_folder))
             yield {"scores": loaded.predict(table).score.tolist()}
         except Exception as error:  # the family's own code runs here
             yield {"problem": f"{type(error).__name__}: {error}"}

@@ -17,7 +17,7 @@ from nightshift.family import Estimator, Features, MayDiffer, ModelFamily, Train
 from nightshift.records import Version
 from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators, fitting
-from nightshift.training.rows import Plan, Rows, Span, Taken, learnable, rows_of
+from nightshift.training.rows import NightSnapshot, Plan, Rows, Span, learnable, rows_of
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ def reproduce(
 
 def _as_trained(family: ModelFamily, manifest: Manifest) -> ModelFamily:
     """The family as a manifest describes it."""
-    kept = {"build": manifest.build, "params": manifest.params, "seed": manifest.seed}
+    recipe = {"build": manifest.build, "params": manifest.params, "seed": manifest.seed}
     learnt_by = Training.model_validate(manifest.policy)
     return family.model_copy(
         update={
             "task": manifest.task,
             "features": Features.model_validate(manifest.features),
-            "estimator": Estimator.model_validate(kept),
+            "estimator": Estimator.model_validate(recipe),
             "retrain": family.retrain.model_copy(update={"training": learnt_by}),
         }
     )
@@ -131,16 +131,18 @@ def planned(version: Version) -> Plan:
     return Plan(manifest.cutoff, learn, Span(*manifest.holdout), stated_by)
 
 
-def _nights(database: Database, family: ModelFamily, manifest: Manifest, plan: Plan) -> list[Taken]:
+def _nights(
+    database: Database, family: ModelFamily, manifest: Manifest, plan: Plan
+) -> list[NightSnapshot]:
     """The snapshots a manifest names; one without moments has them from the database."""
     if manifest.nights is not None:
         named = zip(manifest.nights, manifest.snapshots, strict=True)
-        return [Taken(as_of, content_hash, as_of) for as_of, content_hash in named]
+        return [NightSnapshot(as_of, content_hash, as_of) for as_of, content_hash in named]
     start, end = plan.learn[0].start, plan.learn[-1].end
     with database.transaction() as tx:
         rows = tx.rows("training.snapshots", family=family.family, start=start, end=end)
     return [
-        Taken(row.as_of, row.content_hash, row.taken_at)
+        NightSnapshot(row.as_of, row.content_hash, row.taken_at)
         for row in rows
         if row.content_hash in manifest.snapshots
     ]
@@ -167,11 +169,11 @@ def _sentence(
     rows: Rows,
     changed: Sequence[str],
 ) -> str:
-    what = f"{version} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
+    claim = f"{version} was trained again on {len(rows):,} rows of {len(rows.snapshots)} snapshots"
     if same and difference is None:
-        return f"{what}: the same bytes, which are in the store again."
+        return f"{claim}: the same bytes, which are in the store again."
     if same:
-        return f"{what}: the same bytes, so the same predictions."
+        return f"{claim}: the same bytes, so the same predictions."
     effect = (
         "and the artifact is not there to compare with"
         if difference is None
@@ -180,4 +182,4 @@ def _sentence(
         else f"scores differ by up to {difference:g}"
     )
     since = f" Since then: {'; '.join(changed)}." if changed else ""
-    return f"{what}: other bytes, {effect}.{since}"
+    return f"{claim}: other bytes, {effect}.{since}"

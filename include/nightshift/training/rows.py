@@ -69,7 +69,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Taken:
+class NightSnapshot:
     """A night's snapshot, and when it was frozen."""
 
     as_of: datetime
@@ -86,7 +86,7 @@ class Rows:
 
     table: pa.Table
     value: np.ndarray
-    snapshots: Sequence[Taken]
+    snapshots: Sequence[NightSnapshot]
     shortage: Shortage = field(default_factory=Shortage)
 
     def __len__(self) -> int:
@@ -226,8 +226,8 @@ def _mixed(rows: Rows, start: datetime, training: Training, seed: int) -> np.nda
     assert training.share is not None
     recent = np.asarray(pc.greater(rows.table["as_of"], pa.scalar(start)))
     past = np.flatnonzero(~recent)
-    wanted = round(training.share / (1 - training.share) * int(recent.sum()))
-    drawn = np.random.default_rng(seed).choice(past, min(wanted, len(past)), replace=False)
+    share_count = round(training.share / (1 - training.share) * int(recent.sum()))
+    drawn = np.random.default_rng(seed).choice(past, min(share_count, len(past)), replace=False)
     return np.sort(np.concatenate([drawn, np.flatnonzero(recent)]))
 
 
@@ -255,19 +255,19 @@ def labelled_rows(
     start, end = spans[0].start, spans[-1].end
     with database.transaction() as tx:
         accepted = tx.rows("training.snapshots", family=family.family, start=start, end=end)
-    nights = [Taken(row.as_of, row.content_hash, row.taken_at) for row in accepted]
-    wanted = [night for night in nights if any(night.as_of in span for span in spans)]
-    rows = rows_of(database, store, family, wanted, start, known_by, now, renewable=renewable)
+    nights = [NightSnapshot(row.as_of, row.content_hash, row.taken_at) for row in accepted]
+    chosen = [night for night in nights if any(night.as_of in span for span in spans)]
+    rows = rows_of(database, store, family, chosen, start, known_by, now, renewable=renewable)
     with database.transaction() as tx:
         frozen = tx.rows("snapshots.nights", family=family.family, start=start, end=end)
-    taken = {row.as_of for row in frozen}
-    usable = {night.as_of for night in wanted}
+    frozen_nights = {row.as_of for row in frozen}
+    usable = {night.as_of for night in chosen}
     rejected = {row.as_of for row in frozen if row.verdict == "rejected"} - usable
     ticks = [tick for span in spans for tick in family.ticks(span.start, span.end)]
     shortage = replace(
         rows.shortage,
         rejected=[night for night in rejected if any(night in span for span in spans)],
-        absent=[tick for tick in ticks if tick not in taken],
+        absent=[tick for tick in ticks if tick not in frozen_nights],
     )
     return replace(rows, shortage=shortage)
 
@@ -276,7 +276,7 @@ def rows_of(
     database: Database,
     store: Store,
     family: ModelFamily,
-    nights: Sequence[Taken],
+    nights: Sequence[NightSnapshot],
     start: datetime,
     known_by: datetime,
     stated_by: datetime,
@@ -359,8 +359,8 @@ def without_learnt(
 
 def _night(frozen: pa.Table, family: ModelFamily, as_of: datetime) -> pa.Table:
     moments = pa.array([as_of] * frozen.num_rows, pa.timestamp("us", "UTC"))
-    there = [name for name in family.columns if name in frozen.column_names]
-    return frozen.select(there).append_column("as_of", moments)
+    columns = [name for name in family.columns if name in frozen.column_names]
+    return frozen.select(columns).append_column("as_of", moments)
 
 
 def _truths_of(table: pa.Table, labels: pd.DataFrame) -> pd.DataFrame:

@@ -122,16 +122,16 @@ def problems(family: ModelFamily) -> Iterator[tuple[str, str]]:
     declared = family.estimator.search
     if declared is None:
         return
-    taken = estimators.parameters(family)
+    accepted = estimators.parameters(family)
     for name, values in declared.space.items():
         key = f"estimator.search.space.{name}"
         if name == "seed":
             yield key, "is no choice: the luckiest seed is not the best model; leave it out"
         elif name in ("numeric", "categorical"):
             yield from ((key, problem) for problem in _feature_problems(family, name, values))
-        elif taken is not None and name not in taken:
-            others = [other for other in taken if other not in ("numeric", "categorical", "seed")]
-            yield key, f"{family.estimator.build} takes no {name!r}; it takes {listed(others)}"
+        elif accepted is not None and name not in accepted:
+            choices = [word for word in accepted if word not in ("numeric", "categorical", "seed")]
+            yield key, f"{family.estimator.build} takes no {name!r}; it takes {listed(choices)}"
 
 
 def first_choice(family: ModelFamily) -> dict[str, Any]:
@@ -227,16 +227,16 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
         return math.nan if figure is None else figure
 
 
-def _folds(family: ModelFamily, truth: np.ndarray, nights: np.ndarray, wanted: int) -> Folds:
+def _folds(family: ModelFamily, truth: np.ndarray, nights: np.ndarray, count: int) -> Folds:
     """Ever more nights to learn from, and the nights after them; no night is on both sides."""
     moments, night = np.unique(nights, return_inverse=True)
-    if len(moments) <= wanted:
+    if len(moments) <= count:
         raise TrainingError(
-            f"{family.family}: {len(moments)} nights have labels, and {wanted} folds of"
-            f" estimator.search need {wanted + 1}; write fewer folds, or widen"
+            f"{family.family}: {len(moments)} nights have labels, and {count} folds of"
+            f" estimator.search need {count + 1}; write fewer folds, or widen"
             " retrain.training.window"
         )
-    split = TimeSeriesSplit(n_splits=wanted).split(moments)
+    split = TimeSeriesSplit(n_splits=count).split(moments)
     folds = [tuple(np.flatnonzero(np.isin(night, side)) for side in sides) for sides in split]
     if family.task != "regression":
         folds = [fold for fold in folds if all(len(np.unique(truth[side])) > 1 for side in fold)]

@@ -38,7 +38,7 @@ class Shortage:
     def within(self, after: datetime | None, until: datetime | None) -> Shortage:
         """The same of the nights later than one moment and up to another; of labels as it is."""
 
-        def those(nights: Sequence[datetime]) -> Sequence[datetime]:
+        def inside(nights: Sequence[datetime]) -> Sequence[datetime]:
             return [
                 night
                 for night in nights
@@ -47,10 +47,10 @@ class Shortage:
 
         return replace(
             self,
-            accepted=those(self.accepted),
-            rejected=those(self.rejected),
-            absent=those(self.absent),
-            unlike=those(self.unlike),
+            accepted=inside(self.accepted),
+            rejected=inside(self.rejected),
+            absent=inside(self.absent),
+            unlike=inside(self.unlike),
         )
 
     def sentences(self, family: ModelFamily) -> Iterator[str]:

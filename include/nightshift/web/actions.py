@@ -137,7 +137,7 @@ class Actor:
         """The name of a model of the family, as reports take it."""
         return self.family if model in (None, self.family) else f"{self.family}/{model}"
 
-    def ask(self, question: Question) -> Response:
+    def question_page(self, question: Question) -> Response:
         """The page that asks a question."""
         return templating.page(
             self.request,
@@ -174,9 +174,9 @@ class Actor:
                 **more,
             )
 
-    def done(self, what: str, path: str, run: str | None = None) -> Response:
+    def redirect(self, action: str, path: str, run: str | None = None) -> Response:
         """Back to a page, which says what was done."""
-        query = {"told": what, **({"run": f"{self.family}.{what}/{run}"} if run else {})}
+        query = {"action": action, **({"run": f"{self.family}.{action}/{run}"} if run else {})}
         where = f"{templating.root(self.request)}{path}?{urlencode(query)}"
         return RedirectResponse(where, HTTPStatus.SEE_OTHER)
 
@@ -225,7 +225,9 @@ def ask_retrain(actor: Acting, model: str | None = None) -> Response:
     if held:
         sentences.append(f"{held} So nothing is promoted by itself: you will be asked.")
     title = f"Retrain {actor.named(model)} now"
-    return actor.ask(Question(title, tuple(sentences), {"": "Retrain now"}, {"model": model}))
+    return actor.question_page(
+        Question(title, tuple(sentences), {"": "Retrain now"}, {"model": model})
+    )
 
 
 @router.post("/retrain")
@@ -233,7 +235,7 @@ async def retrain(actor: Acting, form: Annotated[OfModel, Form()]) -> Response:
     conf = {"reason": form.reason, "members": [form.model] if form.model else None}
     run = await actor.start("retrain", form, conf)
     where = actor.model_page(form.model) if form.model else actor.family_page
-    return actor.done("retrain", where, run)
+    return actor.redirect("retrain", where, run)
 
 
 @router.get("/rollback")
@@ -250,7 +252,7 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
         "The next night is scored by it; published nights stay as they are, unless you tick the"
         " box.",
     )
-    return actor.ask(
+    return actor.question_page(
         Question(
             f"Roll {actor.named(model)} back to version {good.number}",
             sentences,
@@ -265,7 +267,7 @@ def ask_rollback(actor: Acting, model: str | None = None, version: int | None = 
 async def rollback(actor: Acting, form: Annotated[Rollback, Form()]) -> Response:
     conf = form.model_dump(include={"model", "version", "rescore", "reason"})
     run = await actor.start("rollback", form, conf)
-    return actor.done("rollback", actor.model_page(form.model), run)
+    return actor.redirect("rollback", actor.model_page(form.model), run)
 
 
 @router.get("/score")
@@ -278,7 +280,9 @@ def ask_score(actor: Acting, as_of: Moment) -> Response:
         " published now.",
     )
     title = f"Run the night of {moment(as_of)} of {actor.family} again"
-    return actor.ask(Question(title, sentences, {"": "Run again"}, {"as_of": as_of.isoformat()}))
+    return actor.question_page(
+        Question(title, sentences, {"": "Run again"}, {"as_of": as_of.isoformat()})
+    )
 
 
 @router.post("/score")
@@ -286,7 +290,7 @@ async def score(actor: Acting, form: Annotated[OfNight, Form()]) -> Response:
     family = await run_in_threadpool(_with_night, actor, form.as_of)
     night = actor.host.partition_key(family, form.as_of)
     run = await actor.start("score", form, {}, partition_key=night)
-    return actor.done("score", f"/nights/{quote(actor.family)}/{form.as_of.isoformat()}", run)
+    return actor.redirect("score", f"/nights/{quote(actor.family)}/{form.as_of.isoformat()}", run)
 
 
 @router.get("/approval/{approval_id}")
@@ -298,7 +302,9 @@ def ask_approval(actor: Approving, approval_id: int) -> Response:
         f" answer: SHA-256 {approval.evidence_hash}.",
     )
     buttons = {"approved": "Approve", "declined": "Reject"}
-    return actor.ask(Question(approval.subject, sentences, buttons, {}, evidence=approval.evidence))
+    return actor.question_page(
+        Question(approval.subject, sentences, buttons, {}, evidence=approval.evidence)
+    )
 
 
 @router.post("/approval/{approval_id}")
@@ -312,7 +318,7 @@ async def answer(actor: Approving, approval_id: int, form: Annotated[Verdict, Fo
         body = {"chosen_options": [chosen], "params_input": {"why": form.reason}}
         await actor.host.call(actor.request, "PATCH", waiting, body)
     await run_in_threadpool(actor.record, form.answer, form.reason, approval=approval_id)
-    return actor.done(form.answer, actor.model_page(approval.model.name))
+    return actor.redirect(form.answer, actor.model_page(approval.model.name))
 
 
 @router.get("/{action}", name="hold")
@@ -325,12 +331,12 @@ def ask_hold(actor: Acting, action: Literal["hold", "release"]) -> Response:
             " done is in the decisions. A retrain by hand is possible; its challenger then waits"
             " for an approval.",
         )
-        return actor.ask(Question(f"Hold {actor.family}", sentences, {"": "Hold"}, {}))
+        return actor.question_page(Question(f"Hold {actor.family}", sentences, {"": "Hold"}, {}))
     sentences = (
         _held(actor) or "It is not held.",
         "From now on its models are retrained by its rules.",
     )
-    return actor.ask(Question(f"Release {actor.family}", sentences, {"": "Release"}, {}))
+    return actor.question_page(Question(f"Release {actor.family}", sentences, {"": "Release"}, {}))
 
 
 @router.post("/{action}")
@@ -347,16 +353,16 @@ def hold(
         by=actor.user.name,
         now=datetime.now(UTC),
     )
-    return actor.done(action, actor.family_page)
+    return actor.redirect(action, actor.family_page)
 
 
 def last_action(request: Request) -> dict[str, str | None] | None:
     """What was just done, where a page is shown after an action: its name, and its run's page."""
-    what = request.query_params.get("told")
-    if what is None:
+    action = request.query_params.get("action")
+    if action is None:
         return None
     dag_id, _, run_id = request.query_params.get("run", "").partition("/")
-    return {"what": what, "run": host_of(request).run_url(dag_id, run_id) if run_id else None}
+    return {"action": action, "run": host_of(request).run_url(dag_id, run_id) if run_id else None}
 
 
 def _with_night(actor: Actor, as_of: datetime) -> ModelFamily:

@@ -52,7 +52,7 @@ def create(host: Host) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(user_of), Depends(_unkept), Depends(_once_each)],
+        dependencies=[Depends(user_of), Depends(_unkept), Depends(_refuse_repeated)],
     )
     app.state.host = host
     app.include_router(router)
@@ -78,7 +78,7 @@ def _unkept(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
-def _once_each(request: Request) -> None:
+def _refuse_repeated(request: Request) -> None:
     """A parameter that is given twice is refused: one of the two would not be answered."""
     counts = Counter(name for name, _ in request.query_params.multi_items())
     if twice := sorted(name for name, count in counts.items() if count > 1):
@@ -159,12 +159,12 @@ def description(request: Request) -> dict[str, Any]:
 
 @router.get("/fleet", response_model=schemas.Page[schemas.FleetLine], tags=["fleet"])
 def fleet(
-    request: Request, reader: ReaderDep, wanted: Annotated[schemas.FleetFilter, Query()]
+    request: Request, reader: ReaderDep, query: Annotated[schemas.FleetFilter, Query()]
 ) -> Any:
     """Every family that has a model, by name: its models by state, and its last night."""
-    [last] = paging.after(wanted, paging.BY_FAMILY) or ("",)
+    [last] = paging.after(query, paging.BY_FAMILY) or ("",)
     lines = [line for line in _families(reader.status()) if line["family"] > last]
-    return paging.page(request, wanted, lines, lambda line: (line["family"],))
+    return paging.page(request, query, lines, lambda line: (line["family"],))
 
 
 @router.get("/fleet/{family}", response_model=schemas.FleetDetail, tags=["fleet"])
@@ -218,22 +218,22 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 @router.get("/models", response_model=schemas.Page[schemas.Model], tags=["models"])
 def models(
-    request: Request, reader: ReaderDep, wanted: Annotated[schemas.ModelFilter, Query()]
+    request: Request, reader: ReaderDep, query: Annotated[schemas.ModelFilter, Query()]
 ) -> Any:
     """Every active model, those that need somebody first."""
     from nightshift import reports
 
-    families = reader.among(wanted.family)
-    last = paging.after(wanted, paging.BY_URGENCY)
+    families = reader.among(query.family)
+    last = paging.after(query, paging.BY_URGENCY)
     lines = [
         line
         for line in reader.status().lines
         if line.family in families
-        and wanted.group in (None, line.group)
-        and wanted.health in (None, line.health)
+        and query.group in (None, line.group)
+        and query.health in (None, line.health)
         and (last is None or reports.urgency(line) > last)
     ]
-    return paging.page(request, wanted, lines, reports.urgency)
+    return paging.page(request, query, lines, reports.urgency)
 
 
 @router.get("/models/{family}/{model}", response_model=schemas.ModelDetail, tags=["models"])
@@ -258,32 +258,32 @@ def _line(reader: Reader, family: str, model: str) -> Line:
     "/measurements", response_model=schemas.Page[schemas.Measurement], tags=["measurements"]
 )
 def measurements(
-    request: Request, reader: ReaderDep, wanted: Annotated[schemas.MeasurementFilter, Query()]
+    request: Request, reader: ReaderDep, query: Annotated[schemas.MeasurementFilter, Query()]
 ) -> Any:
     """Measurements, those recorded last first."""
-    return _recorded(request, reader, wanted, "measurement")
+    return _recorded(request, reader, query, "measurement")
 
 
 @router.get("/decisions", response_model=schemas.Page[schemas.Decision], tags=["decisions"])
 def decisions(
-    request: Request, reader: ReaderDep, wanted: Annotated[schemas.DecisionFilter, Query()]
+    request: Request, reader: ReaderDep, query: Annotated[schemas.DecisionFilter, Query()]
 ) -> Any:
     """Decisions, the last first."""
-    return _recorded(request, reader, wanted, "decision")
+    return _recorded(request, reader, query, "decision")
 
 
-def _recorded(request: Request, reader: Reader, wanted: schemas.Recorded, kind: str) -> Any:
+def _recorded(request: Request, reader: Reader, query: schemas.Recorded, kind: str) -> Any:
     """A page of what is numbered as it is recorded."""
     key = f"{kind}_id"
-    [last] = paging.after(wanted, paging.BY_ID) or (None,)
+    [last] = paging.after(query, paging.BY_ID) or (None,)
     rows = reader.rows(
         f"api.{kind}s",
-        families=reader.among(wanted.family),
+        families=reader.among(query.family),
         after=last,
-        count=wanted.limit + 1,
-        **wanted.model_dump(exclude={"family", "limit", "cursor"}),
+        count=query.limit + 1,
+        **query.model_dump(exclude={"family", "limit", "cursor"}),
     )
-    return paging.page(request, wanted, rows, lambda row: (row[key],))
+    return paging.page(request, query, rows, lambda row: (row[key],))
 
 
 @router.get("/decisions/{decision_id}", response_model=schemas.DecisionDetail, tags=["decisions"])
@@ -298,19 +298,19 @@ def decision(reader: ReaderDep, decision_id: schemas.DecisionPath) -> Any:
 
 @router.get("/nights", response_model=schemas.Page[schemas.NightLine], tags=["nights"])
 def nights(
-    request: Request, reader: ReaderDep, wanted: Annotated[schemas.NightFilter, Query()]
+    request: Request, reader: ReaderDep, query: Annotated[schemas.NightFilter, Query()]
 ) -> Any:
     """Nights, the last first: frozen, judged, published or not."""
-    as_of, family = paging.after(wanted, paging.BY_NIGHT) or (None, None)
+    as_of, family = paging.after(query, paging.BY_NIGHT) or (None, None)
     rows = reader.rows(
         "api.nights",
-        families=reader.among(wanted.family),
+        families=reader.among(query.family),
         after_as_of=as_of,
         after_family=family,
-        count=wanted.limit + 1,
-        **wanted.model_dump(exclude={"family", "limit", "cursor"}),
+        count=query.limit + 1,
+        **query.model_dump(exclude={"family", "limit", "cursor"}),
     )
-    return paging.page(request, wanted, rows, lambda row: (row["as_of"], row["family"]))
+    return paging.page(request, query, rows, lambda row: (row["as_of"], row["family"]))
 
 
 @router.get("/nights/{family}/{as_of}", response_model=schemas.NightDetail, tags=["nights"])

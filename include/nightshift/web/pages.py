@@ -159,7 +159,7 @@ class Visit:
         return actions.offer(self.request, self.host, self.user, family)
 
     @property
-    def done(self) -> dict[str, str | None] | None:
+    def last_action(self) -> dict[str, str | None] | None:
         """What was just done, where an action has led here."""
         return actions.last_action(self.request)
 
@@ -170,11 +170,11 @@ class Visit:
     def cards(self, fleet: reading.Fleet, member: reading.Member) -> Markup:
         """The models of a family, made once for all who see them."""
         key = (self.root, member.family)
-        if key not in fleet.made:
-            fleet.made[key] = Markup(  # noqa: S704 - a template of ours made it
+        if key not in fleet.cards:
+            fleet.cards[key] = Markup(  # noqa: S704 - a template of ours made it
                 templating.render("_cards.html", self.root, member=member, sparks=fleet.sparks)
             )
-        return fleet.made[key]
+        return fleet.cards[key]
 
     def runs(self, dag_id: str, as_of: datetime | None = None) -> str:
         """Airflow's page of a DAG, or of its runs about one moment: their ids contain it."""
@@ -200,11 +200,11 @@ def fleet(visit: VisitDep) -> Response:
     with visit.transaction() as tx:
         cached = reading.cached_fleet(tx, visit.site)
     if cached is None:
-        return StreamingResponse(_as_it_is_read(visit), media_type="text/html")
+        return StreamingResponse(_streamed_fleet(visit), media_type="text/html")
     return visit.page("fleet.html", look=lambda: _looked(visit, cached))
 
 
-def _as_it_is_read(visit: Visit) -> Iterator[str]:
+def _streamed_fleet(visit: Visit) -> Iterator[str]:
     look = cache(lambda: _looked(visit, _fleet(visit)))
     parts = iter(templating.generate("fleet.html", visit.root, visit=visit, look=look))
     head = []
@@ -217,7 +217,7 @@ def _as_it_is_read(visit: Visit) -> Iterator[str]:
 
 
 def _looked(visit: Visit, fleet: reading.Fleet) -> dict[str, Any]:
-    visible = fleet.seen(visit.readable([member.family for member in fleet.members]))
+    visible = fleet.visible(visit.readable([member.family for member in fleet.members]))
     late = reading.late(visit.site, visible, datetime.now(UTC))
     return {
         "fleet": visible,
@@ -240,7 +240,7 @@ def _fleet(visit: Visit) -> reading.Fleet:
 
 def _visible_fleet(visit: Visit) -> reading.Fleet:
     fleet = _fleet(visit)
-    return fleet.seen(visit.readable([member.family for member in fleet.members]))
+    return fleet.visible(visit.readable([member.family for member in fleet.members]))
 
 
 @router.get("/families/{family}.csv")
@@ -258,7 +258,7 @@ def family(visit: VisitDep, family: str) -> Response:
     """One family: its models and its nights."""
     visit.enter(family)
     with visit.transaction() as tx:
-        fleet = reading.fleet(tx, visit.site).seen(frozenset({family}))
+        fleet = reading.fleet(tx, visit.site).visible(frozenset({family}))
         nights = reading.nights(tx, family, visit.family(family))
     if not fleet.members and not nights:
         raise HTTPException(404, f"No family is called {family!r}, or you may not see it.")
@@ -339,15 +339,15 @@ def version(
     with visit.transaction() as tx:
         model_row = _model(visit, tx, family, model)
         version_row = _version(visit, tx, model_row, number)
-        other = _version(visit, tx, model_row, against) if against is not None else None
+        opposite = _version(visit, tx, model_row, against) if against is not None else None
         versions = reading.versions(tx, model_row["model_id"])
     return visit.page(
         "version.html",
         model=model_row,
         version=version_row,
-        other=other,
+        opposite=opposite,
         versions=versions,
-        differences=drawing.difference(other, version_row) if other else [],
+        differences=drawing.difference(opposite, version_row) if opposite else [],
     )
 
 

@@ -25,12 +25,12 @@ BY_NIGHT: TypeAdapter[tuple[datetime, str]] = TypeAdapter(tuple[Moment, Name])
 BY_URGENCY: TypeAdapter[tuple[int, str, str]] = TypeAdapter(tuple[int, str, str])
 
 
-def after(wanted: Filter, key: TypeAdapter[K]) -> K | None:
+def after(query: Filter, key: TypeAdapter[K]) -> K | None:
     """The key of the last item of the page before; None on the first page."""
-    if wanted.cursor is None:
+    if query.cursor is None:
         return None
     try:
-        return key.validate_json(base64.urlsafe_b64decode(wanted.cursor))
+        return key.validate_json(base64.urlsafe_b64decode(query.cursor))
     except (ValidationError, binascii.Error):
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -40,16 +40,16 @@ def after(wanted: Filter, key: TypeAdapter[K]) -> K | None:
 
 
 def page(
-    request: Request, wanted: Filter, rows: Sequence[Any], key: Callable[[Any], tuple[Any, ...]]
+    request: Request, query: Filter, rows: Sequence[Any], key: Callable[[Any], tuple[Any, ...]]
 ) -> dict[str, Any]:
     """A page of what was found, which is one item more than asked for where there is a next."""
-    items = rows[: wanted.limit]
-    following = _next(request, wanted, key(items[-1])) if len(rows) > wanted.limit else None
+    items = rows[: query.limit]
+    following = _next(request, query, key(items[-1])) if len(rows) > query.limit else None
     return {"items": items, "next": following}
 
 
-def _next(request: Request, wanted: Filter, key: tuple[Any, ...]) -> str:
+def _next(request: Request, query: Filter, key: tuple[Any, ...]) -> str:
     cursor = base64.urlsafe_b64encode(to_json(key)).decode()
-    parameters = wanted.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
+    parameters = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"})
     path = request.scope["root_path"] + request.scope["route"].path
     return f"{path}?{urlencode({**parameters, 'cursor': cursor})}"

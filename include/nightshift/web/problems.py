@@ -224,9 +224,9 @@ def _row_faults(error: RowsRefused) -> Iterator[Fault]:
     for problem in error.problems[:MOST_FAULTS]:
         fault = about(("body", "rows", problem.rows[0], problem.column), str(problem))
         yield fault.model_copy(update={"rows": list(problem.rows[:MOST_ROWS])})
-    left = len(error.problems) - MOST_FAULTS
-    if left > 0:
-        yield Fault(detail=f"and {left} more", pointer="#/rows")
+    more = len(error.problems) - MOST_FAULTS
+    if more > 0:
+        yield Fault(detail=f"and {more} more", pointer="#/rows")
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

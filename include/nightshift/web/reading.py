@@ -89,15 +89,15 @@ class Member:
 class Fleet:
     """Every family, with the sparkline of every model as :func:`drawing.spark` writes it.
 
-    ``made`` keeps what was made of it: the cards of a family, by root and family.
+    ``cards`` keeps what was made of it: the cards of a family, by root and family.
     """
 
     members: tuple[Member, ...]
     sparks: Mapping[tuple[str, str], str]
     retrains: int
-    made: dict[tuple[str, str], Markup] = field(default_factory=dict, compare=False)
+    cards: dict[tuple[str, str], Markup] = field(default_factory=dict, compare=False)
 
-    def seen(self, families: frozenset[str]) -> Fleet:
+    def visible(self, families: frozenset[str]) -> Fleet:
         """The part of it that somebody may see."""
         members = tuple(member for member in self.members if member.family in families)
         return replace(self, members=members)
@@ -107,7 +107,7 @@ class Fleet:
         return [line for member in self.members for line in member.lines]
 
     @cached_property
-    def wanted(self) -> list[Line]:
+    def urgent(self) -> list[Line]:
         """The models that need somebody, the worst first; who was just replaced does not."""
         needy = [
             line
@@ -173,8 +173,8 @@ def verdict(fleet: Fleet, late: Mapping[str, datetime]) -> str:
     count = len(fleet.members)
     missing = sorted(late) + [m.family for m in fleet.members if not m.night]
     if not missing:
-        who = "Every family" if count > 1 else fleet.members[0].family
-        return f"{who} published the last night, {rows:,} rows; {state}."
+        subject = "Every family" if count > 1 else fleet.members[0].family
+        return f"{subject} published the last night, {rows:,} rows; {state}."
     names = wording.listed(missing, most=5)
     if count == 1:
         return f"{names} did not publish the last night; {state}."
@@ -207,7 +207,9 @@ def late(site: Site, fleet: Fleet, now: datetime) -> dict[str, datetime]:
 def nights(tx: Transaction, family: str, config: ModelFamily | None) -> list[Row]:
     """The latest nights of a family, the latest first; ``config`` is what its folder says."""
     rows = _rows(tx, "web.nights", family=family, nights=LISTED_NIGHTS)
-    return [row | {"reason": CHECKED} if _tells(row["code"], config) else row for row in rows]
+    return [
+        row | {"reason": CHECKED} if _reveals_values(row["code"], config) else row for row in rows
+    ]
 
 
 # A model -------------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ class ModelPage:
     @property
     def decisive(self) -> list[Row]:
         """The metric that decisions look at, of the version that served, oldest first."""
-        return list(_one_a_night(m for m in self.measurements if m["decisive"]))
+        return list(_first_of_each_moment(m for m in self.measurements if m["decisive"]))
 
     @property
     def estimated(self) -> list[Row]:
@@ -384,7 +386,7 @@ def night(
         What the family's folder says, and so which values may be shown; None where it is broken.
     """
     at = {"family": family, "as_of": as_of}
-    around = tx.one("web.around", **at)
+    around = tx.one("web.neighbour_nights", **at)
     until = around.after or as_of + timedelta(days=1)
     snapshots = _rows(tx, "web.night", **at)
     for snapshot in snapshots:
@@ -399,11 +401,13 @@ def night(
         batches=_rows(tx, "web.batches", **at),
         models=_rows(tx, "web.batch_models", **at),
         trail=[
-            event | {"detail": {"reason": CHECKED}} if _tells(event["code"], config) else event
+            event | {"detail": {"reason": CHECKED}}
+            if _reveals_values(event["code"], config)
+            else event
             for event in _rows(tx, "web.trail", **at)
         ],
         concluded=_rows(
-            tx, "web.concluded", family=family, since=as_of, until=until, count=CONCLUDED
+            tx, "web.decisions_between", family=family, since=as_of, until=until, count=CONCLUDED
         ),
         checks=discreet_checks(checks, config),
         before=around.before,
@@ -412,7 +416,7 @@ def night(
     return page if page.snapshots or page.trail else None
 
 
-def _tells(code: str | None, config: ModelFamily | None) -> bool:
+def _reveals_values(code: str | None, config: ModelFamily | None) -> bool:
     """Whether an event repeats values that checks met, and that may be those of such a column."""
     return code in VERDICTS and (config is None or bool(config.features.sensitive))
 
@@ -479,7 +483,7 @@ def _rows(tx: Transaction, name: str, **parameters: Any) -> list[dict[str, Any]]
     return [dict(row._mapping) for row in tx.rows(name, **parameters)]
 
 
-def _one_a_night(rows: Iterator[Row]) -> Iterator[Row]:
+def _first_of_each_moment(rows: Iterator[Row]) -> Iterator[Row]:
     """Of the realized measurements of a moment the first: that of the version that served."""
     for _, same in groupby((m for m in rows if m["basis"] == "realized"), key=lambda m: m["as_of"]):
         yield next(same)

@@ -323,7 +323,7 @@ IMPORTANT = {
         {},
     ),
     "measuring": (query_text("monitoring.outcomes"), WINDOW),
-    "trials": (query_text("trials.told"), WINDOW | {"versions": "1"}),
+    "trials": (query_text("trials.rows"), WINDOW | {"versions": "1"}),
     "purging": (
         query_text("scoring.delete_rows"),
         {"batch_ids": [40], "nights": [NIGHT["as_of"]]},

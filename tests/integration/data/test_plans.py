@@ -106,32 +106,32 @@ WINDOW = {"family": "fleet", "start": NIGHT - timedelta(days=7), "end": NIGHT}
 MOMENT = {"family": "fleet", "as_of": MONITOR}
 QUERIES: dict[str, dict[str, Any]] = {
     "monitoring.outcomes": WINDOW | {"known_by": MONITOR},
-    "monitoring.scored": WINDOW,
+    "monitoring.scores": WINDOW,
     "monitoring.recent": MOMENT | {"metric": "neg_mean_absolute_error", "count": 3},
-    "monitoring.find": {
+    "monitoring.find_measurements": {
         "metric": "neg_mean_absolute_error",
         "as_of": MONITOR,
         "model_ids": [1, 2, 3],
         "version_ids": [1, 2, 3],
     },
     "monitoring.signals": {"family": "fleet", "as_of": NIGHT, "nights": 3},
-    "monitoring.measured_at": {"as_of": MONITOR},
+    "monitoring.measured_families": {"as_of": MONITOR},
     "labels.latest": MOMENT,
-    "labels.unlabelled": WINDOW | {"as_of": MONITOR},
+    "labels.unlabelled_predictions": WINDOW | {"as_of": MONITOR},
     "labels.append_incoming": MOMENT
     | {"since": MONITOR - timedelta(days=2), "collected_at": MONITOR},
-    "registry.decided": {"model_ids": [1, 2, 3], "subject": "monitor 180"},
+    "registry.decided_models": {"model_ids": [1, 2, 3], "subject": "monitor 180"},
     "registry.last_retrains": {"family": "fleet", "before": MONITOR},
-    "registry.called_for": {"since": NIGHT, "until": MONITOR},
-    "registry.vanished": MOMENT | {"since": NIGHT - timedelta(days=30), "whole": "fleet"},
-    "alerting.decided": {"family": "fleet", "as_of": NIGHT},
+    "registry.retrains_called_for": {"since": NIGHT, "until": MONITOR},
+    "registry.absent_members": MOMENT | {"since": NIGHT - timedelta(days=30), "whole": "fleet"},
+    "alerting.monitor_decisions": {"family": "fleet", "as_of": NIGHT},
     "alerting.rejection": {"family": "fleet", "as_of": NIGHT},
     "alerting.failed_models": {"family": "fleet", "as_of": NIGHT},
     "alerting.refusals": {"family": "fleet", "moments": [NIGHT], "since": NIGHT},
-    "alerting.drifted": {"family": "fleet", "as_of": NIGHT},
-    "alerting.watched": {"family": "fleet", "as_of": NIGHT},
+    "alerting.alert_signals": {"family": "fleet", "as_of": NIGHT},
+    "alerting.watched_models": {"family": "fleet", "as_of": NIGHT},
     "training.labels": {"family": "fleet", "start": WINDOW["start"], "known_by": MONITOR},
-    "trials.told": WINDOW | {"known_by": MONITOR, "versions": "1,2"},
+    "trials.rows": WINDOW | {"known_by": MONITOR, "versions": "1,2"},
 }
 
 
@@ -170,7 +170,9 @@ def test_a_night_reads_no_growing_table_whole(history: str, name: str) -> None:
     assert whole == []
 
 
-@pytest.mark.parametrize("name", ["monitoring.outcomes", "monitoring.scored", "labels.unlabelled"])
+@pytest.mark.parametrize(
+    "name", ["monitoring.outcomes", "monitoring.scores", "labels.unlabelled_predictions"]
+)
 def test_other_months_stay_unread(history: str, name: str) -> None:
     with session(history) as connection:
         read = {node.get("Relation Name", "") for node in _nodes(_plan(connection, name))}
@@ -196,7 +198,7 @@ def test_a_label_is_looked_up_by_its_entity_before_there_are_statistics(database
     with session(database_url) as connection:
         connection.execute(text("select nightshift.open_month(:night)"), {"night": NIGHT})
         connection.execute(text(LABELS), {"night": NIGHT})
-        for name in ("monitoring.outcomes", "labels.unlabelled", "trials.told"):
+        for name in ("monitoring.outcomes", "labels.unlabelled_predictions", "trials.rows"):
             nodes = list(_nodes(_plan(connection, name)))
             used = {node["Index Name"] for node in nodes if "Index Name" in node}
             labels = {index for index in used if index.startswith("labels_")}

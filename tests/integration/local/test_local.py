@@ -82,7 +82,7 @@ def current_user(url: str) -> object:
 def test_loopback_asks_for_a_password(installed: Site) -> None:
     local.up(installed, airflow=False, console=QUIET)
     port = int(str(make_url(installed.database_url).query["port"]))
-    password = local.kept_secrets(installed.state)["nightshift_writer"]
+    password = local.stored_secrets(installed.state)["nightshift_writer"]
 
     with pytest.raises(SetupError, match="no password supplied"):
         current_user(over_tcp(installed.database_url, port, None))

@@ -186,8 +186,8 @@ def _answers(world: World) -> Iterator[tuple[str, bytes]]:
 
 
 def test_the_state_folder_of_an_installation_is_for_its_owner_only(tmp_path: Path) -> None:
-    from nightshift.local import kept_secrets
+    from nightshift.local import stored_secrets
 
-    kept_secrets(tmp_path)
+    stored_secrets(tmp_path)
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "secrets.json").stat().st_uid == os.geteuid()

@@ -159,7 +159,7 @@ def test_a_night_is_asked_for_by_its_partition(desk: Desk, ada: TestClient) -> N
     done = ada.post("/actions/loads/score", data=FORM | night)
     where, _, query = done.headers["location"].partition("?")
     assert where == "/nights/loads/2026-01-12T02:00:00+00:00"
-    assert query == f"told=score&run=loads.score%2Fpage-{NUMBER}"
+    assert query == f"action=score&run=loads.score%2Fpage-{NUMBER}"
     assert desk.calls[0][2]["partition_key"] == "2026-01-12"
     for other in ("2026-01-12T03:00:00Z", "2926-01-12T02:00:00Z"):
         refused = ada.post("/actions/loads/score", data=FORM | {"as_of": other})
@@ -176,7 +176,7 @@ class TestApproval:
         question = ada.get("/actions/loads/approval/1")
         assert "loads: may version 2 serve instead of version 1?" in question.text
         done = ada.post("/actions/loads/approval/1", data=FORM | {"answer": "approved"})
-        assert done.headers["location"] == "/models/loads/loads?told=approved"
+        assert done.headers["location"] == "/models/loads/loads?action=approved"
         assert desk.calls[1] == (
             "PATCH",
             "/dags/loads.retrain/dagRuns/a%2Bb/taskInstances/approve/0/hitlDetails",
@@ -279,8 +279,8 @@ def test_a_form_is_taken_from_our_own_pages(
 def test_a_held_family_is_shown_as_such_and_can_be_released(ada: TestClient, world: World) -> None:
     world.train(10)
     done = ada.post("/actions/loads/hold", data=FORM)
-    assert done.headers["location"] == "/families/loads?told=hold"
-    shown = ada.get("/families/loads?told=hold")
+    assert done.headers["location"] == "/families/loads?action=hold"
+    shown = ada.get("/families/loads?action=hold")
     assert "The family is held by ada since" in shown.text
     assert 'href="/actions/loads/release"' in shown.text
     assert "So nothing is promoted by itself" in ada.get("/actions/loads/retrain").text

@@ -660,7 +660,7 @@ DISCOVERED = Models.model_validate(
 
 
 @pytest.mark.parametrize(
-    ("models", "member", "told", "group", "threshold", "wanted"),
+    ("models", "member", "tag", "group", "threshold", "included"),
     [
         (LISTED, "horn", None, "music", 0.75, True),
         (LISTED, "vase", None, "others", 0.6, True),
@@ -675,14 +675,14 @@ DISCOVERED = Models.model_validate(
 def test_who_is_a_member_of_which_group_with_which_threshold(
     models: Models,
     member: str,
-    told: str | None,
+    tag: str | None,
     group: str | None,
     threshold: float | None,
-    wanted: bool,
+    included: bool,
 ) -> None:
-    assert models.group_of(member, told) == group
+    assert models.group_of(member, tag) == group
     assert models.threshold_of(member) == threshold
-    assert models.wanted(member) == wanted
+    assert models.includes(member) == included
 
 
 def test_a_group_that_is_not_listed_has_the_rule_of_the_factory() -> None:

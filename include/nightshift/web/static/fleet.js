@@ -8,7 +8,7 @@
   const find = document.getElementById("find");
   const view = document.getElementById("view");
   const sort = document.getElementById("sort");
-  const told = document.getElementById("told");
+  const counter = document.getElementById("counter");
   const look = document.getElementById("look");
   const groups = [...grid.querySelectorAll(".group")].map((section) => {
     const where = `${section.parentElement.getAttribute("aria-label").slice(7)} ${(section.getAttribute("aria-label") || "").slice(6)}`;
@@ -84,7 +84,7 @@
     for (const family of grid.children) family.hidden = !family.querySelector(".group:not([hidden])");
     grid.className = view.value;
     if (view.value === "cards") for (const { links } of groups) for (const one of links) seen.observe(one.link);
-    told.textContent = `${count.toLocaleString("en")} model${count === 1 ? "" : "s"}`;
+    counter.textContent = `${count.toLocaleString("en")} model${count === 1 ? "" : "s"}`;
   }
   function remember() {
     const url = new URL(location.href);
