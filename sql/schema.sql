@@ -431,7 +431,10 @@ CREATE TABLE nightshift.comparisons (
     perfect double precision,
     baseline double precision,
     gains jsonb DEFAULT '[]'::jsonb NOT NULL,
-    holdout_rows bigint
+    holdout_rows bigint,
+    guess double precision,
+    coverage double precision,
+    learnt_coverage double precision
 );
 
 COMMENT ON TABLE nightshift.comparisons IS 'Champion and challenger on the same later rows. difference is challenger minus champion, greater is better.';
@@ -461,6 +464,12 @@ COMMENT ON COLUMN nightshift.comparisons.baseline IS 'What the metric would be i
 COMMENT ON COLUMN nightshift.comparisons.gains IS 'Challenger minus champion by night, oldest first: as_of and gain; nights without the metric are left out';
 
 COMMENT ON COLUMN nightshift.comparisons.holdout_rows IS 'Labelled rows of the holdout, those that the champion has learnt among them; null where it was not told yet';
+
+COMMENT ON COLUMN nightshift.comparisons.guess IS 'What the best constant of the rows learnt from is worth on the holdout, which a first version must beat; gains are over it then';
+
+COMMENT ON COLUMN nightshift.comparisons.coverage IS 'The share of the holdout''s rows that have labels, 0 to 1; null where it was not told yet';
+
+COMMENT ON COLUMN nightshift.comparisons.learnt_coverage IS 'The same of the rows that the challenger has learnt from';
 
 ALTER TABLE nightshift.comparisons ALTER COLUMN comparison_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.comparisons_comparison_id_seq
@@ -1668,4 +1677,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0013');
+insert into nightshift.schema_version values ('0014');

@@ -55,6 +55,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """A prediction that is the same for all rows: a score, and of several classes a label."""
+
+    score: float
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class Shift:
     """What the sequential detector has gathered: ``evidence`` against its ``limit``.
 
@@ -146,6 +154,18 @@ class Manifest(Document):
         """What it went on from; None where it made a fresh start."""
         base = self.stored.get("base")
         return Base(**base) if base else None
+
+    @property
+    def guess(self) -> Guess | None:
+        """The best constant of the rows it has learnt from; None where that is not told."""
+        guess = self.stored.get("guess")
+        return Guess(**guess) if guess else None
+
+    @property
+    def learnt_coverage(self) -> float | None:
+        """The share of rows with labels on the nights learnt from; None where it is not told."""
+        share = self.stored.get("coverage", {}).get("training")
+        return None if share is None else float(share)
 
     @property
     def build(self) -> str:

@@ -470,7 +470,10 @@ class Comparison:
     ``gains`` the difference by night, ``holdout_rows`` how many labelled rows the holdout has,
     those that the champion has learnt among them. ``unscorable`` says why it could not score the
     rows, ``perfect`` what the metric would be if every prediction were
-    the truth, ``baseline`` if all were the same. ``reference`` is what the challenger is worth on
+    the truth, ``baseline`` if all were the same, ``guess`` if all were the best constant of the
+    rows that the challenger has learnt from; ``gains`` of a first version are over that.
+    ``coverage`` is the share of the holdout's rows that have labels, ``learnt_coverage`` that of
+    what the challenger has learnt from. ``reference`` is what the challenger is worth on
     these rows, by metric, with the distribution of its scores.
     """
 
@@ -496,3 +499,6 @@ class Comparison:
     reference: Worth | None = None
     gains: tuple[NightGain, ...] = ()
     holdout_rows: int | None = None
+    guess: float | None = None
+    coverage: float | None = None
+    learnt_coverage: float | None = None

@@ -31,6 +31,12 @@ where first_stated > cast(:start as timestamptz)
       offset 0)
 order by entity_id, answers, stated_at desc, known_at desc, value collate "C" desc;
 
+-- name: stated_before
+-- Which of some entities had a label by the start of the nights already.
+select distinct entity_id
+from nightshift.labels
+where family = :family and entity_id = any(:entities) and known_at <= cast(:start as timestamptz);
+
 -- name: excluded_entities
 -- The entities that nothing may learn from, as far as was said by a moment; erased is for good.
 select entity_id

@@ -76,7 +76,7 @@ def check(
         names = families or checking.loadable(site)
         findings = checking.check_source(site, names, now=datetime.now(UTC))
         _print_findings(findings)
-    for sentence in upkeep.waiting(site):
+    for sentence in [*upkeep.waiting(site), *upkeep.blind_spots(site, now=datetime.now(UTC))]:
         console.print(sentence, highlight=False, soft_wrap=True, markup=False)
     if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)

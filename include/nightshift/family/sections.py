@@ -178,7 +178,7 @@ class Labels(Section):
     min_coverage: Fraction = Field(
         default=0.9,
         description="which share of a window's predictions must have labels; with less it is"
-        " `immature`",
+        " `immature`, and a night with less is neither learnt from nor compared on",
     )
     silence: Duration | None = Field(
         default=None,

@@ -15,5 +15,6 @@ from nightshift.monitoring.measuring import (
     whole_window,
 )
 from nightshift.monitoring.meeting import repeated_entities, set_aside, silence, strangers
+from nightshift.monitoring.power import too_short, unbounded
 from nightshift.monitoring.references import references
 from nightshift.monitoring.watching import signals, watch

@@ -22,7 +22,6 @@ from nightshift.family import ModelFamily, ticks_per_year
 from nightshift.monitoring.references import (
     conditions,
     in_conditions,
-    perfect,
     references,
     threshold,
 )
@@ -160,11 +159,13 @@ def shift(
     """What the sequential detector says of a champion's nights; None where it is not used.
 
     What falls short of perfection is tested for means of rows. Of other metrics the nights are no
-    means of their rows, and :func:`nightshift.stats.shift` holds them against the reference.
+    means of their rows, and :func:`nightshift.stats.shift` holds them against the reference. A
+    metric without a greatest value has no test: what is left is a breach over a whole window.
     """
     rule, metric = family.retrain.when, family.performance.metric
     level = threshold(family, name, champion, reference)
-    if rule is None or rule.shift is None or level is None:
+    best = stats.perfect(metric)
+    if rule is None or rule.shift is None or level is None or best is None:
         return None
     a_year = ticks_per_year(family.schedule.score, family.schedule.timezone)
     false_alarms = rule.shift.false_alarms
@@ -182,7 +183,7 @@ def shift(
         level,
         reference,
         false_alarms=false_alarms,
-        perfect=perfect(metric),
+        perfect=best,
         relative=relative,
         nights_per_year=a_year,
     )
@@ -230,8 +231,8 @@ class _Scope:
 
     def meet(self, nights: Sequence[Night]) -> None:
         """Hold the model to what its threshold comes to in the conditions of these nights."""
-        if self.threshold is not None:
-            best = perfect(self.family.performance.metric)
+        best = stats.perfect(self.family.performance.metric)
+        if self.threshold is not None and best is not None:
             harder = conditions(self.family, nights, self.reference)
             self.threshold = best - (best - self.threshold) * harder
 

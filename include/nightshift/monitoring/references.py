@@ -25,11 +25,6 @@ PRIOR_ROWS = 30.0
 FEWEST_MEMBERS = 3
 
 
-def perfect(metric: str) -> float:
-    """The best value of a metric: 0 of losses, 1 of scores."""
-    return 0.0 if metric.startswith("neg_") else 1.0
-
-
 def references(family: ModelFamily, champions: Mapping[int, Champion]) -> dict[int, Reference]:
     """What each champion was worth in the decisive metric, by model id."""
     metric = family.performance.metric
@@ -38,9 +33,9 @@ def references(family: ModelFamily, champions: Mapping[int, Champion]) -> dict[i
         for model_id, champion in champions.items()
         if (worth := champion.worth(metric)) is not None
     }
-    if family.models is None or not stats.is_mean(metric):
+    best = stats.perfect(metric)
+    if family.models is None or best is None or not stats.is_mean(metric):
         return own
-    best = perfect(metric)
     told = {i: worth for i, worth in own.items() if worth.deviation > 0 and worth.value < best}
     return own | _drawn(told, best) if len(told) >= FEWEST_MEMBERS else own
 
@@ -98,12 +93,11 @@ def conditions(family: ModelFamily, nights: Sequence[Night], reference: Referenc
     """
     told = [night for night in nights if night.guess is not None and night.labels > 0]
     relative = family.performance.max_drop is not None
-    known = reference is not None and reference.guess is not None
-    if family.performance.yardstick is None or not (told and relative and known):
+    best = stats.perfect(family.performance.metric)
+    if family.performance.yardstick is None or best is None or not (told and relative):
         return 1.0
-    assert reference is not None
-    assert reference.guess is not None
-    best = perfect(family.performance.metric)
+    if reference is None or reference.guess is None:
+        return 1.0
     guess = np.array([best - (night.guess or 0.0) for night in told])
     labels = np.array([float(night.labels) for night in told])
     return policy.hardness(guess, labels, best - reference.guess)
@@ -116,7 +110,9 @@ def in_conditions(
 
     Each is excused by the conditions of the window that ends with it.
     """
-    best, window = perfect(family.performance.metric), family.performance.window
+    best, window = stats.perfect(family.performance.metric), family.performance.window
+    if best is None:
+        return list(nights)
     adjusted: list[Night] = []
     first = 0
     for place, night in enumerate(nights):

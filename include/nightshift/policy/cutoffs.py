@@ -36,28 +36,6 @@ def after_break(labels: Sequence[int], min_rows: int, holdout: int) -> tuple[int
     return learnt, compared
 
 
-def worth_waiting(labels: Sequence[int], min_rows: int, holdout: int) -> bool:
-    """Whether a break is so young that in a few nights there is something to learn from it.
-
-    That is where :func:`after_break` gives nothing yet, and will within the ``holdout`` at the rows
-    that a night has; a challenger that ends before the break would be trained for nothing.
-    """
-    count = len(labels)
-    if not count or after_break(labels, min_rows, holdout) is not None or count >= holdout:
-        return False
-    nightly = round(sum(labels) / count)
-    return after_break([nightly] * holdout, min_rows, holdout) is not None
-
-
-def too_little(champion: float, challenger: float, bar: float) -> bool:
-    """Whether a challenger mends less than half of a young break, so that the next one is awaited.
-
-    Losses on the nights since the break, none of which the challenger has learnt; ``bar`` is the
-    loss at the threshold. See :func:`worth_waiting`.
-    """
-    return challenger > bar and champion - challenger < (champion - bar) / 2
-
-
 Moment = TypeVar("Moment", int, datetime)
 
 

@@ -9,7 +9,6 @@ takes its evidence along.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,44 +110,3 @@ def look(
     if below and gain > margin and spared:
         return Ruling("promote", "not_worse", gain, low)
     return Ruling("shadow", "unproven", gain, low)
-
-
-def first_version(
-    challenger: float | None, baseline: float | None, low: float | None = None
-) -> Literal["promote", "hold"]:
-    """A first version serves where it beats the constant guess; else a person is asked.
-
-    Parameters
-    ----------
-    challenger, baseline
-        The metric of either on the holdout; a baseline that is undefined is none to beat.
-    low
-        The bound of their difference, where it is to be proven.
-    """
-    if challenger is None:
-        return "hold"
-    if baseline is None:
-        return "promote"
-    gain = challenger - baseline if low is None else low
-    return "promote" if gain > 0 else "hold"
-
-
-def leap(
-    now: float, champion: float, best_ever: float | None, perfect: float, too_good: float
-) -> bool:
-    """Whether a challenger wins suspiciously much of what the family ever fell short of perfection.
-
-    After a break the champion is bad, and to be again as good as once is no leap: what counts is
-    the best that any version of the family was ever worth.
-    """
-    before = champion if best_ever is None else max(champion, best_ever)
-    return perfect > before and (now - before) / (perfect - before) > too_good
-
-
-def select(gains: Sequence[Floats]) -> int:
-    """The place of the best of several candidates, by nights before the holdout.
-
-    The one that is chosen is then tested at the full level on nights that did not choose it.
-    """
-    means = [float(g.mean()) if len(g) else -math.inf for g in gains]
-    return int(np.argmax(means))

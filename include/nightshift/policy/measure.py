@@ -1,9 +1,6 @@
-"""What a model is held to: its reference in comparable conditions, and never less than before."""
+"""What a model is held to: its reference in comparable conditions, drawn to those of others."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,26 +45,6 @@ def hardness(guess: Floats, labels: Floats, at_reference: float | None) -> float
     return float(np.clip(np.exp(sure), 1 / LARGEST_EXCUSE, LARGEST_EXCUSE))
 
 
-def bar_of(
-    loss: float, error: float, drop: float, before: float | None, *, breached: bool
-) -> float:
-    """The loss at a relative threshold: ``1 + drop`` times that of the reference.
-
-    After a breach it is no more than the predecessor's, and less only by what is sure: the lower
-    of many measured references is lower by luck, and would be held against an attainable level.
-
-    Parameters
-    ----------
-    loss, error
-        The reference and its standard error.
-    before
-        The predecessor's bar, in the conditions of this reference (see :func:`hardness`).
-    """
-    if before is None or not breached:
-        return loss * (1 + drop)
-    return min(before, (loss + error) * (1 + drop))
-
-
 def shrunk(values: Floats, errors: Floats) -> Floats:
     """What members were worth, each drawn towards their mean by as much as its own rows are few.
 
@@ -85,26 +62,3 @@ def shrunk(values: Floats, errors: Floats) -> Floats:
     drawn: Floats = np.full_like(values, mean)
     drawn[known] = mean + weight * (values[known] - mean)
     return drawn
-
-
-def pooled_shape(losses: Sequence[Floats]) -> float:
-    """The gamma shape of single nights, from all members of a group: mean^2 / variance of each.
-
-    A member's own few nights do not tell how much its nights vary; those of a hundred members do.
-    The squared coefficients of variation are averaged, see :func:`nightshift.stats.falls.shapes`.
-
-    Parameters
-    ----------
-    losses
-        For each member its nightly losses at its reference, at least two of them and above zero.
-    """
-    squares = [
-        float(own.var(ddof=1) / own.mean() ** 2)
-        for own in losses
-        if len(own) > 1 and own.mean() > 0
-    ]
-    count = sum(len(own) for own in losses)
-    if not squares:
-        return 1.0
-    caution = 1 + 1 / math.sqrt(max(count, 1))
-    return 1 / max(float(np.mean(squares)) * caution, 1e-12)

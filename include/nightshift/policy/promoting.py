@@ -86,7 +86,7 @@ def together(comparisons: Sequence[Comparison], promotion: Promotion, *, below: 
         for night in comparison.gains:
             by_night.setdefault(night.as_of, []).append(night.gain)
     gains = np.array([np.mean(by_night[night]) for night in sorted(by_night)])
-    short = [_champion_short(one) for one in comparisons if one.gains]
+    short = [_short(comparison) for comparison in comparisons if comparison.gains]
     ruling = gate.judge(
         gains,
         float(np.mean(short)) if short else 0.0,
@@ -109,8 +109,11 @@ def short_of_perfect(perfect: float | None, value: float | None) -> float:
     return 0.0 if perfect is None or value is None else max(perfect - value, 0.0)
 
 
-def _champion_short(comparison: Comparison) -> float:
-    return short_of_perfect(comparison.perfect, comparison.champion_value)
+def _short(comparison: Comparison) -> float:
+    """What the champion falls short of perfection; of a first version what the guess does."""
+    first = comparison.champion_version is None
+    before = comparison.guess if first else comparison.champion_value
+    return short_of_perfect(comparison.perfect, before)
 
 
 def _rows(comparison: Comparison) -> int:
@@ -123,7 +126,7 @@ def _ruling(comparison: Comparison, promotion: Promotion, below: bool) -> Ruling
         return Ruling("reject", "undefined", 0.0, -np.inf)
     return gate.judge(
         gains,
-        _champion_short(comparison),
+        _short(comparison),
         below=below,
         tolerance=promotion.tolerance,
         margin=promotion.margin,
@@ -142,7 +145,7 @@ def _verdict(
     comparison: Comparison, promotion: Promotion, below: bool, pool: Pool | None
 ) -> Verdict:
     if comparison.champion_version is None:
-        return _unopposed(comparison, promotion)
+        return _first(comparison, promotion, pool)
     if comparison.unscorable is not None:
         return _instead_of_nobody(comparison, promotion)
     if pool is not None and not is_proof(comparison, promotion):
@@ -201,7 +204,7 @@ def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict
     if pool.ruling.kind != "promote":
         return "reject", "no_proof", f"{told}: no proof"
     losses = -np.array([night.gain for night in comparison.gains])
-    tolerated = promotion.tolerance * _champion_short(comparison)
+    tolerated = promotion.tolerance * _short(comparison)
     if gate.bound(losses, promotion.confidence) > tolerated:
         return "reject", "no_proof", f"{told}, but {compared(comparison)}, which is surely worse"
     if pool.ruling.rule != "proof":
@@ -209,21 +212,54 @@ def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict
     return _objected(comparison, promotion) or proven(promotion, told, "pool")
 
 
-def _unopposed(comparison: Comparison, promotion: Promotion) -> Verdict:
-    told = "the first version of this model has nobody to beat"
+FIRST = "the first version of this model has nobody to beat"
+
+
+def _first(comparison: Comparison, promotion: Promotion, pool: Pool | None) -> Verdict:
+    """A first version serves where it beats guessing the same for all; else a person is asked."""
     suspicion = _suspicion(comparison, promotion)
-    if suspicion is None:
-        return "promote", "unopposed", told
-    worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
-    return "ask", "too_good", f"{told}, but its {worth} is suspicious: {suspicion}"
+    if suspicion is not None:
+        worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
+        return "ask", "too_good", f"{FIRST}, but its {worth} is suspicious: {suspicion}"
+    doubt = _no_better_than_guess(comparison, promotion, pool)
+    if doubt is None:
+        return "promote", "unopposed", FIRST
+    return "ask", "no_better_than_guess", f"{FIRST}, but {doubt}"
+
+
+def _no_better_than_guess(
+    comparison: Comparison, promotion: Promotion, pool: Pool | None
+) -> str | None:
+    """Why a first version is not known to beat the constant guess; None where it does.
+
+    Members of a factory beat it together, but for one that is surely worse.
+    """
+    worth, guess = comparison.challenger_value, comparison.guess
+    losses = -np.array([night.gain for night in comparison.gains])
+    if pool is not None and pool.ruling.gain > 0:
+        if gate.bound(losses, promotion.confidence) <= 0:
+            return None
+    elif worth is None:
+        return (
+            f"nothing tells whether it beats guessing the same for all: on {comparison.row_count}"
+            f" later rows its {comparison.metric} is undefined"
+        )
+    elif guess is None or worth > guess:
+        return None
+    assert worth is not None
+    return (
+        f"on {comparison.row_count} later rows its {comparison.metric} is {worth:.4g}, no better"
+        f" than {guess:.4g}, which is what guessing the same for all comes to"
+    )
 
 
 def _instead_of_nobody(comparison: Comparison, promotion: Promotion) -> Verdict:
     """Where the champion cannot score, readers get nothing: whoever can is better."""
     sentence = f"the champion cannot score: {comparison.unscorable}"
-    kind, _, suspicion = _unopposed(comparison, promotion)
-    if kind == "ask":
-        return "ask", "unscorable", f"{sentence}; {suspicion}"
+    suspicion = _suspicion(comparison, promotion)
+    if suspicion is not None:
+        worth = f"its {comparison.metric} {comparison.challenger_value:.4g} is suspicious"
+        return "ask", "unscorable", f"{sentence}; {worth}: {suspicion}"
     if promotion.approval == "human":
         return "ask", "unscorable", f"{sentence}; a person is asked"
     return "promote", "unscorable", f"{sentence}; the new version can"

@@ -112,6 +112,8 @@ def compare(
         low=None,
         champion_reference=worth,
         unscorable=champion.reason if isinstance(champion, Unopened) else None,
+        coverage=rows.coverage(start),
+        learnt_coverage=challenger.version.manifest.learnt_coverage,
     )
     if not len(own):
         return empty
@@ -121,11 +123,13 @@ def compare(
         empty,
         challenger_value=trained.value,
         candidates=(_candidate(trained, "trained"),),
-        perfect=stats.perfect(metric, family.task, truth),
+        perfect=stats.perfect(metric),
         baseline=stats.baseline(metric, family.task, truth),
         reference=reference(family, trained.rows),
     )
-    if champion is None or isinstance(champion, Unopened):
+    if champion is None:
+        return _beside_guess(family, unopposed, trained)
+    if isinstance(champion, Unopened):
         return unopposed
     try:
         serving = _told(family, own, champion)
@@ -135,6 +139,20 @@ def compare(
     doubt = (1 - family.promotion.confidence) * (TRAINED_SHARE if others else 1.0) / candidates
     trial = replace(unopposed, confidence=1 - doubt)
     return _against(family, own, trial, [serving, trained, *others])
+
+
+def _beside_guess(family: ModelFamily, unopposed: Comparison, trained: _Told) -> Comparison:
+    """A first version beside the best constant of the rows that it has learnt from."""
+    guess = trained.model.version.manifest.guess
+    if guess is None or trained.value is None:
+        return unopposed
+    known = stats.outcomes(trained.rows, family.task)
+    same = stats.guessed(known, guess)
+    return replace(
+        unopposed,
+        guess=stats.value(unopposed.metric, family.task, same),
+        gains=tuple(_gains(family, same, known, trained.rows)),
+    )
 
 
 def reference(family: ModelFamily, told: pd.DataFrame) -> Worth:
@@ -218,17 +236,22 @@ def _against(
         slices=tuple(_slices(family, rows, serving, winner)),
         border_cases=_border_cases(family, serving.model, winner.model),
         reference=reference(family, winner.rows),
-        gains=tuple(_gains(family, serving.rows, winner.rows)),
+        gains=tuple(
+            _gains(
+                family,
+                stats.outcomes(serving.rows, family.task),
+                stats.outcomes(winner.rows, family.task),
+                winner.rows,
+            )
+        ),
     )
 
 
-def _gains(family: ModelFamily, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[NightGain]:
+def _gains(
+    family: ModelFamily, before: stats.Outcomes, after: stats.Outcomes, rows: pd.DataFrame
+) -> Iterator[NightGain]:
     moments, differences = stats.gains(
-        family.performance.metric,
-        family.task,
-        stats.outcomes(before, family.task),
-        stats.outcomes(after, family.task),
-        stats.nights_of(after),
+        family.performance.metric, family.task, before, after, stats.nights_of(rows)
     )
     for moment, gain in zip(moments, differences, strict=True):
         as_of = pd.Timestamp(moment)

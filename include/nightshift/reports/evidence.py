@@ -11,7 +11,10 @@ from nightshift.wording import moment
 def evidence(comparison: Comparison, verdict: Decision) -> str:
     """A comparison and the verdict on it, in Markdown."""
     start, end = comparison.holdout_start, comparison.holdout_end
-    versions = [("the champion", comparison.champion_value, None, None)] + [
+    before = ("the champion", comparison.champion_value, None, None)
+    if comparison.guess is not None:
+        before = ("guessing the same for all", comparison.guess, None, None)
+    versions = [before] + [
         (f"version {c.number} ({c.kind})", c.value, c.difference, c.low)
         for c in comparison.candidates
     ]
@@ -26,10 +29,19 @@ def evidence(comparison: Comparison, verdict: Decision) -> str:
     paragraphs = [
         f"**{verdict.rule}**: {verdict.reason}",
         f"Compared on {comparison.row_count:,} rows that nobody has learnt from: the nights after"
-        f" {moment(start)} until {moment(end)}.",
+        f" {moment(start)} until {moment(end)}{_coverage(comparison)}.",
         *(_table(heading, rows) for heading, rows in tables if rows),
     ]
     return "\n\n".join(paragraphs)
+
+
+def _coverage(comparison: Comparison) -> str:
+    """How much of what could be known is known, of the nights compared on and learnt from."""
+    if comparison.coverage is None:
+        return ""
+    learnt = comparison.learnt_coverage
+    before = "" if learnt is None else f", and {learnt:.1%} of what it has learnt from"
+    return f"; {comparison.coverage:.1%} of their rows have labels{before}"
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -13,8 +13,15 @@ from nightshift.stats.intervals import (
     expected,
     paired_difference,
 )
-from nightshift.stats.metrics import baseline, figure, metric_problem, perfect, value
+from nightshift.stats.metrics import baseline, constant, figure, guessed, metric_problem, value
 from nightshift.stats.nights import by_night, gains, nightly_differences, reference, spread_of
 from nightshift.stats.outcomes import Outcomes, nights_of, outcomes
-from nightshift.stats.ranges import Task, drop_problem, level_problem, range_of, task_problem
+from nightshift.stats.ranges import (
+    Task,
+    drop_problem,
+    level_problem,
+    perfect,
+    range_of,
+    task_problem,
+)
 from nightshift.stats.sequential import shift

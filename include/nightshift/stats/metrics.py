@@ -15,10 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from nightshift.documents import Guess
 from nightshift.errors import ConfigError
 from nightshift.stats import ranges, undefined
 from nightshift.stats.formulas import row_scores
-from nightshift.stats.outcomes import Outcomes
+from nightshift.stats.outcomes import Array, Outcomes
 from nightshift.stats.ranges import Task
 from nightshift.wording import nearest
 
@@ -55,27 +56,25 @@ def figure(metric: str, task: Task, known: Outcomes) -> tuple[float | None, str]
     return (number, "") if math.isfinite(number) else (None, _overflow(len(known)))
 
 
-def perfect(metric: str, task: Task, known: Outcomes) -> float | None:
-    """A metric on the same rows if every prediction were the truth; None where it is undefined."""
-    if task == "multiclass_classification":
-        return value(metric, task, Outcomes(known.truth, np.ones(len(known)), known.truth))
-    label = known.truth if task == "binary_classification" else None
-    return value(metric, task, replace(known, score=known.truth, label=label))
+def constant(task: Task, truth: Array) -> Guess:
+    """The same for all: the mean of the truths, or their commonest class with its share."""
+    if task != "multiclass_classification":
+        with np.errstate(over="ignore"):
+            return Guess(float(truth.mean()))
+    classes, counts = np.unique(truth, return_counts=True)
+    return Guess(float(counts.max() / len(truth)), str(classes[counts.argmax()]))
+
+
+def guessed(known: Outcomes, guess: Guess) -> Outcomes:
+    """The same rows if every prediction were this guess."""
+    same = np.full(len(known), guess.score)
+    label = None if guess.label is None else np.full(len(known), guess.label, dtype=object)
+    return replace(known, score=same, label=label)
 
 
 def baseline(metric: str, task: Task, known: Outcomes) -> float | None:
-    """A metric on the same rows if every prediction were the same; None where it is undefined.
-
-    The same is the mean of the truth, or its commonest class.
-    """
-    if task != "multiclass_classification":
-        with np.errstate(over="ignore"):
-            same = np.full(len(known), known.truth.mean())
-        return value(metric, task, replace(known, score=same, label=None))
-    classes, counts = np.unique(known.truth, return_counts=True)
-    common = np.full(len(known), classes[counts.argmax()])
-    share = np.full(len(known), counts.max() / len(known))
-    return value(metric, task, Outcomes(known.truth, share, common))
+    """A metric on the same rows if every prediction were the same; None where it is undefined."""
+    return value(metric, task, guessed(known, constant(task, known.truth)))
 
 
 def metric_problem(metric: str, task: Task, *, probabilities: bool = True) -> str | None:

@@ -130,6 +130,12 @@ def range_of(metric: str) -> Range | None:
     return RANGES.get(metric)
 
 
+def perfect(metric: str) -> float | None:
+    """The value of a metric if every prediction were the truth; None where it has no end."""
+    limits = range_of(metric)
+    return None if limits is None or math.isinf(limits.high) else limits.high
+
+
 def task_problem(metric: str, task: Task) -> str | None:
     """Why a metric does not measure a task, and what does; None where it may."""
     limits = range_of(metric)

@@ -110,8 +110,7 @@ def fit(
             prepared[frame.as_of] = _training_rows(frame, holdout)
         rows, plan = prepared[frame.as_of]
         base = _base(frame, model)
-        own = rows.until(plan.border)
-        artifact, manifest, code = training.fit(frame.family, model, own, plan, base=base)
+        artifact, manifest, code = training.fit(frame.family, model, rows, plan, base=base)
         _since_break(frame, model, decision_id, orders[decision_id].falling_since, rows, plan)
         with frame.database.transaction() as tx:
             return frame.registry.save(
@@ -151,7 +150,7 @@ def _since_break(
         return
     young = training.since_break(plan, nights, since, parts)
     try:
-        artifact, manifest, code = training.fit(family, model, own.until(young.border), young)
+        artifact, manifest, code = training.fit(family, model, own, young)
     except TrainingError:  # the other challenger is trained all the same
         return
     with frame.database.transaction() as tx:
@@ -353,6 +352,10 @@ def conclude(site: Site, comparison_ids: Sequence[int], *, now: datetime) -> lis
     )
 
 
+_Together = tuple[str, datetime, bool, bool]
+"""Who is judged together: family, night, whether their champions fail, whether they have none."""
+
+
 @dataclass(frozen=True)
 class _Conclusions:
     """The comparisons that are concluded together, and the decisions that asked for them."""
@@ -361,12 +364,13 @@ class _Conclusions:
     orders: Mapping[int, Decision]
     families: Mapping[int, str]
     rows: dict[tuple[training.Span, ...], training.Rows] = field(default_factory=dict)
-    pools: dict[tuple[str, datetime, bool], policy.Pool | None] = field(default_factory=dict)
+    pools: dict[_Together, policy.Pool | None] = field(default_factory=dict)
 
     def pool(self, frame: Frame, comparison_id: int) -> policy.Pool | None:
         """The members of a factory that were trained with this one; None where there is no other.
 
-        Those whose champion is surely below its threshold are judged apart from the others.
+        Those whose champion is surely below its threshold are judged apart from the others, and so
+        are first versions, which are held against the constant guess.
         """
         if frame.family.models is None:
             return None
@@ -375,9 +379,7 @@ class _Conclusions:
             members = [
                 comparison
                 for i, comparison in self.compared.items()
-                if self._key(i) == key
-                and comparison.champion_version is not None
-                and comparison.unscorable is None
+                if self._key(i) == key and comparison.unscorable is None
             ]
             below = self.orders[comparison_id].inputs.below
             pooled = len(members) > 1
@@ -385,9 +387,12 @@ class _Conclusions:
             self.pools[key] = policy.together(members, rule, below=below) if pooled else None
         return self.pools[key]
 
-    def _key(self, comparison_id: int) -> tuple[str, datetime, bool]:
-        order = self.orders[comparison_id]
-        return self.families[comparison_id], order.as_of, order.inputs.below
+    def _key(self, comparison_id: int) -> _Together:
+        order, first = (
+            self.orders[comparison_id],
+            self.compared[comparison_id].champion_version is None,
+        )
+        return self.families[comparison_id], order.as_of, order.inputs.below, first
 
 
 def _conclude(frame: Frame, *, comparison_id: int, together: _Conclusions) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from nightshift import monitoring, night, promotion, reports, sources, training
+from nightshift import monitoring, night, promotion, registry, reports, sources, training
 from nightshift.data import Database, connect
 from nightshift.errors import NightshiftError
 from nightshift.family import ModelFamily, Problem, load_families
@@ -56,6 +57,23 @@ def waiting(site: Site) -> list[str]:
     return [
         f"{family}: {sentence}" for family, sentences in changed.items() for sentence in sentences
     ]
+
+
+def blind_spots(site: Site, *, now: datetime) -> list[str]:
+    """What the rules of families cannot find, a sentence each.
+
+    That a metric cannot be judged by the detector is seen in the folder; which falls are too small
+    for the rows of a window, from what champions were worth and how many labels their nights have.
+    """
+    families, _ = load_families(site.models)
+    sentences = [monitoring.unbounded(family) for family in families]
+    # Where no database answers, nobody serves here.
+    with suppress(NightshiftError), connect(site.database_url).transaction() as tx:
+        for family in families:
+            champions = registry.champions(tx, family.family, now)
+            nights = monitoring.nights_judged(tx, family, champions, now)
+            sentences.append(monitoring.too_short(family, champions, nights))
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:

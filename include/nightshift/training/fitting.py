@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def fit(
     Parameters
     ----------
     rows
-        Those of the family in ``plan.learn``, with labels known by ``plan.cutoff``.
+        Those of the family in ``plan.learn``, with labels known by ``plan.cutoff``; those of
+        ``plan.later`` are not learnt from.
     base
         The champion that the policy ``incremental`` goes on from; None makes a fresh start.
     proven
@@ -52,6 +54,7 @@ def fit(
         from.
     """
     code = _code(family, base)
+    held_out, rows = rows.coverage(plan.border), rows.until(plan.border)
     own = learnable(family, model, rows, plan, base.version if base else None)
     _refuse_too_few(family, model, own, plan, base)
     truth = truth_of(family, own.value)
@@ -75,6 +78,8 @@ def fit(
     manifest = _manifest(
         family, model, plan, own, base.version if base else None, code, pipeline
     ) | {
+        "coverage": {"training": own.coverage(), "holdout": held_out},
+        "guess": asdict(stats.constant(family.task, truth)),
         "estimator": _estimator(family, params),
         "threads": threads,
         "missing_text": None if missing is None else "NaN",

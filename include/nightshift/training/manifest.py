@@ -59,6 +59,7 @@ def _manifest(
         "nights": [night.as_of.isoformat() for night in rows.snapshots],
         "bootstrapped": [t.as_of.isoformat() for t in rows.snapshots if _too_late(family, t)],
         "nights_left_out": rows.shortage.unlike,
+        "nights_incomplete": [night.isoformat() for night in rows.shortage.incomplete],
         "rows": len(rows),
         "profile": tables.profile(rows.table, family.features),
         "python": platform.python_version(),

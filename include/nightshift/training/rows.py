@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -82,12 +82,15 @@ class Rows:
     """Labelled rows of a family: their columns with ``as_of``, their truth as text, their nights.
 
     ``snapshots`` are those that the rows come from, ``shortage`` says what could not be used.
+    ``arrived`` says of each night of the family how many of its rows have labels, and how many it
+    has that could.
     """
 
     table: pa.Table
     value: np.ndarray
     snapshots: Sequence[NightSnapshot]
     shortage: Shortage = field(default_factory=Shortage)
+    arrived: Mapping[datetime, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -96,6 +99,30 @@ class Rows:
     def nights(self) -> np.ndarray:
         """The night of each row."""
         return np.asarray(self.table["as_of"].to_numpy())
+
+    def coverage(self, after: datetime | None = None) -> float | None:
+        """The share of rows with labels, 0 to 1, on nights after a moment; None without rows."""
+        counts = [count for night, count in self.arrived.items() if after is None or night > after]
+        rows = sum(size for _, size in counts)
+        return sum(labelled for labelled, _ in counts) / rows if rows else None
+
+    def complete(self, least: float) -> Rows:
+        """The rows of nights of which at least this share has labels.
+
+        Which labels come first is no matter of chance: what is learnt from them alone is wrong.
+        """
+        short = {
+            night for night, (labelled, size) in self.arrived.items() if labelled < least * size
+        }
+        if not short:
+            return self
+        kept = ~np.isin(self.nights, [np.datetime64(night.replace(tzinfo=None)) for night in short])
+        return replace(
+            self.where(kept),
+            snapshots=[taken for taken in self.snapshots if taken.as_of not in short],
+            shortage=replace(self.shortage, incomplete=sorted(short)),
+            arrived={night: count for night, count in self.arrived.items() if night not in short},
+        )
 
     def of(self, family: ModelFamily, model: Model) -> Rows:
         """The rows of one member; all of them for the model of the whole family."""
@@ -112,6 +139,7 @@ class Rows:
             later,
             snapshots=[s for s in self.snapshots if s.as_of > moment],
             shortage=self.shortage.within(moment, None),
+            arrived={night: count for night, count in self.arrived.items() if night > moment},
         )
 
     def until(self, moment: datetime) -> Rows:
@@ -123,6 +151,7 @@ class Rows:
             earlier,
             snapshots=[s for s in self.snapshots if s.as_of <= moment],
             shortage=self.shortage.within(None, moment),
+            arrived={night: count for night, count in self.arrived.items() if night <= moment},
         )
 
     def take(self, places: np.ndarray) -> Rows:
@@ -244,7 +273,8 @@ def labelled_rows(
     """Every row of the accepted snapshots in ``spans`` whose label is known by a moment.
 
     Rows of entities that were excluded by ``now`` are left out, and so are rows whose truth was
-    stated by their own night already.
+    stated by their own night already, and nights of which fewer labels are known than
+    ``labels.min_coverage`` asks for.
 
     Parameters
     ----------
@@ -269,7 +299,7 @@ def labelled_rows(
         rejected=[night for night in rejected if any(night in span for span in spans)],
         absent=[tick for tick in ticks if tick not in frozen_nights],
     )
-    return replace(rows, shortage=shortage)
+    return replace(rows, shortage=shortage).complete(family.labels.min_coverage)
 
 
 def rows_of(
@@ -320,7 +350,36 @@ def rows_of(
         examples=_examples(labels, table),
     )
     values = truths["value"].to_numpy()[labelled]
-    return Rows(table.filter(pa.array(labelled)), values, used, shortage)
+    due = ~truths["entity_id"].isin(excluded)
+    arrived = _arrived(database, family, truths[due], start)
+    return Rows(table.filter(pa.array(labelled)), values, used, shortage, arrived)
+
+
+def _arrived(
+    database: Database, family: ModelFamily, truths: pd.DataFrame, start: datetime
+) -> dict[datetime, tuple[int, int]]:
+    """By night, how many rows have labels, of how many.
+
+    Who had a truth before ``start`` can have no later one where a label answers an entity for good,
+    and is not counted.
+    """
+    answered = truths["value"].notna()
+    counts = answered.groupby(truths["as_of"]).agg(["sum", "size"])
+    short = counts.index[counts["sum"] < family.labels.min_coverage * counts["size"]]
+    if len(short) and family.labels.per == "entity":
+        open_rows = ~answered & truths["as_of"].isin(short)
+        entities = truths.loc[open_rows, "entity_id"].unique().tolist()
+        with database.transaction() as tx:
+            rows = tx.rows(
+                "training.stated_before", family=family.family, start=start, entities=entities
+            )
+        known = {row.entity_id for row in rows}
+        counts = answered[~(open_rows & truths["entity_id"].isin(known))]
+        counts = counts.groupby(truths["as_of"]).agg(["sum", "size"])
+    return {
+        night.to_pydatetime(): (int(labelled), int(size))
+        for night, labelled, size in counts.itertuples()
+    }
 
 
 def _examples(labels: pd.DataFrame, table: pa.Table) -> tuple[str, str] | None:

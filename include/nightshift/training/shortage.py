@@ -23,6 +23,8 @@ class Shortage:
         Labels that were known in time; ``answering`` those of an entity of an accepted night.
     early
         Rows whose truth was stated by their own night already.
+    incomplete
+        Nights of which fewer labels are known than ``labels.min_coverage`` asks for.
     """
 
     accepted: Sequence[datetime] = ()
@@ -34,6 +36,7 @@ class Shortage:
     answering: int = 0
     early: int = 0
     examples: tuple[str, str] | None = None
+    incomplete: Sequence[datetime] = ()
 
     def within(self, after: datetime | None, until: datetime | None) -> Shortage:
         """The same of the nights later than one moment and up to another; of labels as it is."""
@@ -51,6 +54,7 @@ class Shortage:
             rejected=inside(self.rejected),
             absent=inside(self.absent),
             unlike=inside(self.unlike),
+            incomplete=inside(self.incomplete),
         )
 
     def sentences(self, family: ModelFamily) -> Iterator[str]:
@@ -92,6 +96,13 @@ class Shortage:
             yield (
                 f"none of {self.labels:,} labels answers an entity of these nights: labels.sql and"
                 f" features.sql must agree on entity_id{examples}"
+            )
+        if self.incomplete and self.answering:
+            yield (
+                f"{_nights(self.incomplete)} left out, for fewer of their rows have labels than"
+                f" labels.min_coverage asks for ({family.labels.min_coverage:.0%}): wait for these,"
+                f" or lengthen labels.maturity (`nightshift labels {family.family}` tells how fast"
+                " labels come), or lower labels.min_coverage where the others never come"
             )
         if self.early:
             yield (

@@ -52,6 +52,16 @@ def test_a_retrain_that_runs_after_the_season_is_refused_and_the_year_is_no_wors
     assert world.rows("select distinct model_version from predictions") == [(1,)]
 
 
+def test_a_first_version_that_beats_no_constant_guess_waits_for_a_person(world: World) -> None:
+    slopes(world, "case when n >= 10 then -1 else 1 end")
+    said = verdict(world, 12)
+    assert (said.kind, said.rule) == ("ask", "no_better_than_guess")
+    assert "no better than" in said.reason
+    assert not world.rows("select from champions")
+    [question] = world.rows("select evidence from nightshift.approvals")
+    assert "| guessing the same for all |" in question.evidence
+
+
 def test_an_earlier_champion_comes_back_when_its_season_does(world: World) -> None:
     slopes(world, "case when n between 16 and 27 then 2 else 1 end")
     assert verdict(world, 12).rule == "unopposed"

@@ -58,3 +58,41 @@ def test_labels_that_match_no_entity_are_the_cause(world: World) -> None:
 def test_no_labels_are_the_cause(world: World) -> None:
     world.source("delete from truths")
     assert "labels.sql gave no label for these nights" in refused(world)
+
+
+def test_nights_whose_labels_are_half_there_are_the_cause(world: World) -> None:
+    world.source("delete from truths where mod(right(entity_id, 1)::int, 2) = 0")
+    told = refused(world)
+    assert "5 nights were left out, for fewer of their rows have labels" in told
+    assert "labels.min_coverage asks for (80%)" in told
+
+
+def test_a_night_whose_labels_are_half_there_is_neither_learnt_nor_compared_on(
+    world: World,
+) -> None:
+    half = "delete from truths where night = '{}' and mod(right(entity_id, 1)::int, 2) = 0"
+    for night in ("2026-01-06 02:00Z", "2026-01-08 02:00Z"):
+        world.source(half.format(night))
+    world.train(9)
+    [version] = world.rows("select manifest from nightshift.versions")
+    assert version.manifest["rows"] == 120
+    assert version.manifest["nights_incomplete"] == ["2026-01-06T02:00:00+00:00"]
+    assert version.manifest["coverage"] == {"training": 1.0, "holdout": 1.0}
+    [compared] = world.rows("select row_count, coverage from nightshift.comparisons")
+    assert tuple(compared) == (30, 1.0)
+
+
+def test_entities_whose_truth_is_old_are_not_missed_in_later_nights(world: World) -> None:
+    world.configure(labels={"per": "entity"})
+    # Half of every night's rows are of entities that were answered on the very first night.
+    world.source(
+        "update items set entity_id = 'old-' || right(entity_id, 2) where mod(size::int, 2) = 0;"
+        "delete from truths where entity_id not in (select entity_id from items);"
+        "insert into truths select distinct entity_id, timestamptz '2026-01-01 02:00Z',"
+        " timestamptz '2026-01-01 14:00Z', 1.0 from items where entity_id like 'old-%'"
+    )
+    for number in (8, 9):  # the labels of that night lie within the nights of the first one only
+        world.train(number)
+    versions = world.rows("select manifest from nightshift.versions order by number")
+    assert [version.manifest["rows"] for version in versions] == [75, 75]
+    assert [version.manifest["nights_incomplete"] for version in versions] == [[], []]

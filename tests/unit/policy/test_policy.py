@@ -293,7 +293,7 @@ def test_groups_do_not_vote_for_each_other_and_new_models_do_not_vote() -> None:
 @pytest.mark.parametrize(
     ("champion", "rows", "difference", "low", "kind", "rule"),
     [
-        (None, 0, None, None, "promote", "unopposed"),
+        (None, 0, None, None, "ask", "no_better_than_guess"),
         (1, 499, 2.0, 1.0, "reject", "too_few_rows"),
         (1, 500, None, None, "reject", "undefined"),
         (1, 500, 0.0, 0.0, "reject", "no_proof"),  # an equal challenger
@@ -475,6 +475,14 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             "unopposed",
             "nobody to beat",
         ),
+        (
+            {},
+            {**FIRST, "challenger_value": -8.0, "guess": -7.5},
+            "ask",
+            "no_better_than_guess",
+            "is -8, no better than -7.5, which is what guessing the same for all comes to",
+        ),
+        ({}, {**FIRST, "guess": -12.0}, "promote", "unopposed", "nobody to beat"),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
         ({"approval": "human"}, {}, "ask", "approval", "a person is asked"),
         ({"approval": "human"}, {"low": 0.0}, "shadow", "unproven", "its evidence carried along"),

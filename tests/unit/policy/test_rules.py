@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nightshift.policy.cutoffs import (
-    after_break,
-    counts_as_failure,
-    too_little,
-    wait,
-    worth_waiting,
-)
-from nightshift.policy.gate import first_version, judge, leap, look, select
-from nightshift.policy.measure import bar_of, hardness, pooled_shape, shrunk
+from nightshift.policy.cutoffs import after_break, counts_as_failure, wait
+from nightshift.policy.gate import judge, look
+from nightshift.policy.measure import hardness, shrunk
 from nightshift.policy.memory import returns, spaced
 
 BETTER = np.array([1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3])
@@ -44,25 +38,6 @@ def test_evidence_of_the_holdout_goes_along_into_the_shadow() -> None:
     assert look(np.concatenate([LIKELY, BETTER, BETTER]), 10.0, below=False).rule == "proof"
 
 
-@pytest.mark.parametrize(
-    ("worth", "baseline", "verdict"),
-    [(-1.0, -2.0, "promote"), (-2.0, -1.0, "hold"), (None, -1.0, "hold"), (0.7, None, "promote")],
-)
-def test_a_first_version_must_beat_the_constant_guess(
-    worth: float | None, baseline: float | None, verdict: str
-) -> None:
-    assert first_version(worth, baseline) == verdict
-
-
-def test_to_be_as_good_as_the_family_once_was_is_no_leap() -> None:
-    assert leap(-1.0, -10.0, None, 0.0, 0.8)
-    assert not leap(-1.0, -10.0, -1.2, 0.0, 0.8)
-
-
-def test_the_best_on_average_is_selected() -> None:
-    assert select([np.array([]), LIKELY, BETTER]) == 2
-
-
 def test_a_hard_fortnight_excuses_what_its_rows_lie_farther_apart() -> None:
     guess, labels = np.array([12.0, 12.0, np.nan, 90.0, 12.0]), np.array([24.0, 24, 0, 1, 24])
     assert hardness(guess, labels, 10.0) == pytest.approx(1.2)
@@ -74,13 +49,6 @@ def test_a_hard_fortnight_excuses_what_its_rows_lie_farther_apart() -> None:
 def test_the_luck_of_a_few_nights_is_no_excuse() -> None:
     # mean 11, standard error 1.5 of it: 10% is well within two of them
     assert hardness(np.array([8.0, 14.0, 11.0]), np.full(3, 24.0), 10.0) == 1.0
-
-
-def test_a_promotion_after_a_breach_never_loosens_the_threshold() -> None:
-    assert bar_of(6.0, 0.5, 0.1, 5.0, breached=True) == 5.0
-    assert bar_of(4.0, 0.1, 0.1, 5.0, breached=True) == pytest.approx(4.51)
-    assert bar_of(6.0, 0.5, 0.1, 5.0, breached=False) == pytest.approx(6.6)
-    assert bar_of(6.0, 0.5, 0.1, None, breached=True) == pytest.approx(6.6)
 
 
 def test_references_of_few_rows_are_drawn_to_their_group() -> None:
@@ -116,23 +84,3 @@ def test_a_challenger_that_could_not_know_of_the_fall_lengthens_no_wait() -> Non
     assert counts_as_failure(since=10, learnt_until=10)
     assert counts_as_failure(since=None, learnt_until=9)
     assert [wait(7, failures) for failures in (0, 1, 2, 9)] == [7, 14, 28, 56]
-
-
-def test_a_young_break_is_waited_for_where_its_rows_will_suffice() -> None:
-    assert worth_waiting([50, 50], 200, 14)
-    assert not worth_waiting([24, 24], 500, 14)
-    assert not worth_waiting([50] * 12, 200, 14)
-
-
-@pytest.mark.parametrize(("challenger", "waits"), [(2.9, True), (1.9, False), (0.9, False)])
-def test_what_mends_less_than_half_of_a_break_does_not_stand_in_the_way(
-    challenger: float, waits: bool
-) -> None:
-    assert too_little(3.0, challenger, 1.0) is waits
-
-
-def test_how_much_nights_vary_is_told_by_all_members_together() -> None:
-    random = np.random.default_rng(5)
-    losses = [random.gamma(2.0, scale, 8) for scale in np.linspace(0.1, 10, 200)]
-    assert 1.7 < pooled_shape(losses) < 2.6
-    assert pooled_shape([]) == 1.0
