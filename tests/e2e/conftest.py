@@ -235,7 +235,7 @@ def until_unpaused(airflow: Airflow) -> None:
         airflow.unpause(dag_id)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[Installation]:
     """Postgres, families with champions and nights, Airflow's four processes, and two workers."""
     # Not pytest's own temporary folder: its path may be too long for a socket.
@@ -261,7 +261,7 @@ def running() -> Iterator[Installation]:
         yield Installation(site, airflow, as_of, workers)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def orphaned(running: Installation) -> str:
     """The night of FLEET, one of whose two workers was killed in the middle of it: the run's id.
 

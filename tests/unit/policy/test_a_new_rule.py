@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,19 +40,19 @@ ANSWERS = {
 """Files that ask for the rule of a decision that no measurement has led to."""
 
 
-def names_of_rules() -> set[str]:
+@cache
+def names_of_rules() -> frozenset[str]:
     """What ``_fired`` yields first: the names under which decisions tell that a rule has fired."""
     [fired] = [
         node
         for node in ast.walk(tree(RULES))
         if isinstance(node, ast.FunctionDef) and node.name == "_fired"
     ]
-    return {
-        text
+    return frozenset(
+        _beginning(node.value.elts[0])
         for node in ast.walk(fired)
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple)
-        for text in [_beginning(node.value.elts[0])]
-    }
+    )
 
 
 def _beginning(node: ast.expr) -> str:
@@ -61,6 +62,7 @@ def _beginning(node: ast.expr) -> str:
     return str(node.value)
 
 
+@cache
 def tree(file: str) -> ast.Module:
     return ast.parse((INCLUDE / file).read_text())
 
