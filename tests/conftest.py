@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Processes share the cores. Where threads do as well, each waits for the others by counting, which
+# takes the time that those need: a fit of half a second takes a minute and a half.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator

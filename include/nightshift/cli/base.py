@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -41,6 +42,7 @@ By = Annotated[str | None, typer.Option(help="Who says so; you, as logged in, by
 
 def main() -> None:
     """Run a command; every error ends as one message and exit code 1."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when scikit-learn is imported
     try:
         app()
     except InternalError as error:

@@ -290,6 +290,9 @@ def _tuning() -> dict[str, str]:
         # small fits down, and let the number of cores change the bytes of a fitted model.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
+        # Large fits have threads of their own. By default each waits for the others by counting,
+        # which takes the time from the very thread that it waits for where tasks share the cores.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
         "PYTHONUNBUFFERED": "1",
         # Tasks talk to the api-server on loopback, also where a proxy is configured.
         "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))),
