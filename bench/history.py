@@ -151,7 +151,7 @@ def _simulate(
         policies,
         folder=site.state / "simulations",
         make_database=lambda name, template: _fresh(server, name, template),
-        progress=lambda name, night: None,
+        progress=lambda name, night, of: None,
     )
     assert all(len(outcome.nights) == LATE for outcome in outcomes)
 

@@ -16,7 +16,6 @@ from tests.conftest import leave
 from nightshift import data, simulation
 from nightshift.local import Postgres, session
 from nightshift.site import Site
-from nightshift.steps import monitor as monitor_steps
 from nightshift.steps import night as night_steps
 from nightshift.steps import retrain
 
@@ -142,10 +141,7 @@ class World:
     def monitor(self, number: int) -> list[int]:
         """Collect, measure, judge, decide at 06:00 after a night; the decisions to retrain."""
         as_of = self.night(number) + timedelta(hours=4)
-        monitor_steps.collect_labels(self.site, FAMILY, as_of, now=as_of)
-        monitor_steps.measure(self.site, FAMILY, as_of, now=as_of)
-        monitor_steps.judge_trials(self.site, FAMILY, as_of, now=as_of)
-        return monitor_steps.decide(self.site, FAMILY, as_of, now=as_of)
+        return simulation.monitor_night(self.site, FAMILY, as_of, now=as_of)
 
 
 @dataclass

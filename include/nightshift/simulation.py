@@ -7,12 +7,14 @@ each policy, every policy in a database of its own, and holds the results side b
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
@@ -40,7 +42,8 @@ REFITS: Mapping[Policy, timedelta] = {"weekly": timedelta(weeks=1), "always": ti
 RUN_TIME = timedelta(minutes=5)
 """How long after its tick a run of the simulated scheduler does its work."""
 
-Progress = Callable[[datetime], None]
+Progress = Callable[[str, datetime, int], None]
+"""Told which part of the work has come through which night, and how many nights the part has."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def simulate(
     folder: Path,
     make_database: Callable[[str, str | None], str],
     drop_database: Callable[[str], None] = lambda name: None,
-    progress: Callable[[str, datetime], None],
+    progress: Progress,
     processes: int = 2,
 ) -> list[Outcome]:
     """Live through the nights in [start, end] under each policy.
@@ -87,7 +90,7 @@ def simulate(
     drop_database
         Given a name, drops that database; whatever was made is dropped at the end.
     progress
-        Told what is being lived through (``snapshots`` or a policy) and how far it has come.
+        Told what is being lived through, ``snapshots`` or a policy.
     """
     family = site.family(family_name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,8 +114,11 @@ def simulate(
         ):
             queue: Any = manager.Queue()
             stop: Any = manager.Event()
+            talk = queue, stop
             preparing = [
-                pool.submit(_prepare, base, family_name, at_once[part::processes], queue, stop)
+                pool.submit(
+                    _prepare, base, family_name, at_once[part::processes], len(needed), *talk
+                )
                 for part in range(processes)
             ]
             _relay(queue, preparing, stop, progress)
@@ -127,12 +133,10 @@ def simulate(
             # The longest first: they refit the most.
             ordered = sorted(policies, key=POLICIES.index, reverse=True)
             running = {
-                policy: pool.submit(
-                    _live, sites[policy], family_name, start, end, policy, queue, stop
-                )
+                policy: pool.submit(_live, sites[policy], family_name, start, end, policy, *talk)
                 for policy in ordered
             }
-            ahead = pool.submit(_prepare, base, family_name, meanwhile, queue, stop)
+            ahead = pool.submit(_prepare, base, family_name, meanwhile, len(needed), *talk)
             _relay(queue, [*running.values(), ahead], stop, progress)
             return [running[policy].result() for policy in policies]
 
@@ -148,23 +152,48 @@ def live_through(
     start: datetime,
     end: datetime,
     *,
-    progress: Progress = lambda night: None,
+    progress: Progress = lambda part, night, of: None,
     refit_every: timedelta | None = None,
+    stretch: int = night_steps.STRETCH,
 ) -> None:
     """Score, monitor and retrain at every tick in [start, end], in order.
 
     A family without champions gets its first ones at ``start``. With ``refit_every`` new versions
     are trained on all that is known and promoted unopposed, at the first monitoring so long after
     the last time.
+
+    Parameters
+    ----------
+    progress
+        Told each night that is frozen for the first models to learn from, and each that is lived
+        through, as nights of the family.
+    stretch
+        How many nights are frozen and validated together before the first of them is scored.
     """
     family = site.family(family_name)
-    _first_champions(site, family, start, unopposed=refit_every is not None)
+    nights = list(family.ticks(start - timedelta(seconds=1), end))
+    first = _without_champions(site, family, start)
+    learnt = _nights_learnt(site, family, start) if first else []
+    of = len(learnt) + len(nights)
+    prepare = partial(night_steps.prepare_nights, site, family_name)
+    prepare(
+        [(night, start) for night in learnt],
+        progress=lambda night: progress(family_name, night, of),
+    )
+    if first:
+        _first_champions(site, family, start, unopposed=refit_every is not None)
     refitted = start
+    rejected: list[datetime] = []
     for tick, kind in _ticks(family, start, end):
         now = tick + RUN_TIME
         if kind == "score":
-            score_night(site, family_name, tick, now=now)
-            progress(tick)
+            place = nights.index(tick)
+            if place % stretch == 0 and stretch > 1:
+                some = nights[place : place + stretch]
+                rejected = prepare([(night, night + RUN_TIME) for night in some])
+            if tick not in rejected:
+                score_night(site, family_name, tick, now=now)
+            progress(family_name, tick, of)
             continue
         if kind == "retrain":
             decision_ids = retrain_steps.calendar_retrain(
@@ -172,11 +201,7 @@ def live_through(
             )
             _retrain_if(site, decision_ids, now=now)
             continue
-        monitor.collect_labels(site, family_name, tick, now=now)
-        monitor.measure(site, family_name, tick, now=now)
-        monitor.judge_trials(site, family_name, tick, now=now)
-        decisions = monitor.decide(site, family_name, tick, now=now)
-        _retrain_if(site, decisions, now=now)
+        _retrain_if(site, monitor_night(site, family_name, tick, now=now), now=now)
         if refit_every is not None and tick - refitted >= refit_every:
             _refit(site, family_name, tick, "refitted by the calendar", now=now)
             refitted = tick
@@ -199,6 +224,14 @@ def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime)
     shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     night_steps.watch(site, shown["batch_id"], now=now)
     return True
+
+
+def monitor_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> list[int]:
+    """Collect labels, measure, judge trials and decide; the ids of the decisions to retrain."""
+    monitor.collect_labels(site, family_name, as_of, now=now)
+    monitor.measure(site, family_name, as_of, now=now)
+    monitor.judge_trials(site, family_name, as_of, now=now)
+    return monitor.decide(site, family_name, as_of, now=now)
 
 
 def retrain(site: Site, decision_ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -241,7 +274,11 @@ def won_back(outcomes: Sequence[Outcome]) -> tuple[float, Policy] | None:
 
 
 def one_thread() -> None:
-    """Keep this process to one thread: nights are small, and the processes share the cores."""
+    """Keep this process to one thread: nights are small, and the processes share the cores.
+
+    What is loaded already is told so, and what is loaded later reads it from the environment.
+    """
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     threadpool_limits(limits=1)
 
 
@@ -254,10 +291,10 @@ def _live(
     queue: Any,
     stop: Any,
 ) -> Outcome:
-    def progress(night: datetime) -> None:
+    def progress(_: str, night: datetime, of: int) -> None:
         if stop.is_set():
             raise CancelledError
-        queue.put((policy, night))
+        queue.put((policy, night, of))
 
     live_through(
         site,
@@ -266,6 +303,7 @@ def _live(
         end,
         progress=progress,
         refit_every=REFITS.get(policy),
+        stretch=1,  # they are frozen, or are being so by another process
     )
     return _outcome(site, site.family(family_name), start, end, policy)
 
@@ -274,7 +312,7 @@ def _relay(
     queue: Any,
     running: Sequence[Future[Any]],
     stop: Any,
-    progress: Callable[[str, datetime], None],
+    progress: Progress,
 ) -> None:
     """Pass progress on until all are through; the first failure stops the others."""
     try:
@@ -299,31 +337,48 @@ def _nights_needed(
     """The nights to freeze, for training as for scoring."""
     first = training.plan(family, start, now=start)
     spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
-    with connect(base.database_url).transaction() as tx:
+    return _missing(base, family, [*spans, (first.border, end)])
+
+
+def _nights_learnt(site: Site, family: ModelFamily, start: datetime) -> list[datetime]:
+    """The nights to freeze for the first models alone."""
+    first = training.plan(family, start, now=start)
+    return _missing(site, family, [(span.start, span.end) for span in (*first.learn, first.later)])
+
+
+def _missing(
+    site: Site, family: ModelFamily, spans: Sequence[tuple[datetime, datetime]]
+) -> list[datetime]:
+    with connect(site.database_url).transaction() as tx:
         missing = {
             as_of
-            for since, until in (*spans, (first.border, end))
-            for as_of in missing_nights(tx, Store(base.store), family, since, until)
+            for since, until in spans
+            for as_of in missing_nights(tx, Store(site.store), family, since, until)
         }
     return sorted(missing)
 
 
 def _prepare(
-    base: Site, family_name: str, nights: Sequence[datetime], queue: Any, stop: Any
+    base: Site, family_name: str, nights: Sequence[datetime], of: int, queue: Any, stop: Any
 ) -> None:
     """Freeze nights once for all policies, which then find the snapshots."""
-    for night in nights:
+
+    def progress(night: datetime) -> None:
         if stop.is_set():
             raise CancelledError
-        night_steps.prepare_night(base, family_name, night, now=night + RUN_TIME)
-        queue.put(("snapshots", night))
+        queue.put(("snapshots", night, of))
+
+    moments = [(night, night + RUN_TIME) for night in nights]
+    night_steps.prepare_nights(base, family_name, moments, progress=progress)
     connect(base.database_url).close()  # nobody may be connected to a database that is copied
 
 
-def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:
+def _without_champions(site: Site, family: ModelFamily, moment: datetime) -> bool:
     with connect(site.database_url).transaction() as tx:
-        if registry.champions(tx, family.family, start):
-            return
+        return not registry.champions(tx, family.family, moment)
+
+
+def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:
     if unopposed:
         _refit(site, family.family, start, "the first models", now=start)
         return

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nightshift import local, wording
@@ -90,18 +87,9 @@ def simulate(
     last = day_of(end, "--to") if end else site.family(family).previous_tick(datetime.now(UTC))
     first = last - _duration(start) if start.startswith("P") else day_of(start, "--from")
     nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
-    expected = len(list(site.family(family).ticks(nights[0] - timedelta(seconds=1), nights[1])))
     # Whoever stops the command stops its workers, too, and leaves no database behind.
     signal.signal(signal.SIGTERM, _stop)
-    with _progress() as bars:
-        tasks = {name: bars.add_task(name, total=None) for name in ("snapshots", *policies)}
-
-        def show_night(name: str, night: datetime) -> None:
-            total = None if name == "snapshots" else expected
-            bars.update(
-                tasks[name], advance=1, total=total, description=f"{name} {wording.day(night)}"
-            )
-
+    with local.Bars(console, ("snapshots", *policies)) as bars:
         outcomes = simulation.simulate(
             site,
             family,
@@ -110,7 +98,7 @@ def simulate(
             folder=site.state / "simulations" / family,
             make_database=lambda name, template: local.fresh_database(site, name, template),
             drop_database=lambda name: local.drop_database(site, name),
-            progress=show_night,
+            progress=bars,
         )
     _print_simulation(site, family, outcomes, out)
 
@@ -129,18 +117,6 @@ def _policies(names: list[str] | None) -> list:  # type: ignore[type-arg]
             f" accepted: {wording.listed(POLICIES)}"
         )
     return [policy for policy in POLICIES if policy in names] if names else []
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        yield bars
 
 
 def _print_decisions(site: Site, decision_ids: list[int], *, requested: int) -> None:

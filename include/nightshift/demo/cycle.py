@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nightshift import local, simulation
@@ -70,28 +69,20 @@ def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
     if not any(nights.values()):
         console.print("[bold]Past[/bold]      is written already", highlight=False)
         return
-    columns = (
-        TextColumn("[bold]Past[/bold]      {task.description:<40}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     context = multiprocessing.get_context("spawn")
     with (
-        Progress(*columns, console=console) as bars,
+        local.Bars(console, FAMILIES) as bars,
         context.Manager() as manager,
         ProcessPoolExecutor(len(nights), context, simulation.one_thread) as pool,
     ):
         queue: Any = manager.Queue()
-        bars_of = {name: bars.add_task(name, total=count) for name, count in nights.items()}
         running = [
             pool.submit(_live, site, name, *span, queue)
             for name, span in unlived.items()
             if nights[name]
         ]
-        for name, night in _lived_nights(queue, running):
-            description = f"{name}, the night of {day(night)}"
-            bars.update(bars_of[name], advance=1, description=description)
+        for lived in _lived_nights(queue, running):
+            bars(*lived)
         for future in running:
             future.result()
 
@@ -111,13 +102,18 @@ def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> 
     Where an earlier demonstration has published nights nothing is held, and they stay as they are.
     """
 
-    def put_night(night: datetime) -> None:
-        queue.put((name, night))
+    rest = nights = 0
+
+    def put_night(_: str, night: datetime, of: int) -> None:
+        nonlocal nights
+        nights = max(nights, of + rest)
+        queue.put((name, night, nights))
 
     with connect(site.database_url).transaction() as tx:
         fresh = tx.one("demo.latest_night", family=name).as_of is None
     hold = max(start, end - HELD) if fresh and PAST[name] > HELD else end
     first = start + timedelta(seconds=1)
+    rest = len(list(site.family(name).ticks(hold, end)))
     simulation.live_through(site, name, first, hold, progress=put_night)
     if hold < end:
         models = simulation.models_for(site, name, "never", site.state / "demo")
@@ -125,7 +121,7 @@ def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> 
         simulation.live_through(held, name, hold + timedelta(seconds=1), end, progress=put_night)
 
 
-def _lived_nights(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, datetime]]:
+def _lived_nights(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, datetime, int]]:
     while not all(future.done() for future in running):
         try:
             yield queue.get(timeout=0.5)

@@ -12,6 +12,7 @@ from nightshift.local.installation import (
     ui_url,
 )
 from nightshift.local.processes import Processes
+from nightshift.local.progress import Bars
 from nightshift.local.servers import (
     airflow,
     airflow_is_running,

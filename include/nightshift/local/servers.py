@@ -54,6 +54,7 @@ from nightshift.local.installation import (
     ui_url,
 )
 from nightshift.local.processes import Processes
+from nightshift.local.progress import Progress
 from nightshift.site import Site
 from nightshift.wording import listed
 
@@ -189,22 +190,6 @@ def warehouse_url(site: Site) -> str:
 def airflow_is_running(site: Site) -> bool:
     """Whether ``up`` started Airflow and it has not been stopped since."""
     return _processes(site).is_running()
-
-
-class Progress:
-    """Tells what is being done while it is done, and how long it took."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def __call__(self, subject: str, doing: str, done: str) -> Iterator[None]:
-        began = time.monotonic()
-        with self._console.status(f"{subject}: {doing}"):
-            yield
-        seconds = time.monotonic() - began
-        took = f"[dim]{seconds:.1f} s[/dim]" if seconds >= 0.1 else ""
-        self._console.print(f"[bold]{subject:<9}[/bold] {done} {took}", highlight=False)
 
 
 @contextmanager

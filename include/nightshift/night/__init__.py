@@ -24,5 +24,5 @@ from nightshift.night.snapshots import (
     missing_nights,
     snapshot,
 )
-from nightshift.night.validation import expectation_problems, validate
+from nightshift.night.validation import expectation_problems, validate, validate_each
 from nightshift.night.writing import Roster, begin, score, write_part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,19 @@ from nightshift.records import Check, Snapshot, Verdict
 
 ROW_COUNT = frozenset(f"expect_table_row_count_to_{how}" for how in ("be_between", "equal"))
 """Expectations for which the number of rows is enough."""
+
+
+TOGETHER = 65_536
+"""So many rows of several nights are judged together, at most."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came out of judging a snapshot; ``refusal`` says why it was rejected, if it was."""
+
+    snapshot: Snapshot
+    validation_id: int
+    refusal: str | None = None
 
 
 def validate(
@@ -46,13 +59,70 @@ def validate(
     SnapshotRejected
         A critical check failed. The verdict is stored before it is raised.
     """
+    [judged] = validate_each(database, store, family, [(snapshot, now)])
+    if judged.refusal is not None:
+        raise SnapshotRejected(judged.refusal)
+    return judged.validation_id
+
+
+def validate_each(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    nights: Sequence[tuple[Snapshot, datetime]],
+) -> list[Judged]:
+    """Judge snapshots as :func:`validate` judges each, in fewer passes of Great Expectations.
+
+    Parameters
+    ----------
+    nights
+        Snapshots of the family, each with the moment at which it is judged.
+    """
     rules = _rules_hash(family)
     with database.transaction() as tx:
-        before = tx.maybe("validation.latest", snapshot_id=snapshot.snapshot_id)
-    if before is not None and before.rules_hash == rules and before.verdict != "rejected":
-        accepted: int = before.validation_id
-        return accepted
-    checks = _checks(store, family, snapshot, store.chunk_rows)
+        before = {
+            snapshot.snapshot_id: tx.maybe("validation.latest", snapshot_id=snapshot.snapshot_id)
+            for snapshot, _ in nights
+        }
+    done = {
+        snapshot_id: row.validation_id
+        for snapshot_id, row in before.items()
+        if row is not None and row.rules_hash == rules and row.verdict != "rejected"
+    }
+    judged = [Judged(s, done[s.snapshot_id]) for s, _ in nights if s.snapshot_id in done]
+    fresh = [(s, now) for s, now in nights if s.snapshot_id not in done]
+    for some in _together(fresh):
+        found = _checks(store, family, [snapshot for snapshot, _ in some])
+        for (snapshot, now), checks in zip(some, found, strict=True):
+            judged.append(_stored(database, family, snapshot, rules, checks, now))
+    return judged
+
+
+def _together(
+    nights: Sequence[tuple[Snapshot, datetime]],
+) -> Iterator[list[tuple[Snapshot, datetime]]]:
+    """Nights that are judged together, each lot of no more rows than :data:`TOGETHER`."""
+    held: list[tuple[Snapshot, datetime]] = []
+    rows = 0
+    for snapshot, now in nights:
+        if held and rows + snapshot.row_count > TOGETHER:
+            yield held
+            held, rows = [], 0
+        held.append((snapshot, now))
+        rows += snapshot.row_count
+    if held:
+        yield held
+
+
+def _stored(
+    database: Database,
+    family: ModelFamily,
+    snapshot: Snapshot,
+    rules: str,
+    checks: list[Check],
+    now: datetime,
+) -> Judged:
+    """A snapshot whose verdict has been stored."""
     verdict = _verdict(checks)
     failed = [_sentence(family, check) for check in checks if not check.success]
     with database.transaction() as tx:
@@ -70,9 +140,8 @@ def validate(
         if verdict != "rejected" and snapshot.left_out:
             reasons = {fault: faulty["rows"] for fault, faulty in snapshot.left_out.items()}
             tx.record("rows_left_out", now=now, family=of, as_of=as_of, rows=reasons)
-    if verdict == "rejected":
-        raise SnapshotRejected(_rejection(family, snapshot, checks))
-    return validation_id
+    refusal = _rejection(family, snapshot, checks) if verdict == "rejected" else None
+    return Judged(snapshot, validation_id, refusal)
 
 
 def expectation_problems(family: ModelFamily) -> Iterator[Problem]:
@@ -135,25 +204,52 @@ def _rules_hash(family: ModelFamily) -> str:
     return hashlib.sha256(as_json(rules).encode()).hexdigest()
 
 
-def _checks(store: Store, family: ModelFamily, snapshot: Snapshot, chunk_rows: int) -> list[Check]:
-    """What is found out about a snapshot while its rows pass once."""
-    schema = store.schema(snapshot.content_hash)
-    problems = tables.shape_problems(schema, family.features, family.keys, exact=False)
-    columns = _guard("columns", None, not problems, "; ".join(problems) or "as declared")
-    if problems:
-        return [columns]
-    guards = _Guards(family)
-    expected = _Expected(family, whole=snapshot.row_count <= chunk_rows)
-    groups = store.stream_table(
-        snapshot.content_hash, columns=family.columns, encoded=family.features.categorical
-    )
-    for chunk in tables.chunked(tables.ahead(groups), chunk_rows):
-        guards.add(chunk)
-        expected.add(chunk)
-    checks = [columns, *guards.checks(), *_left_out(family, snapshot)]
-    if guards.rows and all(check.success for check in checks):
-        checks += expected.checks(store, snapshot, guards.empty)
-    return checks
+def _checks(store: Store, family: ModelFamily, snapshots: Sequence[Snapshot]) -> list[list[Check]]:
+    """What is found out about snapshots while the rows of each pass once."""
+    passed = [_Passed.of(store, family, snapshot) for snapshot in snapshots]
+    _expect_together([each.expected for each in passed if each.sound])
+    return [each.checks(store) for each in passed]
+
+
+@dataclass
+class _Passed:
+    """A snapshot whose rows have passed once."""
+
+    snapshot: Snapshot
+    guards: list[Check]
+    expected: _Expected
+    empty: frozenset[str] = frozenset()
+    rows: int = 0
+
+    @classmethod
+    def of(cls, store: Store, family: ModelFamily, snapshot: Snapshot) -> _Passed:
+        """Let the rows of a snapshot pass."""
+        schema = store.schema(snapshot.content_hash)
+        problems = tables.shape_problems(schema, family.features, family.keys, exact=False)
+        columns = _guard("columns", None, not problems, "; ".join(problems) or "as declared")
+        expected = _Expected(family, whole=snapshot.row_count <= store.chunk_rows)
+        if problems:
+            return cls(snapshot, [columns], expected)
+        guards = _Guards(family)
+        groups = store.stream_table(
+            snapshot.content_hash, columns=family.columns, encoded=family.features.categorical
+        )
+        for chunk in tables.chunked(tables.ahead(groups), store.chunk_rows):
+            guards.add(chunk)
+            expected.add(chunk)
+        found = [columns, *guards.checks(), *_left_out(family, snapshot)]
+        return cls(snapshot, found, expected, guards.empty, guards.rows)
+
+    @property
+    def sound(self) -> bool:
+        """Whether it has rows and no guard objects, so that expectations are asked about them."""
+        return self.rows > 0 and all(check.success for check in self.guards)
+
+    def checks(self, store: Store) -> list[Check]:
+        """What the guards have found, and the expectations of a snapshot that is sound."""
+        if not self.sound:
+            return self.guards
+        return [*self.guards, *self.expected.checks(store, self.snapshot, self.empty)]
 
 
 def _left_out(family: ModelFamily, snapshot: Snapshot) -> Iterator[Check]:
@@ -238,25 +334,38 @@ def _guard(name: str, column: str | None, success: bool, observed: str) -> Check
 class _Expected:
     """The family's expectations, held against rows as they pass where that is exact.
 
-    ``whole``: all rows come at once, and everything is held against them.
+    ``whole``: all rows come at once, are kept, and everything is held against them together with
+    those of other nights.
     """
 
     family: ModelFamily
     whole: bool
-    sums: dict[int, _Sum] = field(default_factory=dict)
+    sums: dict[int, tables.Findings] = field(default_factory=dict)
     rows: int = 0
+    frame: pd.DataFrame | None = None
 
     def add(self, chunk: pa.Table) -> None:
-        """Hold the next rows against what each row must fulfil by itself."""
+        """Hold the next rows against what each row must fulfil by itself; keep a whole night."""
         self.rows += chunk.num_rows
-        passing = {n: e for n, e in enumerate(self.family.expectations) if self._passes(e)}
+        passing = self.passing
         if not passing:
             return
+        if self.whole:
+            self.frame = _frame(chunk, self.family, None)
+            return
         expectations = list(passing.values())
-        columns = None if self.whole else _named(expectations)
-        findings = tables.expect(_frame(chunk, self.family, columns), expectations)
-        for number, finding in zip(passing, findings, strict=True):
-            self.sums.setdefault(number, _Sum(passing[number])).add(finding)
+        frame = _frame(chunk, self.family, _named(expectations))
+        self.note(tables.expect(frame, expectations))
+
+    @property
+    def passing(self) -> dict[int, Expectation]:
+        """What is asked about rows as they pass, by its place in model.yaml."""
+        return {n: e for n, e in enumerate(self.family.expectations) if self._passes(e)}
+
+    def note(self, findings: Iterable[tables.Finding]) -> None:
+        """Add what was found in the next rows, expectation by expectation that passes."""
+        for (number, expectation), finding in zip(self.passing.items(), findings, strict=True):
+            self.sums.setdefault(number, tables.Findings(expectation)).add(finding)
 
     def checks(self, store: Store, snapshot: Snapshot, empty: frozenset[str]) -> Iterator[Check]:
         """What was found once all rows have passed, in the order of model.yaml.
@@ -282,11 +391,7 @@ class _Expected:
     def _passes(self, expectation: Expectation) -> bool:
         if self._misfit(expectation) is not None:
             return False
-        # A condition may compare a row with its column's mean.
-        alone = (
-            expectation.type in tables.ROW_BY_ROW and "row_condition" not in expectation.arguments
-        )
-        return self.whole or alone
+        return self.whole or tables.is_of_rows(expectation)
 
     def _at_once(
         self, expectation: Expectation, store: Store, snapshot: Snapshot
@@ -323,41 +428,16 @@ class _Expected:
         return check if ours else check.discreet(self.family.features.sensitive)
 
 
-@dataclass
-class _Sum:
-    """What an expectation found in some rows after others, as if it had seen them at once."""
-
-    expectation: Expectation
-    findings: int = 0
-    total: tables.Finding = field(default_factory=lambda: tables.Finding(True))
-
-    def add(self, finding: tables.Finding) -> None:
-        """Add what was found in the next rows; a fault stays."""
-        before = self.total
-        self.findings += 1
-        if self.findings == 1 or finding.fault is not None:
-            self.total = finding
-        elif before.fault is None:
-            self.total = tables.Finding(
-                success=True,
-                elements=before.elements + finding.elements,
-                missing=before.missing + finding.missing,
-                unexpected=before.unexpected + finding.unexpected,
-                counted=True,
-                examples=[*before.examples, *finding.examples][: tables.EXAMPLES],
-            )
-
-    def finding(self) -> tables.Finding:
-        """The finding over all rows."""
-        if self.findings > 1 and self.total.fault is None:
-            self.total.success = self._success()
-        return self.total
-
-    def _success(self) -> bool:
-        """As Great Expectations decides: ``mostly`` is a share of the rows that are not null."""
-        considered = self.total.elements - self.total.missing
-        mostly: float = self.expectation.arguments.get("mostly", 1)
-        return not considered or (considered - self.total.unexpected) / considered >= mostly
+def _expect_together(nights: Sequence[_Expected]) -> None:
+    """Hold the nights that are kept whole against everything, together."""
+    kept = [(night, night.frame) for night in nights if night.frame is not None]
+    if not kept:
+        return
+    expectations = list(kept[0][0].passing.values())
+    found = tables.expect_each([frame for _, frame in kept], expectations)
+    for (night, _), findings in zip(kept, found, strict=True):
+        night.note(findings)
+        night.frame = None
 
 
 def _named(expectations: Sequence[Expectation]) -> list[str] | None:

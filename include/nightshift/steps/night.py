@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,22 +15,28 @@ from nightshift.records import Snapshot
 from nightshift.site import Site
 from nightshift.steps.frame import UNSEEN_GRACE, Frame, audited
 
+STRETCH = 28
+"""How many nights are frozen before they are judged together."""
+
 
 def freeze(
     site: Site, family_name: str, as_of: datetime, *, now: datetime, renew: bool = False
 ) -> int:
     """Freeze the rows of a night; the snapshot's id."""
     with audited(site, family_name, as_of, now) as frame:
-        snapshot = night.freeze(
-            frame.database,
-            frame.store,
-            night.Origin(frame.source, frame.names),
-            frame.family,
-            as_of,
-            now=now,
-            renew=renew,
-        )
-        return snapshot.snapshot_id
+        return _frozen(frame, renew=renew).snapshot_id
+
+
+def _frozen(frame: Frame, *, renew: bool) -> Snapshot:
+    return night.freeze(
+        frame.database,
+        frame.store,
+        night.Origin(frame.source, frame.names),
+        frame.family,
+        frame.as_of,
+        now=frame.now,
+        renew=renew,
+    )
 
 
 def validate(site: Site, snapshot_id: int, *, now: datetime) -> int:
@@ -187,17 +193,40 @@ def judge_again(frame: Frame, start: datetime, end: datetime) -> None:
                 validate(frame.site, frozen.snapshot_id, now=frame.now)
 
 
-def prepare_night(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> bool:
-    """Freeze and validate one night for a training; False where validation rejected it.
+def prepare_nights(
+    site: Site,
+    family_name: str,
+    nights: Sequence[tuple[datetime, datetime]],
+    *,
+    progress: Callable[[datetime], None] = lambda night: None,
+) -> list[datetime]:
+    """Freeze and validate nights, each with the moment at which it is done; those rejected.
 
-    A night whose snapshot lacks a column that the family declares now is frozen again.
+    What validation rejects is in the audit trail, and no reason to stop. A night whose snapshot
+    lacks a column that the family declares now is frozen again.
     """
-    snapshot_id = freeze(site, family_name, as_of, now=now, renew=True)
-    try:
-        validate(site, snapshot_id, now=now)
-    except SnapshotRejected:
-        return False
-    return True
+    rejected = []
+    for start in range(0, len(nights), STRETCH):
+        some = nights[start : start + STRETCH]
+        frozen = []
+        for as_of, now in some:
+            with audited(site, family_name, as_of, now) as frame:
+                frozen.append((_frozen(frame, renew=True), now))
+        with audited(site, family_name, *some[-1]) as frame:
+            judged = night.validate_each(frame.database, frame.store, frame.family, frozen)
+        moments = dict(some)
+        for each in judged:
+            if each.refusal is not None:
+                as_of = each.snapshot.as_of
+                rejected.append(as_of)
+                with (
+                    suppress(SnapshotRejected),
+                    audited(site, family_name, as_of, moments[as_of]),
+                ):
+                    raise SnapshotRejected(each.refusal)
+        for as_of in moments:
+            progress(as_of)
+    return rejected
 
 
 @contextmanager

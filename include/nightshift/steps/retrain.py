@@ -17,7 +17,7 @@ from nightshift.registry import LoadedVersion, Registry
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, cutoff_of, each
-from nightshift.steps.night import judge_again, prepare_night
+from nightshift.steps.night import judge_again, prepare_nights
 
 Holdout = tuple[datetime, datetime, datetime]
 """The nights after a start up to an end, with the labels known by a cutoff."""
@@ -431,8 +431,7 @@ def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Ro
         for span in (*plan.learn, plan.later):
             with database.transaction() as tx:
                 missing = night.missing_nights(tx, frame.store, family, span.start, span.end)
-            for as_of in missing:
-                prepare_night(frame.site, family.family, as_of, now=now)
+            prepare_nights(frame.site, family.family, [(as_of, now) for as_of in missing])
     else:
         judge_again(frame, plan.learn[0].start, plan.later.end)
     since = plan.learn[0].start

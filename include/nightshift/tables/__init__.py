@@ -5,8 +5,11 @@ from nightshift.tables.expectations import (
     EXAMPLES,
     ROW_BY_ROW,
     Finding,
+    Findings,
     columns_of,
     expect,
+    expect_each,
+    is_of_rows,
     misfit,
     refusals,
 )

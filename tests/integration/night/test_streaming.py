@@ -90,7 +90,7 @@ def test_a_source_that_fails_midway_leaves_no_snapshot(world: World) -> None:
 
 
 def judged(tmp_path: Path, family: ModelFamily, table: pa.Table, chunk_rows: int) -> list[Check]:
-    store = Store(tmp_path)
+    store = Store(tmp_path, chunk_rows)
     snapshot = Snapshot(
         snapshot_id=1,
         family=family.family,
@@ -102,7 +102,8 @@ def judged(tmp_path: Path, family: ModelFamily, table: pa.Table, chunk_rows: int
         query_hash="",
         taken_at=FIRST,
     )
-    return _checks(store, family, snapshot, chunk_rows)
+    [checks] = _checks(store, family, [snapshot])
+    return checks
 
 
 def rows(**columns: list[Any]) -> pa.Table:

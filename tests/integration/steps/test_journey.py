@@ -115,7 +115,7 @@ def test_a_simulation_tells_the_policies_apart(
         folder=world.site.state / "simulation",
         make_database=make,
         drop_database=dropped.append,
-        progress=lambda name, night: None,
+        progress=lambda name, night, of: None,
     )
     never, configured, always = outcomes
     assert sorted(dropped) == sorted(made)
@@ -136,7 +136,7 @@ def test_a_simulation_tells_the_policies_apart(
         ["as-configured"],
         folder=world.site.state / "alone",
         make_database=make,
-        progress=lambda name, night: None,
+        progress=lambda name, night, of: None,
     )
     assert (alone.value, alone.fits) == (configured.value, configured.fits)
     pd.testing.assert_frame_equal(alone.nights, configured.nights)
