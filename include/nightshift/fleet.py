@@ -145,14 +145,14 @@ def standings(
             database, store, family, learn, as_of, now=now, renewable=renewable
         )
     references = monitoring.references(family, champions)
-    facts = _Facts(
+    facts = Facts(
         champions, references, recent, nights, signals, retrains, failures, shadows, rows
     )
-    return [_standing(family, model, as_of, facts) for model in active]
+    return [standing(family, model, as_of, facts) for model in active]
 
 
 @dataclass(frozen=True)
-class _Facts:
+class Facts:
     """What the rooms know of a family's models, by model id."""
 
     champions: Mapping[int, Champion]
@@ -166,7 +166,8 @@ class _Facts:
     rows: training.Rows | None
 
 
-def _standing(family: ModelFamily, model: Model, as_of: datetime, facts: _Facts) -> Standing:
+def standing(family: ModelFamily, model: Model, as_of: datetime, facts: Facts) -> Standing:
+    """Where one model stands, from what is known of it."""
     champion = facts.champions.get(model.model_id)
     recent = facts.recent.get(model.model_id, ())
     last_retrain = facts.retrains.get(model.model_id)

@@ -117,11 +117,11 @@ def simulate(
             talk = queue, stop
             preparing = [
                 pool.submit(
-                    _prepare, base, family_name, at_once[part::processes], len(needed), *talk
+                    prepare, base, family_name, at_once[part::processes], len(needed), *talk
                 )
                 for part in range(processes)
             ]
-            _relay(queue, preparing, stop, progress)
+            relay(queue, preparing, stop, progress)
             sites = {}
             for policy in policies:
                 url = base.database_url
@@ -136,8 +136,8 @@ def simulate(
                 policy: pool.submit(_live, sites[policy], family_name, start, end, policy, *talk)
                 for policy in ordered
             }
-            ahead = pool.submit(_prepare, base, family_name, meanwhile, len(needed), *talk)
-            _relay(queue, [*running.values(), ahead], stop, progress)
+            ahead = pool.submit(prepare, base, family_name, meanwhile, len(needed), *talk)
+            relay(queue, [*running.values(), ahead], stop, progress)
             return [running[policy].result() for policy in policies]
 
 
@@ -184,7 +184,7 @@ def live_through(
         _first_champions(site, family, start, unopposed=refit_every is not None)
     refitted = start
     rejected: list[datetime] = []
-    for tick, kind in _ticks(family, start, end):
+    for tick, kind in ticks(family, start, end):
         now = tick + RUN_TIME
         if kind == "score":
             place = nights.index(tick)
@@ -308,7 +308,7 @@ def _live(
     return _outcome(site, site.family(family_name), start, end, policy)
 
 
-def _relay(
+def relay(
     queue: Any,
     running: Sequence[Future[Any]],
     stop: Any,
@@ -358,7 +358,7 @@ def _missing(
     return sorted(missing)
 
 
-def _prepare(
+def prepare(
     base: Site, family_name: str, nights: Sequence[datetime], of: int, queue: Any, stop: Any
 ) -> None:
     """Freeze nights once for all policies, which then find the snapshots."""
@@ -400,9 +400,10 @@ _ORDER = ("monitor", "retrain", "score")
 """What comes first of what is due at the same moment."""
 
 
-def _ticks(
+def ticks(
     family: ModelFamily, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, Literal["score", "monitor", "retrain"]]]:
+    """What the scheduler would have started in [start, end], in order."""
     scores = [(tick, "score") for tick in family.ticks(start - timedelta(seconds=1), end)]
     due = scores + [(tick, "monitor") for tick in _due(family, family.schedule.monitor, start, end)]
     if family.schedule.retrain is not None:

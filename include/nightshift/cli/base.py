@@ -92,6 +92,11 @@ def moment_of(text: str | None) -> datetime | None:
     return moment.astimezone(UTC)
 
 
+def stop(number: int, _: object) -> NoReturn:
+    """End the command on a signal, so that what it began is cleared away."""
+    raise SystemExit(128 + number)
+
+
 def day_of(text: str, option: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)

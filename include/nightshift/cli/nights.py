@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from nightshift import local, wording
-from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of
+from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of, stop
 from nightshift.site import Site
 
 
@@ -88,7 +88,7 @@ def simulate(
     first = last - _duration(start) if start.startswith("P") else day_of(start, "--from")
     nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
     # Whoever stops the command stops its workers, too, and leaves no database behind.
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stop)
     with local.Bars(console, ("snapshots", *policies)) as bars:
         outcomes = simulation.simulate(
             site,
@@ -101,10 +101,6 @@ def simulate(
             progress=bars,
         )
     _print_simulation(site, family, outcomes, out)
-
-
-def _stop(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def _policies(names: list[str] | None) -> list:  # type: ignore[type-arg]

@@ -5,6 +5,7 @@ from nightshift.monitoring.labels import Collected, collect, complete, first_loo
 from nightshift.monitoring.levels import level_problems
 from nightshift.monitoring.measuring import (
     fresh_labels,
+    judged,
     measure,
     measured_at,
     nights_judged,

@@ -77,6 +77,33 @@ def measure(
     return [row.measurement_id for row in found]
 
 
+def judged(
+    family: ModelFamily,
+    model: Model,
+    champion: Champion,
+    reference: Reference | None,
+    as_of: datetime,
+    rows: pd.DataFrame,
+    nights: tuple[Night, ...],
+) -> Measurement:
+    """The decisive measurement of a champion at ``as_of``, from its own rows in the window.
+
+    Parameters
+    ----------
+    rows
+        Columns ``as_of``, ``score``, ``label`` and ``value``, missing where no label is known.
+    nights
+        The same rows night by night, see :func:`nightshift.stats.by_night`.
+    """
+    end = as_of - family.labels.maturity
+    moments = (as_of, end - family.performance.window, end)
+    scope = _Scope(family, model, champion, reference, moments)
+    scope.meet(nights)
+    version_id = champion.version.version_id
+    measured = scope.measurement(family.performance.metric, rows, version_id=version_id)
+    return replace(measured, nights=nights)
+
+
 def recent(
     tx: Transaction, family: ModelFamily, as_of: datetime
 ) -> dict[int, tuple[Measurement, ...]]:

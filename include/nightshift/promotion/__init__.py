@@ -12,6 +12,7 @@ from nightshift.promotion.approvals import (
 )
 from nightshift.promotion.comparison import (
     EARLIER,
+    Scorer,
     Unopened,
     border_problems,
     compare,
@@ -29,4 +30,5 @@ from nightshift.promotion.trials import (
     decided,
     judge,
     learning,
+    looked_at,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from nightshift.records import (
     SliceDifference,
     Version,
 )
-from nightshift.registry import LoadedVersion
+from nightshift.registry import Predictions
 from nightshift.training import Rows
 from nightshift.wording import listed
 
@@ -45,11 +45,19 @@ LEAST_SLICE = 20
 """With fewer rows a slice says nothing."""
 
 
+class Scorer(Protocol):
+    """A version that can be asked about rows."""
+
+    @property
+    def version(self) -> Version: ...
+    def predict(self, table: pa.Table) -> Predictions: ...
+
+
 @dataclass(frozen=True)
 class _Told:
     """What one version says about the rows: ``as_of``, ``value``, ``score``, ``label``."""
 
-    model: LoadedVersion
+    model: Scorer
     rows: pd.DataFrame
     value: float | None
     missing: str
@@ -70,9 +78,9 @@ class Unopened:
 def compare(
     family: ModelFamily,
     rows: Rows,
-    challenger: LoadedVersion,
-    champion: LoadedVersion | Unopened | None,
-    earlier: Sequence[LoadedVersion] = (),
+    challenger: Scorer,
+    champion: Scorer | Unopened | None,
+    earlier: Sequence[Scorer] = (),
     *,
     worth: float | None = None,
     candidates: int = 1,
@@ -286,7 +294,7 @@ def _paired(
     )
 
 
-def _scorable(family: ModelFamily, rows: Rows, earlier: Sequence[LoadedVersion]) -> list[_Told]:
+def _scorable(family: ModelFamily, rows: Rows, earlier: Sequence[Scorer]) -> list[_Told]:
     found = []
     for version in earlier:
         try:
@@ -322,9 +330,7 @@ def _column(rows: Rows, column: str) -> np.ndarray:
     return np.asarray(rows.table[column].cast(pa.string()).to_pandas())
 
 
-def _border_cases(
-    family: ModelFamily, champion: LoadedVersion, challenger: LoadedVersion
-) -> BorderCases | None:
+def _border_cases(family: ModelFamily, champion: Scorer, challenger: Scorer) -> BorderCases | None:
     """What either version is worth on the rows that somebody labelled by hand."""
     cases = border_cases(family)
     if cases is None:
@@ -372,11 +378,11 @@ def border_problems(family: ModelFamily) -> Iterator[Problem]:
         yield Problem(family.folder / BORDER_CASES, "", str(error))
 
 
-def _learnt_until(version: LoadedVersion | Unopened) -> datetime:
+def _learnt_until(version: Scorer | Unopened) -> datetime:
     return version.version.manifest.training[1]
 
 
-def _told(family: ModelFamily, rows: Rows, model: LoadedVersion) -> _Told:
+def _told(family: ModelFamily, rows: Rows, model: Scorer) -> _Told:
     try:
         predicted = model.predict(rows.table)
     except ScoringError as error:

@@ -243,18 +243,36 @@ def judge(
     told = _nights_told(database, family, [*tried, *served], as_of)
     pairs = {shadow.about: _beside_champion(family, told, shadow) for shadow in tried}
     pairs |= _beside_predecessor(database, store, family, told, served, load, as_of, now)
-    looked_at: list[Shadow | Probation] = [*tried, *served]
+    open_trials: list[Shadow | Probation] = [*tried, *served]
     ended = []
     with database.transaction() as tx:
-        for one in looked_at:
+        for one in open_trials:
             if one.about not in pairs:
                 continue
-            trial, ruling = _trial(family, one, *pairs[one.about], as_of)
+            trial, verdict = looked_at(family, one, *pairs[one.about], as_of)
             tx.run("trials.append", **asdict(trial), judged_at=now)
-            verdict = _verdict(family, one, trial, ruling)
             if verdict is not None:
                 ended.append((one, verdict))
     return ended
+
+
+def looked_at(
+    family: ModelFamily,
+    one: Shadow | Probation,
+    older: pd.DataFrame,
+    newer: pd.DataFrame,
+    as_of: datetime,
+) -> tuple[Trial, Decision | None]:
+    """What a trial has come to, and how it ends; None where it goes on.
+
+    Parameters
+    ----------
+    older, newer
+        What either version told of the same labelled rows: ``as_of``, ``score``, ``label`` and
+        ``value``.
+    """
+    trial, ruling = _trial(family, one, older, newer, as_of)
+    return trial, _verdict(family, one, trial, ruling)
 
 
 def decided(tx: Transaction, family: str, as_of: datetime) -> list[int]:

@@ -31,7 +31,7 @@ from nightshift.registry.members import (
     model_of,
     retire,
 )
-from nightshift.registry.pipelines import LoadedVersion, missing_text
+from nightshift.registry.pipelines import LoadedVersion, Predictions, missing_text
 from nightshift.registry.predicting import predict
 from nightshift.registry.promotions import (
     Champion,

@@ -16,5 +16,5 @@ from nightshift.reports.health import (
     urgency,
 )
 from nightshift.reports.outdated import outdated, outdated_champion
-from nightshift.reports.plots import plot_arrivals, plot_policies
+from nightshift.reports.plots import plot_arrivals, plot_policies, plot_tuning
 from nightshift.reports.timeline import Event, events_in, history

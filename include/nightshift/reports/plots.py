@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -97,6 +97,73 @@ def plot_policies(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) 
     axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
     axes.set_title(f"{family.family}: what retraining wins (greater is better)")
     axes.legend(loc="lower left", fontsize=9)
+    _save(figure, file)
+
+
+class Tuning(Protocol):
+    """What a tuning found; each outcome is of one policy, judged on the nights after ``middle``."""
+
+    @property
+    def family(self) -> ModelFamily: ...
+    @property
+    def middle(self) -> datetime: ...
+    @property
+    def outcomes(self) -> Sequence[Tuned]: ...
+    @property
+    def recommended(self) -> str: ...
+
+
+class Tuned(Protocol):
+    """What one policy came to on the second half, and what kind it is."""
+
+    @property
+    def policy(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def fits(self) -> int: ...
+    @property
+    def nights(self) -> pd.DataFrame: ...
+
+
+def plot_tuning(report: Tuning, file: Path) -> None:
+    """What each policy came to against what it cost, and the metric by night of those that matter.
+
+    Left the second half, a point for each policy; right a week's running mean by night.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    costs, nights = figure.subplots(1, 2, width_ratios=(2, 3))
+    named = {report.recommended: ORANGE, "as-configured": BLUE}
+    for outcome in report.outcomes:
+        yardstick = outcome.kind == "yardstick"
+        colour = named.get(outcome.policy, DARK if yardstick else GREY)
+        costs.plot(outcome.fits, outcome.value, "D" if yardstick else "o", color=colour)
+        if yardstick or outcome.policy in named:
+            costs.annotate(
+                f" {outcome.policy}", (outcome.fits, outcome.value), fontsize=8, color=colour
+            )
+        if outcome.policy in named or yardstick:
+            smooth = outcome.nights.set_index("as_of")["value"].rolling(7, min_periods=1).mean()
+            line = "--" if yardstick else "-"
+            nights.plot(
+                smooth.index,
+                smooth,
+                line,
+                color=named.get(outcome.policy),
+                linewidth=1.2,
+                label=f"{outcome.policy}: {outcome.value:.3g}",
+            )
+    nights.axvline(report.middle, color="black", linewidth=0.8, linestyle=":")
+    metric = report.family.performance.metric
+    costs.set_xlabel("fits in the second half")
+    costs.set_ylabel(f"{metric} over the second half")
+    nights.set_ylabel(f"{metric}, mean of 7 nights")
+    nights.set_title(f"{report.family.family}: chosen left of the line, judged right of it")
+    nights.legend(fontsize=8)
     _save(figure, file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -135,20 +134,11 @@ def _since_break(
     plan: training.Plan,
 ) -> None:
     """Train a second challenger, on the nights since a break alone, where their rows suffice."""
-    family, window = frame.family, plan.learn[-1]
-    fresh = family.retrain.training.policy != "incremental"
-    if since is None or not fresh or not window.start < since <= plan.later.end:
+    family, own = frame.family, rows.of(frame.family, model)
+    young = training.young(family, own, plan, since)
+    if young is None:
         return
-    own = rows.of(family, model).after(since - training.INSTANT)
-    counts = Counter(own.table["as_of"].to_pylist()) if len(own) else Counter()
-    nights = sorted(counts)
-    holdout = sum(1 for _ in family.ticks(plan.later.start, plan.later.end))
-    parts = policy.after_break(
-        [counts[night] for night in nights], training.least_rows(family), holdout
-    )
-    if parts is None:
-        return
-    young = training.since_break(plan, nights, since, parts)
+    own = own.after(young.learn[0].start)
     try:
         artifact, manifest, code = training.fit(family, model, own, young)
     except TrainingError:  # the other challenger is trained all the same

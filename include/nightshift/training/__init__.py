@@ -2,7 +2,7 @@
 
 from nightshift.training.estimators import THREADS, build
 from nightshift.training.exclusions import Exclusion, exclude, goes_on_from
-from nightshift.training.fitting import estimator_problems, fit
+from nightshift.training.fitting import estimator_problems, fit, fresh, truth_of
 from nightshift.training.onnx_export import Parity, export
 from nightshift.training.rehearsal import rehearse
 from nightshift.training.reproduction import Reproduction, planned, reproduce
@@ -15,7 +15,7 @@ from nightshift.training.rows import (
     learnt_until,
     least_rows,
     plan,
-    since_break,
     with_holdout,
     without_learnt,
+    young,
 )

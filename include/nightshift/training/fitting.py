@@ -20,6 +20,8 @@ from nightshift.training import estimators
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+    from nightshift.training.search import Choice
 from nightshift.training.manifest import _estimator, _manifest, _spans
 from nightshift.training.rows import Plan, Rows, learnable, least_rows
 from nightshift.wording import listed
@@ -63,14 +65,12 @@ def fit(
     params, choice = family.estimator.params, None
     if proven is not None:
         params = proven.manifest.params
-    elif family.estimator.search is not None and base is None:
-        from nightshift.training import search
-
-        choice = search.best(family, frame, truth, own.nights, code)
+    elif base is not None:
+        params = base.version.manifest.params
+    elif family.estimator.search is not None:
+        choice = _searched(family, frame, truth, own.nights, code)
         params = {**params, **choice.params}
     threads = estimators.threads_for(frame)
-    if base is not None:
-        params = base.version.manifest.params
     pipeline = make(family, model, params, frame, truth, threads, base=base, code=code)
     # Before anything asks it: some estimators count in themselves how often they were asked.
     artifact = registry.to_bytes(pipeline)
@@ -95,6 +95,38 @@ def fit(
     if choice is not None and family.estimator.search is not None:
         manifest["search"] = choice.record(family.estimator.search)
     return artifact, manifest, code
+
+
+def fresh(
+    family: ModelFamily, model: Model, rows: Rows, plan: Plan, code: Code | LegacyCode
+) -> Pipeline:
+    """The pipeline that :func:`fit` makes of a fresh start, for who does not mean to store it.
+
+    Parameters and errors as there; ``code`` is what the family's folder holds.
+    """
+    own = learnable(family, model, rows, plan)
+    _refuse_too_few(family, model, own, plan, None)
+    truth = truth_of(family, own.value)
+    frame = tables.frame(own.table, family.features, math.nan)
+    params = family.estimator.params
+    if family.estimator.search is not None:
+        params = {**params, **_searched(family, frame, truth, own.nights, code).params}
+    threads = estimators.threads_for(frame)
+    pipeline = make(family, model, params, frame, truth, threads, base=None, code=code)
+    _refuse_what_cannot_score(family, model, pipeline, frame)
+    return pipeline
+
+
+def _searched(
+    family: ModelFamily,
+    frame: pd.DataFrame,
+    truth: np.ndarray,
+    nights: np.ndarray,
+    code: Code | LegacyCode,
+) -> Choice:
+    from nightshift.training import search
+
+    return search.best(family, frame, truth, nights, code)
 
 
 def _code(family: ModelFamily, base: LoadedVersion | None) -> Code | LegacyCode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from nightshift.data import Database, Store, query_text
 from nightshift.family import ModelFamily, Training
+from nightshift.policy import after_break
 from nightshift.records import Model, Version
 from nightshift.tables import shape_problems
 
@@ -216,6 +218,28 @@ def since_break(
     learn = Span(since - INSTANT, border)
     assert nights[-compared - learnt] in learn
     return Plan(cutoff.cutoff, (learn,), Span(border, cutoff.later.end), cutoff.stated_by)
+
+
+def young(family: ModelFamily, rows: Rows, plan: Plan, since: datetime | None) -> Plan | None:
+    """The plan of a second challenger, which learns only from nights since a break.
+
+    None where there was none within the nights to learn from, or where its rows do not suffice.
+
+    Parameters
+    ----------
+    rows
+        The labelled rows of one model, in the nights of the plan and in the later ones.
+    """
+    window = plan.learn[-1]
+    goes_on = family.retrain.training.policy == "incremental"
+    if since is None or goes_on or not window.start < since <= plan.later.end:
+        return None
+    own = rows.after(since - INSTANT)
+    counts = Counter(own.table["as_of"].to_pylist()) if len(own) else Counter()
+    nights = sorted(counts)
+    holdout = sum(1 for _ in family.ticks(plan.later.start, plan.later.end))
+    parts = after_break([counts[night] for night in nights], least_rows(family), holdout)
+    return None if parts is None else since_break(plan, nights, since, parts)
 
 
 def with_holdout(plan: Plan) -> Plan:
