@@ -12,7 +12,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test check types unit format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
-	bench-scale bench-history bench-factory bench-decide bench-lookups bench-web screenshots compile clean
+	bench-scale bench-history bench-factory bench-decide bench-tune bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ bench-gate: $(INSTALLED)  ## Measure how often an equal challenger gets through,
 
 bench-decide: $(INSTALLED)  ## Measure what the trigger and the gate promise on data that nobody tuned for
 	$(PY) -m bench.decide
+
+bench-tune: $(INSTALLED)  ## Measure what a tuning takes, and what its lines win on nights it has not seen
+	$(PY) -m bench.tune
 
 bench-lookups: $(INSTALLED)  ## Measure what readers wait for with 20 million predictions
 	$(PY) -m bench.lookups

@@ -53,7 +53,7 @@ def _nights(site: Site, server: Postgres) -> list[Figure]:
     asked = retrain.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
     simulation.retrain(site, asked, now=FIRST)
     _live(site, 0, EARLY)
-    early = replace(site, database_url=_fresh(server, "early", "nightshift"))
+    early = replace(site, database_url=fresh_database(server, "early", "nightshift"))
     _live(site, EARLY, LATE)
     rounds = []
     for number in range(ROUNDS + 1):
@@ -150,13 +150,13 @@ def _simulate(
         end,
         policies,
         folder=site.state / "simulations",
-        make_database=lambda name, template: _fresh(server, name, template),
+        make_database=lambda name, template: fresh_database(server, name, template),
         progress=lambda name, night, of: None,
     )
     assert all(len(outcome.nights) == LATE for outcome in outcomes)
 
 
-def _fresh(server: Postgres, name: str, template: str | None = None) -> str:
+def fresh_database(server: Postgres, name: str, template: str | None = None) -> str:
     """A migrated database, or a copy of another one; its URL."""
     if template is not None:
         data.connect(server.url(template)).close()

@@ -42,6 +42,9 @@ def tune(
         typer.Option(help="A window, the past before it, and its share of rows: P30D,P180D,0.3."),
     ] = None,
     every: Annotated[str, typer.Option(help="How long after a version the next one ends.")] = "P7D",
+    always: Annotated[
+        bool, typer.Option("--always", help="Fit every night as well, to be held against; slow.")
+    ] = False,
     compare: Annotated[
         list[Path] | None, typer.Option(help="Another model.yaml to be set beside.")
     ] = None,
@@ -67,6 +70,7 @@ def tune(
         windows=window or (),
         mixes=mix or (),
         every=tuning.duration(every, "every"),
+        always=always,
         beside=[tuning.read(file, own) for file in compare or ()],
     )
     # Whoever stops the command stops its workers, too, and leaves no database behind.

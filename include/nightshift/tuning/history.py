@@ -164,16 +164,27 @@ def read(
     with database.bulk() as bulk:
         since = {"family": family.family, "start": start}
         labels = bulk.read(query_text("tuning.labels"), since).to_pandas()
-    return _labelled(family, table, [row.as_of for row in accepted], unit, labels)
+    return labelled(family, table, [row.as_of for row in accepted], unit, labels)
 
 
-def _labelled(
+def labelled(
     family: ModelFamily,
     table: pa.Table,
     nights: list[datetime],
     unit: NDArray[np.int64],
     labels: pd.DataFrame,
 ) -> History:
+    """Rows in the order of their nights, with the labels that were ever stated of them.
+
+    Parameters
+    ----------
+    table
+        Columns of the snapshots with ``as_of`` and ``place``.
+    unit
+        Of each row the number of its night.
+    labels
+        Columns ``entity_id``, ``answers``, ``value``, ``stated_at`` and ``known_at``.
+    """
     keys = table.select(["entity_id", "as_of", "place"]).to_pandas()
     if labels["answers"].isna().all():
         stated = keys.merge(labels.drop(columns="answers"), how="inner", on="entity_id")

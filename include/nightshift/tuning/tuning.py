@@ -37,7 +37,7 @@ FEWEST_BLOCKS = 5
 WORTH_IT = 0.01
 """A change must win this share of what the metric falls short of perfection, or it is none."""
 
-FEWEST_NIGHTS = 20
+FEWEST_NIGHTS = 14
 """With fewer nights in a half nothing is chosen, and nothing judged."""
 
 Progress = Callable[[str, int, int], None]
@@ -87,7 +87,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found."""
+    """All that was found; ``perfect`` is the best that the metric can be."""
 
     family: ModelFamily
     start: datetime
@@ -96,7 +96,7 @@ class Report:
     outcomes: Sequence[Outcome]
     lines: Sequence[Line]
     recommended: str
-    versions: int
+    perfect: float
 
     def of(self, policy: str) -> Outcome:
         """What a policy came to."""
@@ -107,7 +107,8 @@ class Report:
 class Question:
     """What is asked for: between which nights, which data, how fine, beside which configurations.
 
-    ``windows`` and ``mixes`` are as they were written; without any they are proposed.
+    ``windows`` and ``mixes`` are as they were written; without any they are proposed. ``always``
+    has the configured training fitted every night as well, to be held against.
     """
 
     start: datetime
@@ -115,6 +116,7 @@ class Question:
     windows: Sequence[str] = ()
     mixes: Sequence[str] = ()
     every: timedelta = timedelta(days=7)
+    always: bool = False
     beside: Sequence[Configuration] = ()
 
 
@@ -276,6 +278,10 @@ class _Search:
         pool = ProcessPoolExecutor(self.processes, context, _begin, state)
         try:
             return self._report(pool)
+        except BaseException:  # a life may take a minute, and nobody waits for it any more
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -305,7 +311,7 @@ class _Search:
             if best.name != chosen.name:
                 steps.append((question, chosen, best))
                 chosen = best
-        self._yardsticks(rules)
+        self._yardsticks(pool, rules)
         outcomes = [self._outcome(name) for name in self.lives]
         return Report(
             self.family,
@@ -315,7 +321,7 @@ class _Search:
             outcomes,
             [self._line(*step) for step in steps],
             chosen.name,
-            len(rules) * len(self.laboratory.grid),
+            self._perfect(self.second),
         )
 
     def _windows(self) -> Sequence[str]:
@@ -371,13 +377,16 @@ class _Search:
         best = stats.perfect(self.family.performance.metric, self.family.task, known)
         return 1.0 if best is None else best
 
-    def _yardsticks(self, rules: Sequence[Training]) -> None:
+    def _yardsticks(self, pool: ProcessPoolExecutor, rules: Sequence[Training]) -> None:
         own, lab = self.own.training, self.laboratory
         week = timedelta(weeks=1)
         self.lives["weekly"] = None, yardsticks.by_rote(lab, own, self.start, self.end, week)
-        if self.question.every < week:
-            every = timedelta(0)
-            always = yardsticks.by_rote(lab, own, self.start, self.end, every)
+        if self.question.always:
+            nights = list(grid_of(self.family, self.start, self.end, timedelta(days=1)))
+            self._gather("always", [pool.submit(_generation, own, night) for night in nights])
+            nightly = Laboratory(self.past, lab.folder, nights)
+            never_late = timedelta(0)
+            always = yardsticks.by_rote(nightly, own, self.start, self.end, never_late)
             self.lives["always"] = None, always
         naive = yardsticks.naive(lab, self.family, own, self.start, self.end)
         self.lives["naive"] = None, naive
