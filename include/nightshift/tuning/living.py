@@ -30,6 +30,7 @@ from nightshift.records import (
     Version,
 )
 from nightshift.registry import Champion, Predictions
+from nightshift.steps.budget import BUDGET_NIGHT
 from nightshift.training import Plan, Rows, Span
 from nightshift.tuning.history import History, Places
 from nightshift.tuning.laboratory import Fitted, Floats, Laboratory
@@ -231,7 +232,7 @@ class Life:
             for standing in standings
             if standing.trainable >= self.laboratory.least
         ]
-        self._retrain(as_of, asked)
+        self._retrain(as_of, asked, counted=False)
 
     def _is_active(self, career: Career, as_of: datetime) -> bool:
         places = self.laboratory.places_of(career.model)
@@ -341,11 +342,14 @@ class Life:
 
     # A retrain --------------------------------------------------------------------------------
 
-    def _retrain(self, as_of: datetime, decisions: Sequence[Decision]) -> None:
-        spent = sum(moment > as_of - DAY for moment in self._asked)
+    def _retrain(
+        self, as_of: datetime, decisions: Sequence[Decision], *, counted: bool = True
+    ) -> None:
+        """Train, compare and conclude; ``counted`` retrains are spent of the budget of a night."""
+        spent = sum(moment > as_of - BUDGET_NIGHT for moment in self._asked)
         decided = policy.within_budget(decisions, self.budget, spent)
         wanted = [decision for decision in decided if decision.kind == "retrain"]
-        self._asked += [as_of for one in wanted if one.rule != policy.ON_DEMAND]
+        self._asked += [as_of for _ in wanted if counted]
         careers = {career.model.model_id: career for career in self.careers}
         compared: list[_Compared] = []
         for order in wanted:
