@@ -145,9 +145,7 @@ def standings(
             database, store, family, learn, as_of, now=now, renewable=renewable
         )
     references = monitoring.references(family, champions)
-    facts = Facts(
-        champions, references, recent, nights, signals, retrains, failures, shadows, rows
-    )
+    facts = Facts(champions, references, recent, nights, signals, retrains, failures, shadows, rows)
     return [standing(family, model, as_of, facts) for model in active]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,8 @@ class History:
         None where it never became known, or was by the row's own night.
     known_at
         When the first label became known, datetime64 in UTC; NaT where none did.
+    due
+        Whether there was a truth to wait for: not where the row's own night knew it.
     revisions
         What was stated of the rows with more than one label: ``place``, ``known_at``, ``truth``,
         the one that wins last.
@@ -51,6 +53,7 @@ class History:
     unit: NDArray[np.int64]
     truth: NDArray[Any]
     known_at: NDArray[np.datetime64]
+    due: NDArray[np.bool_]
     revisions: pd.DataFrame
 
     def __len__(self) -> int:
@@ -125,10 +128,33 @@ class History:
         )
 
     def rows(self, places: Places, known_by: datetime) -> Rows:
-        """The labelled ones among some rows, as trainings and comparisons take them."""
+        """The labelled ones among some rows, as trainings and comparisons take them.
+
+        Nights of which fewer labels were known than ``labels.min_coverage`` asks for are left out.
+        """
         value = self.truths(places, known_by)
         known = pd.notna(value)
-        return Rows(self.table.take(pa.array(places[known])), value[known], [])
+        rows = Rows(self.table.take(pa.array(places[known])), value[known], [])
+        arrived = self._arrived(np.unique(self.unit[places]), known_by)
+        return replace(rows, arrived=arrived).complete(self.family.labels.min_coverage)
+
+    def _arrived(
+        self, units: NDArray[np.int64], known_by: datetime
+    ) -> dict[datetime, tuple[int, int]]:
+        """By night, how many of its rows had labels by a moment, of how many that could."""
+        if not len(units):
+            return {}
+        low, high = self.borders[units[0]], self.borders[units[-1] + 1]
+        unit = self.unit[low:high] - units[0]
+        came = self.known_at[low:high] <= _moment64(known_by)
+        labelled, size = (
+            np.bincount(unit[came], minlength=unit[-1] + 1),
+            np.bincount(unit[self.due[low:high]], minlength=unit[-1] + 1),
+        )
+        return {
+            self.nights[number]: (int(labelled[number - units[0]]), int(size[number - units[0]]))
+            for number in units
+        }
 
     def outcomes(
         self, places: Places, score: NDArray[Any], label: NDArray[Any] | None
@@ -193,6 +219,8 @@ def labelled(
         stated = keys.merge(labels, how="inner", **pairs)
     # Who can know a truth does not predict it.
     early = stated.groupby("place")["stated_at"].transform("min") <= stated["as_of"]
+    due = np.ones(table.num_rows, dtype=bool)
+    due[stated["place"].to_numpy()[early.to_numpy()]] = False
     stated = stated[~early].sort_values(["place", "stated_at", "known_at"], kind="stable")
     if stated.empty:
         raise TrainingError(
@@ -212,7 +240,7 @@ def labelled(
     known_at[first.index] = first.to_numpy("datetime64[us]")
     several = stated[stated["place"].duplicated(keep=False)]
     revisions = several[["place", "known_at", "truth"]].reset_index(drop=True)
-    return History(family, table, nights, unit, truth, known_at, revisions)
+    return History(family, table, nights, unit, truth, known_at, due, revisions)
 
 
 def _night(frozen: pa.Table, family: ModelFamily, as_of: datetime) -> pa.Table:

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nightshift import registry, tables, training
+from nightshift import registry, stats, tables, training
+from nightshift.documents import Guess
 from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily, Training
 from nightshift.records import Model
@@ -37,6 +38,7 @@ class Fitted:
 
     ``score`` and ``label`` (a number of ``classes``, -1 where nothing is told; None in regression)
     are by the row's place less ``first``; NaN of rows that are not its model's, or not later.
+    ``guess`` is the best constant of the rows that it has learnt from.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Fitted:
     score: Floats
     label: NDArray[np.int16] | None
     classes: NDArray[np.object_]
+    guess: Guess
 
     def of(self, places: Places) -> tuple[Floats, NDArray[np.object_] | None]:
         """Scores and labels of some rows."""
@@ -104,7 +107,7 @@ class Laboratory:
     def models(self) -> list[Model]:
         """Every model that the family ever has, numbered."""
         family, rule = self.family, self.family.models
-        names = [] if rule is None else [n for n in self.history.places if rule.wanted(n)]
+        names = [] if rule is None else [n for n in self.history.places if rule.includes(n)]
         names = [name for name in names if not family.is_whole(name)]
         whole = [family.family] if rule is None or rule.fallback else []
         groups = self._groups()
@@ -141,7 +144,10 @@ class Laboratory:
         if not arrays["fitted"][model.model_id]:
             return None
         first, score, label = int(arrays["first"]), arrays[which], arrays.get(f"{which}_label")
-        return Fitted(f"{name}/{model.model_id}", first, score, label, self._classes)
+        number, code = arrays["guess"][model.model_id]
+        told = None if label is None or self._binary else str(self._classes[int(code)])
+        key, guess = f"{name}/{model.model_id}", Guess(float(number), told)
+        return Fitted(key, first, score, label, self._classes, guess)
 
     def _load(self, name: str, fit: Any) -> dict[str, NDArray[Any]]:
         if name not in self._kept:
@@ -163,7 +169,9 @@ class Laboratory:
         first = int(history.borders[bisect_right(history.nights, end)])
         later = len(history) - first
         fitted = np.zeros(len(self.models) + 1, dtype=bool)
+        guesses = np.zeros((len(fitted), 2))
         arrays: dict[str, NDArray[Any]] = {"first": np.array(first), "fitted": fitted}
+        arrays["guess"] = guesses
         for which in ("own", "whole"):
             arrays[which] = np.full(later, np.nan)
             if family.task != "regression":
@@ -172,7 +180,9 @@ class Laboratory:
             told = self._told(family, model, plan, first)
             if told is None:
                 continue
-            places, score, label = told
+            places, score, label, guess = told
+            code = -1 if guess.label is None else list(self._classes).index(guess.label)
+            guesses[model.model_id] = guess.score, code
             which = "whole" if family.is_whole(model.name) else "own"
             arrays[which][places - first] = score
             if label is not None:
@@ -183,7 +193,7 @@ class Laboratory:
 
     def _told(
         self, family: ModelFamily, model: Model, plan: Plan, first: int
-    ) -> tuple[Places, Floats, NDArray[np.object_] | None] | None:
+    ) -> tuple[Places, Floats, NDArray[np.object_] | None, Guess] | None:
         history = self.history
         own = self.places_of(model)
         learnt = [history.between(span.start, span.end, own) for span in plan.learn]
@@ -200,7 +210,10 @@ class Laboratory:
         if not len(places):
             return None
         score, label = registry.predict(pipeline, self._frame.iloc[places], family.task)
-        return (places, score, label) if np.isfinite(score).all() else None
+        if not np.isfinite(score).all():
+            return None
+        guess = stats.constant(family.task, training.truth_of(family, rows.value))
+        return places, score, label, guess
 
     def places_of(self, model: Model) -> Places | None:
         """The rows of a member; None, all of them, for the model of the whole family."""
@@ -216,9 +229,13 @@ class Laboratory:
     def _code(self) -> registry.Code:
         return registry.Code.of(self.family.folder)
 
+    @property
+    def _binary(self) -> bool:
+        return self.family.task == "binary_classification"
+
     @cached_property
     def _classes(self) -> NDArray[np.object_]:
-        if self.family.task == "binary_classification":
+        if self._binary:
             return np.array(["0", "1", None], dtype=object)
         truth = self.history.truth
         known = sorted({value for value in truth if value is not None})

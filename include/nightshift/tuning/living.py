@@ -8,7 +8,7 @@ the versions come from the laboratory, and everything is kept in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -359,7 +359,7 @@ class Life:
             compared += self._compared(career, order, as_of)
         pools = self._pools(compared)
         for career, order, best, plans in compared:
-            pool = pools.get(order.inputs.below) if best.champion_version is not None else None
+            pool = pools.get((order.inputs.below, best.champion_version is None))
             verdict = policy.judge(
                 best,
                 self.family.promotion,
@@ -370,18 +370,21 @@ class Life:
             )
             self._conclude(career, order, best, verdict, plans)
 
-    def _pools(self, compared: Sequence[_Compared]) -> dict[bool, policy.Pool]:
-        """What the challengers of a factory come to together, by whether champions were below."""
-        pools = {}
-        for below in (False, True) if self.family.models is not None else ():
-            members = [
-                best
-                for _, order, best, _ in compared
-                if order.inputs.below == below and best.champion_version is not None
-            ]
-            if len(members) > 1:
-                pools[below] = policy.together(members, self.family.promotion, below=below)
-        return pools
+    def _pools(self, compared: Sequence[_Compared]) -> dict[tuple[bool, bool], policy.Pool]:
+        """What the challengers of a factory come to together.
+
+        By whether their champions were below their thresholds, and whether they had none.
+        """
+        kinds: dict[tuple[bool, bool], list[Comparison]] = {}
+        for _, order, best, _ in compared if self.family.models is not None else ():
+            if best.unscorable is None:
+                key = order.inputs.below, best.champion_version is None
+                kinds.setdefault(key, []).append(best)
+        return {
+            (below, first): policy.together(members, self.family.promotion, below=below)
+            for (below, first), members in kinds.items()
+            if len(members) > 1
+        }
 
     def _compared(self, career: Career, order: Decision, as_of: datetime) -> Iterator[_Compared]:
         """The best of the challengers that a decision brings, compared; nothing on too few rows."""
@@ -430,6 +433,7 @@ class Life:
             "family": self.family.family,
             "features": self.family.features.model_dump(),
             "task": self.family.task,
+            "guess": asdict(fitted.guess),
             "cutoff": plan.cutoff.isoformat(),
             "training": [plan.learn[0].start.isoformat(), plan.learn[-1].end.isoformat()],
             "spans": [[span.start.isoformat(), span.end.isoformat()] for span in plan.learn],

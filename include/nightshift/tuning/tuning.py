@@ -321,7 +321,7 @@ class _Search:
             outcomes,
             [self._line(*step) for step in steps],
             chosen.name,
-            self._perfect(self.second),
+            self._perfect,
         )
 
     def _windows(self) -> Sequence[str]:
@@ -349,7 +349,7 @@ class _Search:
     def _thresholds(
         self, pool: ProcessPoolExecutor, chosen: Configuration
     ) -> Sequence[Configuration]:
-        perfect = self._perfect(self.first)
+        perfect = self._perfect
         changes = configurations.threshold_changes(
             self.family, self._value(chosen.name, self.first), perfect
         )
@@ -364,7 +364,7 @@ class _Search:
         """The best on the first half; the one that there is, where no other wins enough."""
         now, *others = wanted
         value = self._value(now.name, self.first)
-        enough = WORTH_IT * abs(self._perfect(self.first) - value)
+        enough = WORTH_IT * abs(self._perfect - value)
         best = max(others, key=lambda one: self._value(one.name, self.first), default=now)
         return best if self._value(best.name, self.first) > value + enough else now
 
@@ -372,9 +372,9 @@ class _Search:
         value = yardsticks.realized(self.laboratory, self.lives[name][1], places)
         return float("nan") if value is None else value
 
-    def _perfect(self, places: Places) -> float:
-        known = self.past.outcomes(places, np.zeros(len(places)), None)
-        best = stats.perfect(self.family.performance.metric, self.family.task, known)
+    @property
+    def _perfect(self) -> float:
+        best = stats.perfect(self.family.performance.metric)
         return 1.0 if best is None else best
 
     def _yardsticks(self, pool: ProcessPoolExecutor, rules: Sequence[Training]) -> None:

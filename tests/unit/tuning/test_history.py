@@ -47,7 +47,15 @@ def test_a_truth_is_known_from_its_moment_on() -> None:
     assert past.truths(everything, FIRST + HOUR)[0] == 5.0
     assert np.isnan(past.truths(everything, FIRST + DAY)[3])
     assert past.truths(everything, FIRST + 3 * DAY)[3] == 7.0
-    assert len(past.rows(everything, FIRST + DAY)) == 1
+
+
+def test_nights_whose_labels_are_half_there_are_neither_learnt_from_nor_compared_on() -> None:
+    past = history(
+        ("a0", 5.0, FIRST + HOUR), ("b0", 7.0, FIRST + 2 * HOUR), ("a1", 7.0, FIRST + DAY + HOUR)
+    )
+    everything = np.arange(6)
+    assert len(past.rows(everything, FIRST + HOUR)) == 0
+    assert past.rows(everything, FIRST + 9 * DAY).table["entity_id"].to_pylist() == ["a0", "b0"]
 
 
 def test_a_correction_counts_from_the_day_that_it_was_known() -> None:
