@@ -5,14 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
 from nightshift.errors import ConfigError
-from nightshift.family import Fall, ModelFamily, Problem, Training, problems_of, read_yaml
+from nightshift.family import (
+    Fall,
+    ModelFamily,
+    Problem,
+    Training,
+    next_tick,
+    problems_of,
+    read_yaml,
+)
 from nightshift.wording import listed
 
 SAME = ("task", "features", "source", "labels", "models.by")
@@ -133,28 +142,30 @@ def _mix(text: str) -> tuple[str, str, float]:
     return iso(duration(window, "mix")), iso(duration(past, "mix")), share
 
 
-def often_changes(family: ModelFamily) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Changes to how often versions change: by rules alone, by a calendar too, on less proof."""
+def often_changes(family: ModelFamily, start: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Changes to how often versions change: by rules alone, by a calendar too, on less proof.
+
+    Calendars are of the weekday and the hour of the first monitoring from ``start`` on.
+    """
     minute, hour, *_, weekday = family.schedule.monitor.split()
-    day = weekday if weekday != "*" else "1"
-    calendars = {"rules alone": None, "each week": f"{minute} {hour} * * {day}"}
-    calendars["each month"] = f"{minute} {hour} 1 * *"
-    for name, cron in calendars.items():
-        if cron != family.schedule.retrain:
-            yield name, {"schedule.retrain": cron}
-    if family.retrain.cooldown != timedelta(days=7):
+    first = next_tick(family.schedule.monitor, family.schedule.timezone, start)
+    local = first.astimezone(ZoneInfo(family.schedule.timezone))
+    day = weekday if weekday != "*" else str(local.isoweekday() % 7)
+    weekly = {"schedule.retrain": f"{minute} {hour} * * {day}"}
+    if family.schedule.retrain is not None:
+        yield "rules alone", {"schedule.retrain": None}
+    if weekly["schedule.retrain"] != family.schedule.retrain:
+        yield "each week", weekly
+    if family.retrain.cooldown > timedelta(days=7):
         yield "cooldown P7D", {"retrain.cooldown": "P7D"}
-    if family.promotion.confidence > 0.8:
-        yield "confidence 0.8", {"promotion.confidence": 0.8}
-    weekly = calendars["each week"]
-    yield (
-        "each week, half the holdout, confidence 0.6",
-        {
-            "schedule.retrain": weekly,
-            "promotion.confidence": 0.6,
-            "promotion.holdout": iso(family.promotion.holdout / 2),
-        },
-    )
+    yield "each week on little proof", {**weekly, **_LITTLE_PROOF}
+
+
+_LITTLE_PROOF: Mapping[str, Any] = {
+    "retrain.cooldown": "P0D",
+    "promotion.confidence": 0.6,
+    "promotion.unproven": None,
+}
 
 
 def threshold_changes(

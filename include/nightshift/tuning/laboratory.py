@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nightshift import registry, stats, tables, training
 from nightshift.documents import Guess
 from nightshift.errors import TrainingError
-from nightshift.family import ModelFamily, Training
+from nightshift.family import ModelFamily, Training, next_tick
 from nightshift.records import Model
 from nightshift.training import Plan, Span
 from nightshift.tuning.history import History, Places
@@ -245,8 +245,9 @@ class Laboratory:
 def grid_of(
     family: ModelFamily, start: datetime, end: datetime, every: timedelta
 ) -> Iterator[datetime]:
-    """The nights that generations end with: of a refit at ``start``, and each ``every`` later."""
-    night = start - family.labels.maturity
-    while night <= end:
-        yield night
-        night += every
+    """The last night that has matured at the first monitoring from ``start`` on, and each later."""
+    schedule = family.schedule
+    looked_at = next_tick(schedule.monitor, schedule.timezone, start - timedelta(microseconds=1))
+    while looked_at - family.labels.maturity <= end:
+        yield family.previous_tick(looked_at - family.labels.maturity)
+        looked_at += every

@@ -388,12 +388,12 @@ class Life:
 
     def _compared(self, career: Career, order: Decision, as_of: datetime) -> Iterator[_Compared]:
         """The best of the challengers that a decision brings, compared; nothing on too few rows."""
-        family, model = self.family, career.model
+        family = self.family
         plan = training.plan(family, as_of, now=as_of)
-        rows = self._rows(career, [*plan.learn, plan.later], as_of)
         trained = [self._trained(career, plan, as_of)]
         if order.falling_since is not None and trained[0] is not None:
-            young = training.young(family, rows.of(family, model), plan, order.falling_since)
+            rows = self._rows(career, [*plan.learn, plan.later], as_of)
+            young = training.young(family, rows, plan, order.falling_since)
             trained.append(self._trained(career, young, as_of, exactly=True) if young else None)
         challengers = {s.version.version_id: (s, p) for s, p in filter(None, trained)}
         if not challengers:

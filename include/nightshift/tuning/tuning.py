@@ -301,7 +301,7 @@ class _Search:
         often = [
             configurations.changed(one, _joined(one, name), change)
             for one in (self.own, *data)
-            for name, change in configurations.often_changes(self.family)
+            for name, change in configurations.often_changes(self.family, self.start)
         ]
         self._live(pool, [self.own, never, *data, *often, *self.question.beside])
         chosen, steps = self.own, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,12 @@ def test_what_is_no_mix_is_refused_in_a_sentence(text: str) -> None:
 
 
 def test_calendars_follow_the_hour_of_monitoring() -> None:
-    crons = [c.get("schedule.retrain") for _, c in configurations.often_changes(family())]
-    assert "0 6 * * 1" in crons
-    assert "0 6 1 * *" in crons
+    thursday = datetime(2026, 1, 1, tzinfo=UTC)
+    found = dict(configurations.often_changes(family(), thursday))
+    assert found["each week"] == {"schedule.retrain": "0 6 * * 4"}
+    weekly = family(schedule={"monitor": "0 7 * * 2"})
+    found = dict(configurations.often_changes(weekly, thursday))
+    assert found["each week"] == {"schedule.retrain": "0 7 * * 2"}
 
 
 def test_thresholds_are_proposed_in_the_kind_that_is_configured() -> None:
