@@ -201,7 +201,7 @@ def _history(
         with _pool(processes) as (pool, queue, stop):
             parts = [nights[part::processes] for part in range(processes)]
             running = [
-                pool.submit(simulation.prepare, base, family.family, part, queue, stop)
+                pool.submit(simulation.prepare, base, family.family, part, len(nights), queue, stop)
                 for part in parts
             ]
             done = iter(range(1, len(nights) + 1))

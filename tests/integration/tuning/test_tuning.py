@@ -73,7 +73,7 @@ def test_a_life_in_the_laboratory_is_that_of_the_steps(
         ["never", "as-configured", "always"],
         folder=world.site.state / "simulations",
         make_database=make,
-        progress=lambda name, night: None,
+        progress=lambda name, night, of: None,
     )
     for outcome in lived:
         nights = report.of(outcome.policy).nights
