@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,9 +189,14 @@ def libraries_of(pipeline: Pipeline) -> list[str]:
     modules = {
         type(step).__module__.partition(".")[0] for step in steps if hasattr(step, "get_params")
     }
-    distributions = packages_distributions()
-    names = {name for module in modules for name in distributions.get(module, ())}
+    names = {name for module in modules for name in _distributions().get(module, ())}
     return sorted(names - {*RECORDED_LIBRARIES, "nightshift"})
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """The packages that a module may come from; to read them all takes longer than a small fit."""
+    return packages_distributions()
 
 
 def code_of(folder: Path) -> str:
