@@ -36,6 +36,20 @@ SHARED = {
 """Tests that share what takes long to make, by the beginning of their ids."""
 
 
+LONG = (*SHARED, "tests/packaging/", "tests/faults/")
+"""What takes longest, by the beginning of its ids: begun last, it would go on alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest begin first; all else stays in its order."""
+
+    def place(item: pytest.Item) -> int:
+        begins = (number for number, path in enumerate(LONG) if item.nodeid.startswith(path))
+        return next(begins, len(LONG))
+
+    items.sort(key=place)
+
+
 class SharedOnce(LoadFileScheduling):
     """A file's tests go to one process, and so do files that share what takes long to make."""
 

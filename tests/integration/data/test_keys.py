@@ -191,4 +191,4 @@ def test_a_distrusted_key_opens_nothing_any_more(world: World) -> None:
     _verified_pipeline.cache_clear()
     with pytest.raises(ArtifactRefused, match=f"is not signed by a key of.*has {done.after}"):
         world.score(10)
-    assert FAMILY in str(world.rows("select * from nightshift.events")[-1])
+    assert FAMILY in str(world.rows("select * from nightshift.events order by event_id")[-1])

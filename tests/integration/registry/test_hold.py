@@ -88,7 +88,7 @@ def test_a_probation_ends_after_the_release(world: World) -> None:
     hold(world, 27, "it moves")
     live(world, 28, 34)
     assert serving(world) == 2
-    told = world.rows("select detail from nightshift.events where code = 'held'")
+    told = world.rows("select detail from nightshift.events where code = 'held' order by event_id")
     assert len(told) == 3
     reason = told[0].detail["reason"]
     assert "evidence 11.2" in reason

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url
+from tests.ports import free_port
 from tests.world import FAMILY, World
 
 from nightshift.data import Database
@@ -41,12 +42,6 @@ def server() -> Iterator[Postgres]:
         connection.exec_driver_sql("insert into dwh.facts values (7)")
     yield server
     server.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
