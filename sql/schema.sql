@@ -751,6 +751,21 @@ CREATE TABLE nightshift.published (
 
 COMMENT ON TABLE nightshift.published IS 'The pointer readers follow: one batch for each family and as_of. It never goes back to an older batch.';
 
+CREATE TABLE nightshift.recollections (
+    model_id integer NOT NULL,
+    seq integer NOT NULL,
+    version_id integer NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    gain double precision,
+    row_count bigint NOT NULL
+);
+
+COMMENT ON TABLE nightshift.recollections IS 'What a matured night says of an earlier champion against the one that serves since the promotion seq of the model';
+
+COMMENT ON COLUMN nightshift.recollections.gain IS 'The earlier champion minus the serving one in the metric, greater is better; null where the night does not tell';
+
+COMMENT ON COLUMN nightshift.recollections.row_count IS 'Of how many labelled rows; a sample where a night has many';
+
 CREATE TABLE nightshift.retirements (
     month date NOT NULL,
     ends timestamp with time zone NOT NULL,
@@ -1353,6 +1368,9 @@ ALTER TABLE ONLY nightshift.pseudonym_keys
 ALTER TABLE ONLY nightshift.published
     ADD CONSTRAINT published_pkey PRIMARY KEY (family, as_of);
 
+ALTER TABLE ONLY nightshift.recollections
+    ADD CONSTRAINT recollections_pkey PRIMARY KEY (model_id, seq, version_id, as_of);
+
 ALTER TABLE ONLY nightshift.retirements
     ADD CONSTRAINT retirements_pkey PRIMARY KEY (month);
 
@@ -1499,6 +1517,12 @@ ALTER TABLE ONLY nightshift.promotions
 ALTER TABLE ONLY nightshift.published
     ADD CONSTRAINT published_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES nightshift.batches(batch_id);
 
+ALTER TABLE ONLY nightshift.recollections
+    ADD CONSTRAINT recollections_model_id_fkey FOREIGN KEY (model_id) REFERENCES nightshift.models(model_id);
+
+ALTER TABLE ONLY nightshift.recollections
+    ADD CONSTRAINT recollections_version_id_fkey FOREIGN KEY (version_id) REFERENCES nightshift.versions(version_id);
+
 ALTER TABLE ONLY nightshift.shadows
     ADD CONSTRAINT shadows_comparison_id_fkey FOREIGN KEY (comparison_id) REFERENCES nightshift.comparisons(comparison_id);
 
@@ -1636,6 +1660,8 @@ GRANT UPDATE(batch_id) ON TABLE nightshift.published TO nightshift_writer;
 
 GRANT UPDATE(published_at) ON TABLE nightshift.published TO nightshift_writer;
 
+GRANT SELECT,INSERT ON TABLE nightshift.recollections TO nightshift_writer;
+
 GRANT SELECT ON TABLE nightshift.retirements TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.shadows TO nightshift_writer;
@@ -1677,4 +1703,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0014');
+insert into nightshift.schema_version values ('0015');

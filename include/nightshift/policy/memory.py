@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nightshift.policy.gate import bound
-from nightshift.stats import anytime
+from nightshift.stats import e_values
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """What nights say of a past champion against the one that serves.
+
+    ``place`` is that of the past champion, ``gain`` its mean gain over the nights that speak
+    loudest for it, which are the last ``nights``.
+    """
+
+    place: int
+    gain: float
+    nights: int
+    evidence: float
+    needed: float
+
+    @property
+    def proven(self) -> bool:
+        """Whether there is as much evidence as is needed, however often it was looked at."""
+        return self.evidence >= self.needed
 
 
 def spaced(ages: Sequence[float], keep: int) -> list[int]:
@@ -35,23 +55,34 @@ def spaced(ages: Sequence[float], keep: int) -> list[int]:
     return kept
 
 
-def returns(gains: Sequence[Floats], *, confidence: float = 0.95, once: bool = False) -> int | None:
-    """The place of the past champion that is proven better than the one that serves; None if none.
+def recollect(
+    gains: Sequence[Floats], *, confidence: float, nights_per_year: float
+) -> Recollection | None:
+    """The past champion that nights speak loudest for; None where they speak for none.
+
+    The evidence is a Shiryaev-Roberts sum [1]_ of :func:`nightshift.stats.e_values` over the nights
+    on which the past champion may have become the better one: a season turns without notice. Of
+    champions that are as good as the serving one so much comes together in a model-year with a
+    chance of about 1 - ``confidence``, whichever of them and however often it is looked at.
+
+    .. [1] Shin, Ramdas, Rinaldo (2024), "E-detectors: a nonparametric framework for sequential
+       change detection", New England Journal of Statistics in Data Science 2.
 
     Parameters
     ----------
     gains
         For each past champion its metric less that of the serving one, by matured night since the
-        latter was promoted; nights that either has learnt are left out.
-    once
-        Whether this is the only look (a bound), rather than one of many (an e-value).
+        latter was promoted, oldest first; nights that either has learnt are left out.
     """
-    best, place = 0.0, None
-    level = 1 - (1 - confidence) / max(len(gains), 1)
-    for number, gain in enumerate(gains):
-        if not len(gain) or gain.mean() <= best:
+    best = None
+    needed = nights_per_year * max(len(gains), 1) / (2 * (1 - confidence))
+    for place, gain in enumerate(gains):
+        if not len(gain):
             continue
-        proven = bound(gain, level) > 0 if once else anytime(gain, confidence=level).proven
-        if proven:
-            best, place = float(gain.mean()), number
-    return place
+        latest_first = gain[::-1]
+        by_length = e_values(latest_first)
+        evidence, length = float(by_length.sum()), int(by_length.argmax()) + 1
+        if evidence > 0 and (best is None or evidence > best.evidence):
+            mean = float(latest_first[:length].mean())
+            best = Recollection(place, mean, length, evidence, needed)
+    return best

@@ -6,21 +6,26 @@ approved by a person, and, once it serves, to hold what it promised (probation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from nightshift import monitoring, policy, registry, stats
-from nightshift.data import ROW_GROUP, Database, Store, Transaction, as_json, query_text
+from nightshift import policy, registry, stats
+from nightshift.data import Database, Store, Transaction, as_json
 from nightshift.documents import Inputs, Worth
 from nightshift.errors import RegistryError, ScoringError
 from nightshift.family import ModelFamily, next_tick
+from nightshift.promotion.predecessors import (
+    Load,
+    Predecessor,
+    frozen_nights,
+    matured,
+    predictions_of,
+)
 from nightshift.records import (
     READERS,
     SHADOW,
@@ -30,7 +35,6 @@ from nightshift.records import (
     DecisionKind,
     Version,
 )
-from nightshift.registry import LoadedVersion
 from nightshift.wording import count
 
 
@@ -222,7 +226,7 @@ def judge(
     database: Database,
     store: Store,
     family: ModelFamily,
-    load: Callable[[Version], LoadedVersion],
+    load: Load,
     as_of: datetime,
     *,
     now: datetime,
@@ -386,19 +390,8 @@ def _nights_told(
     if not tried:
         return {}
     versions = {one.newer for one in tried} | {one.older for one in tried if one.kind == "shadow"}
-    start, end = min(one.starts for one in tried), as_of - family.labels.maturity
-    window = {
-        "family": family.family,
-        "start": start,
-        "end": end,
-        "known_by": as_of,
-        "versions": ",".join(map(str, sorted(versions))),
-    }
-    with database.transaction() as tx:
-        tx.require_rows(family.family, start, end)
-    with database.bulk() as bulk:
-        rows = bulk.read(query_text("trials.rows"), window).to_pandas()
-    return dict(iter(rows.groupby(["version_id", "role"])))
+    start = min(one.starts for one in tried)
+    return predictions_of(database, family, sorted(versions), start, as_of)
 
 
 def _beside_champion(
@@ -410,7 +403,7 @@ def _beside_champion(
         for key in ((shadow.older, READERS), (shadow.newer, SHADOW))
     )
     older, newer = both
-    newer = _matured(family, newer[newer.index.isin(older.index)])
+    newer = matured(family, newer[newer.index.isin(older.index)])
     return older.loc[newer.index], newer
 
 
@@ -420,85 +413,35 @@ def _beside_predecessor(
     family: ModelFamily,
     told: Mapping[tuple[int, int], pd.DataFrame],
     served: Sequence[Probation],
-    load: Callable[[Version], LoadedVersion],
+    load: Load,
     as_of: datetime,
     now: datetime,
 ) -> dict[About, tuple[pd.DataFrame, pd.DataFrame]]:
     """Champions on the nights they have served, and what their predecessors would have told."""
     found: dict[About, tuple[pd.DataFrame, pd.DataFrame]] = {}
-    asked: dict[About, _Predecessor] = {}
+    asked: list[tuple[Probation, Predecessor]] = []
     with database.transaction() as tx:
         for one in served:
-            rows = _matured(family, _of_trial(one, told.get((one.newer, READERS), _NOTHING)))
+            rows = matured(family, _of_trial(one, told.get((one.newer, READERS), _NOTHING)))
             found[one.about] = rows, rows
             if len(rows):
-                asked[one.about] = _Predecessor(one, registry.version(tx, one.older), rows)
+                asked.append((one, Predecessor(registry.version(tx, one.older), rows)))
     start = min((one.starts for one in served), default=as_of)
-    for night, table in _tables(database, store, family, start, as_of) if asked else ():
-        for predecessor in list(asked.values()):
+    for night, table in frozen_nights(database, store, family, start, as_of) if asked else ():
+        for probation, predecessor in list(asked):
             try:
                 predecessor.see(night, table, load)
             except (ScoringError, RegistryError) as error:
-                _left_out(database, family, predecessor.one, error, as_of, now)
-                del asked[predecessor.one.about], found[predecessor.one.about]
-    for about, predecessor in asked.items():
+                _left_out(database, family, probation, error, as_of, now)
+                asked.remove((probation, predecessor))
+                del found[probation.about]
+    for probation, predecessor in asked:
         try:
-            found[about] = predecessor.told(load)
+            found[probation.about] = predecessor.told(load)
         except (ScoringError, RegistryError) as error:
-            _left_out(database, family, predecessor.one, error, as_of, now)
-            del found[about]
+            _left_out(database, family, probation, error, as_of, now)
+            del found[probation.about]
     return found
-
-
-class _Predecessor:
-    """What a version would have told of the rows of its successor, many rows at a time."""
-
-    def __init__(self, one: Probation, version: Version, rows: pd.DataFrame) -> None:
-        self.one = one
-        self._version = version
-        self._nights = dict(iter(rows.groupby("as_of")))
-        self._waiting: list[tuple[pd.DataFrame, pa.Table]] = []
-        self._done: list[tuple[pd.DataFrame, pd.DataFrame]] = []
-
-    def see(
-        self, night: datetime, table: pa.Table, load: Callable[[Version], LoadedVersion]
-    ) -> None:
-        """Take the rows of a night from its snapshot."""
-        own = self._nights.get(pd.Timestamp(night))
-        if own is None:
-            return
-        ids = pa.array(own["entity_id"], table["entity_id"].type)
-        self._waiting.append((own, table.take(pc.index_in(ids, value_set=table["entity_id"]))))
-        if sum(len(rows) for rows, _ in self._waiting) >= ROW_GROUP:
-            self._predict(load)
-
-    def told(self, load: Callable[[Version], LoadedVersion]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The rows with what this version tells of them, and with what its successor told."""
-        self._predict(load)
-        older, newer = (pd.concat(side) for side in zip(*self._done, strict=True))
-        return older, newer
-
-    def _predict(self, load: Callable[[Version], LoadedVersion]) -> None:
-        if not self._waiting:
-            return
-        rows = pd.concat([rows for rows, _ in self._waiting])
-        parts = [part for _, part in self._waiting]
-        predicted = load(self._version).predict(
-            pa.concat_tables(parts, promote_options="permissive")
-        )
-        self._done.append((rows.assign(score=predicted.score, label=predicted.label), rows))
-        self._waiting = []
-
-
-def _tables(
-    database: Database, store: Store, family: ModelFamily, start: datetime, as_of: datetime
-) -> Iterator[tuple[datetime, pa.Table]]:
-    """The snapshots of the matured nights after ``start``, one after the other."""
-    until = as_of - family.labels.maturity
-    with database.transaction() as tx:
-        nights = monitoring.published_snapshots(tx, family.family, start, until)
-    for night, content_hash in nights:
-        yield night, store.read_table(content_hash)
 
 
 def _left_out(
@@ -523,13 +466,6 @@ def _left_out(
 
 def _of_trial(one: Shadow | Probation, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["as_of"] > one.starts) & (rows["as_of"] <= one.ends)]
-
-
-def _matured(family: ModelFamily, rows: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows of the nights whose labels are complete enough."""
-    known = rows["value"].notna()
-    share = known.groupby(stats.nights_of(rows)).transform("mean")
-    return rows[known & (share >= family.labels.min_coverage)]
 
 
 _NOTHING = pd.DataFrame(

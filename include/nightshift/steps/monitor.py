@@ -78,13 +78,16 @@ def judge_trials(site: Site, family_name: str, as_of: datetime, *, now: datetime
 
     A challenger in shadow is promoted (or a person is asked) as soon as it has proved itself, and
     rejected when its time is over. A champion on probation makes way for its predecessor as soon as
-    that one has proved better; in a family that is held, as soon as it is released.
+    that one has proved better, and any champion for an earlier one that has; in a family that is
+    held, as soon as it is released.
     """
     with audited(site, family_name, as_of, now) as frame:
         database = frame.database
-        trials = promotion.judge(
-            database, frame.store, frame.family, frame.registry.load, as_of, now=now
-        )
+        load = frame.registry.load
+        trials = promotion.judge(database, frame.store, frame.family, load, as_of, now=now)
+        over = {trial.model_id for trial, _ in trials}
+        returns = promotion.recall(database, frame.store, frame.family, load, as_of)
+        trials += [(pair, verdict) for pair, verdict in returns if pair.model_id not in over]
         with database.transaction() as tx:
             hold = registry.hold_on(tx, family_name, now)
             ended = [

@@ -329,6 +329,12 @@ ROWS = (
         f" values (1, '{MONITOR}', 'shadow', 1, 1, 'r2', 1, 2, 3, 20, '{MONITOR}')",
     ),
     (
+        "0015",
+        LAST,
+        "insert into nightshift.recollections (model_id, seq, version_id, as_of, gain, row_count)"
+        f" values (1, 1, 1, '{NIGHT}', 0.5, 2)",
+    ),
+    (
         "0003",
         LAST,
         "insert into nightshift.approvals (comparison_id, evidence, evidence_hash,"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nightshift.policy.cutoffs import after_break, counts_as_failure, wait
-from nightshift.policy.gate import judge, look
+from nightshift.policy.gate import judge, look, select
 from nightshift.policy.measure import hardness, shrunk
-from nightshift.policy.memory import returns, spaced
+from nightshift.policy.memory import recollect, spaced
 
 BETTER = np.array([1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3])
 LIKELY = np.array([2.0, -0.6, 1.6, -0.5, 1.1, -0.9, 1.5, -0.2])
@@ -36,6 +36,12 @@ def test_a_champion_below_its_threshold_has_lost_the_benefit_of_the_doubt(
 def test_evidence_of_the_holdout_goes_along_into_the_shadow() -> None:
     assert look(LIKELY, 10.0, below=False).kind == "shadow"
     assert look(np.concatenate([LIKELY, BETTER, BETTER]), 10.0, below=False).rule == "proof"
+
+
+def test_the_best_on_average_is_selected_and_of_equals_the_first() -> None:
+    assert select([np.array([]), LIKELY, BETTER]) == 2
+    assert select([np.zeros(3), np.zeros(3)]) == 0
+    assert select([np.array([]), np.array([])]) == 0
 
 
 def test_a_hard_fortnight_excuses_what_its_rows_lie_farther_apart() -> None:
@@ -66,10 +72,29 @@ def test_the_kept_champions_are_spaced_geometrically() -> None:
     assert spaced(ages, 9) == [0, 1, 2, 3, 4, 5]
 
 
+def recollected(*gains: np.ndarray) -> tuple[int, bool] | None:
+    found = recollect(gains, confidence=0.95, nights_per_year=365)
+    return None if found is None else (found.place, found.proven)
+
+
 def test_a_past_champion_returns_on_proof_only() -> None:
-    assert returns([LIKELY, np.array([])]) is None
-    assert returns([LIKELY, np.tile(BETTER, 3)]) == 1
-    assert returns([]) is None
+    assert recollected() is None
+    assert recollected(WORSE, np.array([])) is None
+    assert recollected(LIKELY, np.array([])) == (0, False)
+    assert recollected(LIKELY, np.tile(BETTER, 3)) == (1, True)
+
+
+def test_a_season_that_turns_late_is_told_all_the_same() -> None:
+    # a hundred nights on which the serving one was better take nothing from the last fortnight
+    assert recollected(np.concatenate([np.tile(WORSE, 14), np.tile(BETTER, 2)])) == (0, True)
+
+
+def test_an_equal_champion_of_the_past_seldom_returns() -> None:
+    random = np.random.default_rng(3)
+    years = [random.normal(size=365) for _ in range(60)]
+    looks = range(3, 366, 3)
+    returns = [any((recollected(year[:n]) or (0, False))[1] for n in looks) for year in years]
+    assert sum(returns) <= 5
 
 
 def test_after_a_break_half_of_the_nights_since_are_learnt_from() -> None:
