@@ -74,7 +74,7 @@ def better(comparisons: Sequence[Comparison], promotion: Promotion, *, below: bo
     order = {"reject": 0, "shadow": 1, "promote": 2}
     ranks = [
         (order[ruling.kind], ruling.gain)
-        for ruling in (_ruling(one, promotion, below) for one in comparisons)
+        for ruling in (_ruling(comparison, promotion, below) for comparison in comparisons)
     ]
     return ranks.index(max(ranks))
 
@@ -170,18 +170,20 @@ def _objected(comparison: Comparison, promotion: Promotion) -> Verdict | None:
 
 def _passed(comparison: Comparison, promotion: Promotion, ruling: Ruling) -> Verdict:
     """Where nothing speaks against it: it serves, or scores beside the champion first."""
-    told = compared(comparison)
+    sentence = compared(comparison)
     if ruling.kind == "shadow":
         assert promotion.unproven is not None
         beside = f"it scores beside the champion for up to {_days(promotion.unproven)} days"
-        told += f", not above the margin {promotion.margin:g}; {beside}, its evidence carried along"
-        return "shadow", ruling.rule, told
+        sentence += (
+            f", not above the margin {promotion.margin:g}; {beside}, its evidence carried along"
+        )
+        return "shadow", ruling.rule, sentence
     if promotion.shadow is not None:
         beside = f"it scores beside the champion for {_days(promotion.shadow)} days"
-        return "shadow", ruling.rule, f"{told}; {beside}"
+        return "shadow", ruling.rule, f"{sentence}; {beside}"
     if ruling.rule == "proof":
-        return proven(promotion, f"{told}, above the margin {promotion.margin:g}")
-    return proven(promotion, f"{told}; {_not_worse(promotion)}", ruling.rule)
+        return proven(promotion, f"{sentence}, above the margin {promotion.margin:g}")
+    return proven(promotion, f"{sentence}; {_not_worse(promotion)}", ruling.rule)
 
 
 def _days(time: timedelta) -> str:
@@ -197,19 +199,23 @@ def _not_worse(promotion: Promotion) -> str:
 
 def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict:
     """The one verdict on the challengers of a night, but for a member that is surely worse."""
-    told = pool.sentence(comparison.metric)
+    sentence = pool.sentence(comparison.metric)
     if pool.rows < promotion.min_rows:
         why = f"their holdouts have {pool.rows} labelled rows"
         return "reject", "too_few_rows", f"{why}, and {promotion.min_rows} are needed for proof"
     if pool.ruling.kind != "promote":
-        return "reject", "no_proof", f"{told}: no proof"
+        return "reject", "no_proof", f"{sentence}: no proof"
     losses = -np.array([night.gain for night in comparison.gains])
     tolerated = promotion.tolerance * _short(comparison)
     if gate.bound(losses, promotion.confidence) > tolerated:
-        return "reject", "no_proof", f"{told}, but {compared(comparison)}, which is surely worse"
+        return (
+            "reject",
+            "no_proof",
+            f"{sentence}, but {compared(comparison)}, which is surely worse",
+        )
     if pool.ruling.rule != "proof":
-        told += f"; {_not_worse(promotion)}"
-    return _objected(comparison, promotion) or proven(promotion, told, "pool")
+        sentence += f"; {_not_worse(promotion)}"
+    return _objected(comparison, promotion) or proven(promotion, sentence, "pool")
 
 
 FIRST = "the first version of this model has nobody to beat"
@@ -232,12 +238,13 @@ def _no_better_than_guess(
 ) -> str | None:
     """Why a first version is not known to beat the constant guess; None where it does.
 
-    Members of a factory beat it together, but for one that is surely worse.
+    Members of a factory beat it together, but for one that is surely worse: of a hundred that are
+    looked at one by one some look worse by chance, so that asks for more than proof does.
     """
     worth, guess = comparison.challenger_value, comparison.guess
     losses = -np.array([night.gain for night in comparison.gains])
     if pool is not None and pool.ruling.gain > 0:
-        if gate.bound(losses, promotion.confidence) <= 0:
+        if gate.bound(losses, gate.SURE_NOT_WORSE) <= 0:
             return None
     elif worth is None:
         return (
@@ -265,21 +272,21 @@ def _instead_of_nobody(comparison: Comparison, promotion: Promotion) -> Verdict:
     return "promote", "unscorable", f"{sentence}; the new version can"
 
 
-def proven(promotion: Promotion, told: str, rule: str = "proof") -> Verdict:
+def proven(promotion: Promotion, sentence: str, rule: str = "proof") -> Verdict:
     """What becomes of a challenger that has proved itself: it serves, or a person is asked."""
     if promotion.approval == "human":
-        return "ask", "approval", f"{told}; a person is asked"
-    return "promote", rule, told
+        return "ask", "approval", f"{sentence}; a person is asked"
+    return "promote", rule, sentence
 
 
 def _no_proof(
     comparison: Comparison, promotion: Promotion, ruling: Ruling
 ) -> tuple[str, str] | None:
     if _rows(comparison) < promotion.min_rows:
-        found = f"the holdout has {_rows(comparison)} labelled rows"
-        return "too_few_rows", f"{found}, and {promotion.min_rows} are needed for proof"
+        shortage = f"the holdout has {_rows(comparison)} labelled rows"
+        return "too_few_rows", f"{shortage}, and {promotion.min_rows} are needed for proof"
     if comparison.difference is None or comparison.low is None:
-        missing = [one.missing for one in comparison.candidates if one.missing]
+        missing = [candidate.missing for candidate in comparison.candidates if candidate.missing]
         why = f": {missing[0]}" if missing else ""
         return "undefined", f"{comparison.metric} is undefined on the holdout{why}"
     if ruling.kind == "reject" or (ruling.kind == "shadow" and promotion.unproven is None):
@@ -297,15 +304,15 @@ def compared(comparison: Comparison) -> str:
         if winner is not None and winner.kind == "earlier"
         else "the challenger's"
     )
-    said = (
+    sentence = (
         f"on {comparison.row_count} later rows {who} {comparison.metric}"
         f"{' of' if winner is not None and winner.kind == 'earlier' else ' is'}"
         f" {comparison.challenger_value:.4g} against {comparison.champion_value:.4g}"
     )
     if comparison.difference is None or comparison.low is None or comparison.confidence is None:
-        return said
+        return sentence
     return (
-        f"{said}: better by {comparison.difference:.3g}, at least {comparison.low:.3g} with"
+        f"{sentence}: better by {comparison.difference:.3g}, at least {comparison.low:.3g} with"
         f" {comparison.confidence:.3g} confidence"
     )
 

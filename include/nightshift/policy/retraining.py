@@ -60,17 +60,19 @@ def decide(
         its threshold and is not retrained now, ``wait`` where its group cannot be decided yet,
         ``retrain`` where a rule is fulfilled. In the order of ``standings``.
     """
-    ballots = [ballot(rule.when, standing) for standing in standings]
+    ballots = [ballot_of(rule.when, standing) for standing in standings]
     if models is None:
-        return [_alone(rule, one) for one in ballots]
+        return [_alone(rule, ballot) for ballot in ballots]
     groups: dict[str | None, list[Ballot]] = {}
-    for one in ballots:
-        groups.setdefault(one.standing.group if one.standing.has_champion else None, []).append(one)
+    for ballot in ballots:
+        groups.setdefault(
+            ballot.standing.group if ballot.standing.has_champion else None, []
+        ).append(ballot)
     decided = {
-        one.standing.model_id: decision
+        ballot.standing.model_id: decision
         for name, members in groups.items()
-        for one, decision in (
-            ((one, _alone(rule, one)) for one in members)
+        for ballot, decision in (
+            ((ballot, _alone(rule, ballot)) for ballot in members)
             if name is None
             else zip(members, _together(rule, models, name, members), strict=True)
         )
@@ -96,23 +98,25 @@ def request(rule: Retrain, standing: Standing, kind: str, reason: str, by: str) 
 
     A calendar minds the cooldown and never asks twice about the same labels; a person is obeyed.
     """
-    asked = _decision(standing, "retrain", kind, reason, by=by)
-    return _restrained(rule, standing, asked) if kind == CALENDAR else asked
+    decision = _decision(standing, "retrain", kind, reason, by=by)
+    return _restrained(rule, standing, decision) if kind == CALENDAR else decision
 
 
-def while_held(asked: Decision, held: Hold | None) -> Decision:
+def while_held(decision: Decision, held: Hold | None) -> Decision:
     """The same decision, unless it would change something by itself in a family that is held."""
-    by_itself = asked.kind == "promote" or (asked.kind == "retrain" and asked.rule != ON_DEMAND)
+    by_itself = decision.kind == "promote" or (
+        decision.kind == "retrain" and decision.rule != ON_DEMAND
+    )
     if held is None or not by_itself:
-        return asked
-    proven = asked.kind == "promote"
+        return decision
+    proven = decision.kind == "promote"
     then = "; a person is asked" if proven else ""
     return replace(
-        asked,
+        decision,
         kind="ask" if proven else "held",
         rule="held",
-        reason=f"{asked.reason}, but the family is {held}{then}",
-        inputs=asked.inputs.and_(asked_by=asked.rule, held=asdict(held)),
+        reason=f"{decision.reason}, but the family is {held}{then}",
+        inputs=decision.inputs.and_(asked_by=decision.rule, held=asdict(held)),
     )
 
 
@@ -137,28 +141,32 @@ def within_budget(decisions: Sequence[Decision], budget: int, spent: int) -> lis
     ]
 
 
-def ballot(when: When | None, standing: Standing) -> Ballot:
+def ballot_of(when: When | None, standing: Standing) -> Ballot:
     """How a model votes. Without rules nothing fails; a breach is then alarming all the same."""
     if not standing.has_champion or not standing.measurements:
         missing = "no_champion" if not standing.has_champion else "unmeasured"
         return Ballot(standing, "unknown", missing, "nothing could be measured yet")
     latest = standing.measurements[0]
-    said = latest.sentence()
+    sentence = latest.sentence()
     fired = list(_fired(when, standing)) if when else []
     if fired:
         rule, _, severity = max(fired, key=lambda item: item[2])
-        said = "; ".join([said, *(reason for _, reason, _ in fired)])
+        sentence = "; ".join([sentence, *(reason for _, reason, _ in fired)])
         since = standing.shift.since if standing.shift and _fallen(standing) else None
-        return Ballot(standing, "fail", rule, said, severity, alarming=True, falling_since=since)
+        return Ballot(
+            standing, "fail", rule, sentence, severity, alarming=True, falling_since=since
+        )
     if latest.state in ("immature", "undefined"):
-        return Ballot(standing, "unknown", latest.state, said)
+        return Ballot(standing, "unknown", latest.state, sentence)
     if latest.state == "measured":
-        return Ballot(standing, "pass", latest.state, said)
+        return Ballot(standing, "pass", latest.state, sentence)
     if when is None:
-        said = f"{said}; this family only alerts (retrain.when is null)"
-        return Ballot(standing, "pass", "no_retrain_rule", said, _shortfall(latest), alarming=True)
-    said = f"{said}; {_short_of(when, standing)}"
-    return Ballot(standing, "pass", "too_few_breaches", said, _shortfall(latest), alarming=True)
+        sentence = f"{sentence}; this family only alerts (retrain.when is null)"
+        return Ballot(
+            standing, "pass", "no_retrain_rule", sentence, _shortfall(latest), alarming=True
+        )
+    sentence = f"{sentence}; {_short_of(when, standing)}"
+    return Ballot(standing, "pass", "too_few_breaches", sentence, _shortfall(latest), alarming=True)
 
 
 def surely_below(standing: Standing) -> bool:
@@ -171,8 +179,8 @@ def surely_below(standing: Standing) -> bool:
 
 def _fallen(standing: Standing) -> bool:
     """Whether the detector says that the level has fallen; not where nothing can be judged."""
-    told = standing.measurements[0].state in ("measured", "breached")
-    return told and standing.shift is not None and standing.shift.detected
+    judged = standing.measurements[0].state in ("measured", "breached")
+    return judged and standing.shift is not None and standing.shift.detected
 
 
 def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
@@ -180,11 +188,11 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
     latest, shift = standing.measurements[0], standing.shift
     if shift is not None and _fallen(standing):
         assert shift.since is not None  # evidence without a stretch is none
-        told = (
+        sentence = (
             f"since the night of {day(shift.since)} the nights speak for a level below the"
             f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
         )
-        yield "shift", told, shift.evidence / shift.limit
+        yield "shift", sentence, shift.evidence / shift.limit
     if when.breaches is not None and latest.state == "breached":
         considered = standing.measurements[: when.of_last]
         breaches = sum(m.state == "breached" for m in considered)
@@ -192,12 +200,12 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
             yield "breaches", _counted(breaches, when), _shortfall(latest)
     if latest.state == "breached" and standing.whole_window:
         yield "whole_window", "that is sure over a whole window of its nights", _shortfall(latest)
-    for signal, asked in when.signals.items():
-        levels = standing.signals.get(signal, ())[: asked.of_last]
+    for signal, at_alert in when.signals.items():
+        levels = standing.signals.get(signal, ())[: at_alert.of_last]
         nights = levels.count("alert")
-        if levels[:1] == ("alert",) and nights >= asked.nights:
-            told = f"{signal} is at alert in {nights} of the last {asked.of_last} nights"
-            yield f"signal {signal}", told, 1.0
+        if levels[:1] == ("alert",) and nights >= at_alert.nights:
+            sentence = f"{signal} is at alert in {nights} of the last {at_alert.of_last} nights"
+            yield f"signal {signal}", sentence, 1.0
 
 
 def _counted(breaches: int, when: When) -> str:
@@ -219,13 +227,15 @@ def _shortfall(m: Measurement) -> float:
     return (m.threshold - m.value) / max((m.high - m.low) / 3.92, 1e-12)
 
 
-def _alone(rule: Retrain, one: Ballot) -> Decision:
+def _alone(rule: Retrain, ballot: Ballot) -> Decision:
     """The decision on a model that shares its rule with nobody."""
-    if not one.standing.has_champion:
-        return _first(rule, one.standing)
-    if one.vote == "fail":
-        return _restrained(rule, one.standing, _voted(one, "retrain", one.rule, one.reason))
-    return _voted(one, "alert" if one.alarming else "keep", one.rule, one.reason)
+    if not ballot.standing.has_champion:
+        return _first(rule, ballot.standing)
+    if ballot.vote == "fail":
+        return _restrained(
+            rule, ballot.standing, _voted(ballot, "retrain", ballot.rule, ballot.reason)
+        )
+    return _voted(ballot, "alert" if ballot.alarming else "keep", ballot.rule, ballot.reason)
 
 
 def _first(rule: Retrain, standing: Standing) -> Decision:
@@ -235,77 +245,79 @@ def _first(rule: Retrain, standing: Standing) -> Decision:
         reason = f"no version serves yet: {standing.trainable} labelled rows, {least} are needed"
         return _decision(standing, "keep", "too_few_labels", reason)
     reason = f"no version serves yet, and {standing.trainable} labelled rows are enough for a first"
-    asked = _decision(standing, "retrain", FIRST_MODEL, reason)
-    return _restrained(rule, standing, asked)
+    decision = _decision(standing, "retrain", FIRST_MODEL, reason)
+    return _restrained(rule, standing, decision)
 
 
 def _together(
     rule: Retrain, models: Models, group: str, members: Sequence[Ballot]
 ) -> list[Decision]:
     """The decisions on the models of a group, whose votes are counted together."""
-    asked = models.rule_of(group)
-    verdict = group_verdict(asked, (one.vote for one in members))
-    told = f"{group}: {_tally(members)}; it retrains if {_words(asked, len(members))}"
-    worst = max((one.severity for one in members if one.vote == "fail"), default=0.0)
-    votes = {one.standing.name: one.vote for one in members}
+    shared = models.rule_of(group)
+    verdict = group_verdict(shared, (ballot.vote for ballot in members))
+    sentence = f"{group}: {_tally(members)}; it retrains if {_words(shared, len(members))}"
+    worst = max((ballot.severity for ballot in members if ballot.vote == "fail"), default=0.0)
+    votes = {ballot.standing.name: ballot.vote for ballot in members}
     counted = {vote: list(votes.values()).count(vote) for vote in ("fail", "pass", "unknown")}
     kept = votes if len(votes) <= VOTES_KEPT else {}
     decided = []
-    for one in members:
-        decision = _member(rule, models, verdict, told, worst, one)
-        own = {one.standing.name: one.vote}
+    for ballot in members:
+        decision = _member(rule, models, verdict, sentence, worst, ballot)
+        own = {ballot.standing.name: ballot.vote}
         grouped = {"group": group, "votes": kept or own, "counted": counted}
         decided.append(replace(decision, inputs=decision.inputs.and_(**grouped)))
     return decided
 
 
 def _member(
-    rule: Retrain, models: Models, verdict: str, told: str, worst: float, one: Ballot
+    rule: Retrain, models: Models, verdict: str, sentence: str, worst: float, ballot: Ballot
 ) -> Decision:
-    standing = one.standing
-    reason = f"{one.reason}; {told}"
-    if verdict == "retrain" and (one.vote == "fail" or models.retrains == "all"):
-        name = one.rule if one.vote == "fail" else "group"
-        asked = _voted(one, "retrain", name, reason)
-        if one.vote != "fail":
-            asked = replace(asked, severity=worst)
-        return _restrained(rule, standing, asked)
-    if one.vote == "fail":
+    standing = ballot.standing
+    reason = f"{ballot.reason}; {sentence}"
+    if verdict == "retrain" and (ballot.vote == "fail" or models.retrains == "all"):
+        name = ballot.rule if ballot.vote == "fail" else "group"
+        decision = _voted(ballot, "retrain", name, reason)
+        if ballot.vote != "fail":
+            decision = replace(decision, severity=worst)
+        return _restrained(rule, standing, decision)
+    if ballot.vote == "fail":
         kind: DecisionKind = "wait" if verdict == "wait" else "alert"
-        return _voted(one, kind, f"group_{verdict}", reason)
-    return _voted(one, "alert" if one.alarming else "keep", one.rule, reason)
+        return _voted(ballot, kind, f"group_{verdict}", reason)
+    return _voted(ballot, "alert" if ballot.alarming else "keep", ballot.rule, reason)
 
 
-def _restrained(rule: Retrain, standing: Standing, asked: Decision) -> Decision:
+def _restrained(rule: Retrain, standing: Standing, decision: Decision) -> Decision:
     """A retrain, unless the last one is too near or has learnt from the same labels."""
     last = standing.last_retrain
     if last is None:
-        return asked
+        return decision
     learnt = standing.shadow_learnt_until
-    if learnt is not None and counts_as_failure(asked.falling_since, learnt):
+    if learnt is not None and counts_as_failure(decision.falling_since, learnt):
         why = "but a challenger scores beside the champion, and has not ended"
-        return replace(asked, kind="alert", rule="in_shadow", reason=f"{asked.reason}, {why}")
+        return replace(decision, kind="alert", rule="in_shadow", reason=f"{decision.reason}, {why}")
     pause = timedelta(seconds=wait(rule.cooldown.total_seconds(), standing.failures))
     if standing.as_of - last < pause:
         until = last + pause
         why = f"but the cooldown lasts until {moment(until)}"
         if standing.failures:
             why += f", after {standing.failures} in a row that did not serve"
-        return replace(asked, kind="alert", rule="cooldown", reason=f"{asked.reason}, {why}")
+        return replace(decision, kind="alert", rule="cooldown", reason=f"{decision.reason}, {why}")
     if not standing.fresh_labels:
         why = f"but no label has matured since the retrain of {moment(last)}"
-        return replace(asked, kind="alert", rule="no_new_labels", reason=f"{asked.reason}, {why}")
-    return asked
+        return replace(
+            decision, kind="alert", rule="no_new_labels", reason=f"{decision.reason}, {why}"
+        )
+    return decision
 
 
-def _deferred(asked: Decision, place: int, of: int, budget: int, spent: int) -> Decision:
+def _deferred(decision: Decision, place: int, of: int, budget: int, spent: int) -> Decision:
     why = (
         f"deferred: number {place} of {of} by severity, and {spent} of the night's {budget}"
         " retrains are spent already"
     )
-    reason = f"{asked.reason}; {why}"
-    inputs = asked.inputs.and_(asked_by=asked.rule, budget=budget, spent=spent)
-    return replace(asked, kind="defer", rule="budget", reason=reason, inputs=inputs)
+    reason = f"{decision.reason}; {why}"
+    inputs = decision.inputs.and_(asked_by=decision.rule, budget=budget, spent=spent)
+    return replace(decision, kind="defer", rule="budget", reason=reason, inputs=inputs)
 
 
 def _needed(rule: GroupRule, members: int) -> int:
@@ -321,12 +333,12 @@ def _needed(rule: GroupRule, members: int) -> int:
 
 
 def _tally(members: Sequence[Ballot]) -> str:
-    failing = [one.standing.name for one in members if one.vote == "fail"]
-    unknown = [one.standing.name for one in members if one.vote == "unknown"]
-    told = f"{len(failing)} of {len(members)} below their thresholds"
+    failing = [ballot.standing.name for ballot in members if ballot.vote == "fail"]
+    unknown = [ballot.standing.name for ballot in members if ballot.vote == "unknown"]
+    sentence = f"{len(failing)} of {len(members)} below their thresholds"
     if failing:
-        told += f" ({listed(failing, NAMED)})"
-    return told + (f", unknown: {listed(unknown, NAMED)}" if unknown else "")
+        sentence += f" ({listed(failing, NAMED)})"
+    return sentence + (f", unknown: {listed(unknown, NAMED)}" if unknown else "")
 
 
 def _words(rule: GroupRule, members: int) -> str:
@@ -341,13 +353,13 @@ def _words(rule: GroupRule, members: int) -> str:
             assert_never(rule)
 
 
-def _voted(one: Ballot, kind: DecisionKind, rule: str, reason: str) -> Decision:
+def _voted(ballot: Ballot, kind: DecisionKind, rule: str, reason: str) -> Decision:
     """A decision that follows from a model's own vote, with what the vote has found."""
     return replace(
-        _decision(one.standing, kind, rule, reason),
-        severity=one.severity,
-        alarming=one.alarming,
-        falling_since=one.falling_since,
+        _decision(ballot.standing, kind, rule, reason),
+        severity=ballot.severity,
+        alarming=ballot.alarming,
+        falling_since=ballot.falling_since,
     )
 
 
