@@ -3,21 +3,26 @@
 Falls of unknown size (:mod:`nightshift.stats.falls`) of models whose losses are normal or Laplace
 errors, or counts; the reference is measured on the nights of a holdout, as a promotion stores it.
 Beside the delay stands Page's CUSUM that knows both distributions, tuned to the same rate of false
-alarms. Then the gate (:mod:`nightshift.policy.gate`): who gets through, that should not. Seeded.
+alarms. Then the gate (:mod:`nightshift.policy.gate`): who gets through, that should not; the memory
+(:mod:`nightshift.policy.memory`): which champions of the past return; and what is learnt from where
+labels come sooner for one class. Seeded.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from nightshift.documents import Reference
-from nightshift.policy import gate
+from nightshift.policy import gate, recollect
 from nightshift.stats import falls, spread_of
+from nightshift.training import Rows
 
 from .figures import Figure, figure, share, tell
 
@@ -28,6 +33,13 @@ YEARS, FALLS, TUNING = 1000, 1000, 4000
 ROOM = 1.1
 """``max_drop: {fraction: 0.1}``."""
 TOLERANCE, GATE_TIMES, GATE_NIGHTS, LOOKS = 0.2, 3000, 14, 28
+MEMORIES, TURN, WORSE, SEASON = 400, 200, 0.5, 1.0
+"""How many years; from which night on a past champion is better; by how many deviations of a
+night's gain it is worse before, and better then."""
+
+RETRAINS, NIGHTS, SIZE, LATE_DAYS, MIN_COVERAGE = 200, 60, 200, 4.0, 0.9
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+_MOMENT = pa.timestamp("us", "UTC")
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,93 @@ def _gate(gain: float) -> int:
     return promoted
 
 
+def memory() -> list[Figure]:
+    """Champions of the past on the matured nights of a year, looked at every third night."""
+    equal = [_returned(random_gains) for random_gains in _years(0.0)]
+    worse = [_returned(random_gains) for random_gains in _years(-WORSE)]
+    turned = [_returned(random_gains, TURN) for random_gains in _years(-WORSE, SEASON, TURN)]
+    late = np.array([night - TURN for night in turned if night is not None and night > TURN])
+    years = len(equal)
+    return [
+        share("memory, equal: returns in a year", _times(equal), years, at_most=0.05),
+        share("memory, worse: returns in a year", _times(worse), years, at_most=0.05),
+        share("memory, its season is back: returns", len(late), years, at_least=0.95),
+        figure(
+            "memory, its season is back: nights until it returns",
+            [float(np.quantile(late, q)) for q in (0.25, 0.5, 0.75)],
+            "nights; quartiles",
+        ),
+    ]
+
+
+def _years(before: float, after: float = 0.0, turn: int = YEAR) -> list[Floats]:
+    """Gains of a past champion by night, in units of their own deviation."""
+    random = np.random.default_rng(5)
+    level = np.where(np.arange(YEAR) < turn, before, after)
+    return [random.normal(level, 1.0) for _ in range(MEMORIES)]
+
+
+def _returned(gains: Floats, start: int = 0) -> int | None:
+    """On which night the past champion serves again, looked at every third one; None if never."""
+    for night in range(start + 3, YEAR + 1, 3):
+        seen = gains[max(0, night - falls.HORIZON) : night]
+        found = recollect([seen], confidence=0.95, nights_per_year=YEAR)
+        if found is not None and found.proven:
+            return night
+    return None
+
+
+def _times(returns: list[int | None]) -> int:
+    return sum(night is not None for night in returns)
+
+
+def half_arrived() -> list[Figure]:
+    """Labels that come after a day for one class and four days later on average for the other.
+
+    Versions are the best constant, learnt on 60 nights of 200 rows whose youngest are as old as
+    ``labels.maturity``; half of the truths are ones.
+    """
+    figures: list[Figure] = []
+    for maturity in (1, 16):
+        random = np.random.default_rng(6)
+        served, off, off_without = 0, [], []
+        for _ in range(RETRAINS):
+            known = _known(random, maturity)
+            rows = _rows(known)
+            whole = rows.complete(MIN_COVERAGE)
+            off_without.append(abs(float(rows.value.mean()) - 0.5))
+            if len(whole):
+                coverage = min(labelled / size for labelled, size in whole.arrived.values())
+                served += coverage < MIN_COVERAGE
+                off.append(abs(float(whole.value.mean()) - 0.5))
+        name = f"labels by class, judged after {maturity} days"
+        figures += [
+            share(f"{name}: learnt from half-arrived ones", served, RETRAINS, at_most=0.0),
+            share(f"{name}: retrains that found nights to learn from", len(off), RETRAINS),
+            figure(f"{name}: error of what is learnt", off or [0.0], "share of ones", at_most=0.02),
+            figure(f"{name}: the same without the rule", off_without, "share of ones"),
+        ]
+    return figures
+
+
+def _known(random: np.random.Generator, maturity: int) -> Floats:
+    """Known zeros and ones of each night, shape (nights, 2): the ones come late."""
+    age = np.arange(NIGHTS, 0, -1) + maturity - 1
+    ones = random.binomial(SIZE, 0.5, NIGHTS)
+    late = random.binomial(ones, 1 - (1 - 1 / LATE_DAYS) ** (age - 1))
+    return np.stack([SIZE - ones, late], axis=1).astype(np.float64)
+
+
+def _rows(known: Floats) -> Rows:
+    """The labelled rows of nights with so many known zeros and ones."""
+    nights = [FIRST + timedelta(days=night) for night in range(NIGHTS)]
+    counts = known.sum(axis=1).astype(int)
+    moments = pa.array(np.repeat(np.array(nights, dtype=object), counts).tolist(), _MOMENT)
+    value = np.concatenate([np.repeat([0.0, 1.0], night.astype(int)) for night in known])
+    arrived = {night: (int(count), SIZE) for night, count in zip(nights, counts, strict=True)}
+    return Rows(pa.table({"as_of": moments}), value, [], arrived=arrived)
+
+
 def main() -> None:
     figures: list[Figure] = []
     for law in ("normal", "laplace"):
@@ -235,6 +334,8 @@ def main() -> None:
     )
     figures += [elsewhere(world, level, ROOM, what) for world, level, what in told]
     figures += gates()
+    figures += memory()
+    figures += half_arrived()
     tell("What the default rules promise", figures, "decide")
 
 

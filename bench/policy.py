@@ -2,8 +2,9 @@
 
 One classifier, judged by accuracy, with so many labels a night. Its level is 0.90; after a fall it
 is 0.85. The threshold is 0.87, or 0.03 below a reference that is itself measured on the fourteen
-nights before its promotion. Every verdict is that of :func:`nightshift.stats.shift`, the rule
-that ``model.yaml`` has by default. Seeded, so that every run prints the same.
+nights before its promotion. Every verdict is that of what ``model.yaml`` has by default:
+:func:`nightshift.stats.fallen` on all nights since the promotion, or a breach over a whole window
+of seven. Seeded, so that every run prints the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy.stats import norm
 
 from nightshift.documents import Reference
 from nightshift.records import Night
-from nightshift.stats import shift, spread_of
+from nightshift.stats import HORIZON, fallen, spread_of
 
 from .figures import Figure, figure, share, tell
 
@@ -133,30 +134,45 @@ def _by_class(
 
 
 def _shipped(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
-    return _shift(right, labels, reference, night, THRESHOLD)
+    return _decided(right, labels, reference, night, THRESHOLD, relative=False)
 
 
 def _relative(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
-    return _shift(right, labels, reference, night, reference.value - MAX_DROP)
+    threshold = reference.value - MAX_DROP
+    return _decided(right, labels, reference, night, threshold, relative=True)
 
 
-def _shift(
-    right: np.ndarray, labels: np.ndarray, reference: Reference, night: int, threshold: float
+def _decided(
+    right: np.ndarray,
+    labels: np.ndarray,
+    reference: Reference,
+    night: int,
+    threshold: float,
+    *,
+    relative: bool,
 ) -> bool:
-    seen = range(max(0, night - WINDOW + 1), night + 1)
+    if night >= WINDOW - 1 and _breached(right, labels, night, threshold):
+        return True
+    seen = range(max(0, night - HORIZON + 1), night + 1)
     nights = [_night(day, int(right[day]), int(labels[day])) for day in seen]
-    return shift(nights, threshold, reference, false_alarms=FALSE_ALARMS).detected
+    return fallen(
+        nights, threshold, reference, false_alarms=FALSE_ALARMS, perfect=1.0, relative=relative
+    ).detected
 
 
 def _counted(right: np.ndarray, labels: np.ndarray, reference: Reference, night: int) -> bool:
-    breached = []
-    for end in range(night, max(night - 3, -1), -1):
-        start = max(0, end - WINDOW + 1)
-        known = labels[start : end + 1].sum()
-        level = right[start : end + 1].sum() / known
-        error = math.sqrt(level * (1 - level) / known)
-        breached.append(level + norm.ppf(0.975) * error < THRESHOLD)
-    return bool(breached[0]) and sum(breached) >= 2
+    ends = range(night, max(night - 3, -1), -1)
+    breached = [_breached(right, labels, end, THRESHOLD) for end in ends]
+    return breached[0] and sum(breached) >= 2
+
+
+def _breached(right: np.ndarray, labels: np.ndarray, end: int, threshold: float) -> bool:
+    """Whether the whole 95% interval of the window that ends with a night is below a threshold."""
+    window = slice(max(0, end - WINDOW + 1), end + 1)
+    known = labels[window].sum()
+    level = right[window].sum() / known
+    error = math.sqrt(level * (1 - level) / known)
+    return bool(level + norm.ppf(0.975) * error < threshold)
 
 
 def _night(day: int, right: int, labels: int) -> Night:
