@@ -336,14 +336,16 @@ def _nights_needed(
 ) -> list[datetime]:
     """The nights to freeze, for training as for scoring."""
     first = training.plan(family, start, now=start)
-    spans = [(span.start, min(span.end + (end - start), end)) for span in first.learn]
+    learnt = training.spans(family, first)
+    spans = [(span.start, min(span.end + (end - start), end)) for span in learnt]
     return _missing(base, family, [*spans, (first.border, end)])
 
 
 def _nights_learnt(site: Site, family: ModelFamily, start: datetime) -> list[datetime]:
     """The nights to freeze for the first models alone."""
     first = training.plan(family, start, now=start)
-    return _missing(site, family, [(span.start, span.end) for span in (*first.learn, first.later)])
+    learnt = (*training.spans(family, first), first.later)
+    return _missing(site, family, [(span.start, span.end) for span in learnt])
 
 
 def _missing(

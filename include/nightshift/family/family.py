@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from nightshift.family.libraries import Libraries
 from nightshift.family.rows import Rows
-from nightshift.family.rules import Models, Promotion, Retrain, Watch
+from nightshift.family.rules import Models, Promotion, Retrain, Training, Watch
 from nightshift.family.sections import (
     Estimator,
     Expectation,
@@ -133,6 +133,18 @@ class ModelFamily(Section):
                     " give it levels, such as {warn: 0.1, alert: 0.3}"
                 )
         return self
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The policies of training that compete, the one that leads first."""
+        leading = self.retrain.training
+        alone = leading.model_copy(update={"rivals": []})
+        return alone, *(Training(**dict(rival)) for rival in leading.rivals)
+
+    def learning_by(self, training: Training) -> ModelFamily:
+        """The same family with one policy of training."""
+        retrain = self.retrain.model_copy(update={"training": training})
+        return self.model_copy(update={"retrain": retrain})
 
     @property
     def discreet(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nightshift.family.values import Duration, Fraction, Inline, Key, Section, WaitingTime, YesNo
 from nightshift.wording import listed
@@ -135,7 +135,7 @@ class When(Section):
         return self
 
 
-class Training(Section):
+class TrainingPolicy(Section):
     """Which nights a challenger learns from: those of ``window``, and by ``policy`` others."""
 
     policy: Literal["window", "mix", "same_season", "incremental"] = Field(
@@ -160,7 +160,7 @@ class Training(Section):
     )
 
     @model_validator(mode="after")
-    def _require_keys_of_policy(self) -> Training:
+    def _require_keys_of_policy(self) -> TrainingPolicy:
         needs = {"mix": ("past", "share"), "same_season": ("years",)}.get(self.policy, ())
         written = [name for name in ("past", "share", "years") if getattr(self, name) is not None]
         missing = [name for name in needs if name not in written]
@@ -170,6 +170,40 @@ class Training(Section):
         if idle:
             raise ValueError(f"{listed(idle)} means nothing to the policy {self.policy}")
         return self
+
+
+class Rival(TrainingPolicy, Inline):
+    """A policy that competes with the one that leads."""
+
+
+class Training(TrainingPolicy):
+    """The policy that leads, and those that compete with it."""
+
+    rivals: list[Rival] = Field(
+        default=[],
+        description="other policies that [compete](training.md#which-policy) with this one:"
+        " `training: [{window: P60D}, {window: P360D}]` names the first and its rivals",
+    )
+
+    @model_validator(mode="after")
+    def _may_compete(self) -> Training:
+        if self.rivals and "incremental" in {self.policy, *(rival.policy for rival in self.rivals)}:
+            raise ValueError(
+                "incremental goes on from the champion, and competes with no other policy"
+            )
+        return self
+
+
+def _leading(written: object) -> object:
+    """A list of policies as the first one with its rivals."""
+    if not isinstance(written, list):
+        return written
+    if not written:
+        raise ValueError("name at least one policy, such as {window: P60D}")
+    first, *rivals = written
+    if not isinstance(first, dict):
+        return first
+    return {**first, "rivals": [*first.get("rivals", []), *rivals]}
 
 
 class Retrain(Section):
@@ -182,7 +216,9 @@ class Retrain(Section):
     cooldown: WaitingTime = Field(
         default=timedelta(0), description="the least time between two decisions to retrain a model"
     )
-    training: Training
+    training: Annotated[
+        Training, BeforeValidator(_leading, json_schema_input_type=Training | list[Training])
+    ]
 
 
 class AtLeast(Inline):

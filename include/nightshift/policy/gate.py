@@ -9,6 +9,7 @@ takes its evidence along.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,3 +111,13 @@ def look(
     if below and gain > margin and spared:
         return Ruling("promote", "not_worse", gain, low)
     return Ruling("shadow", "unproven", gain, low)
+
+
+def select(gains: Sequence[Floats]) -> int:
+    """The place of the best of several candidates, by nights before the holdout.
+
+    The one that is chosen is then tested at the full level on nights that did not choose it. Who
+    has no nights is not chosen, and of equals the first is.
+    """
+    means = [float(gain.mean()) if len(gain) else -math.inf for gain in gains]
+    return int(np.argmax(means))

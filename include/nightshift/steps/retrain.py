@@ -68,7 +68,7 @@ def _request(
 ) -> list[int]:
     family, as_of = frame.family, frame.as_of
     rows, plan = _training_rows(frame, None)
-    rows = rows.until(plan.border)
+    rows = rows.within(plan.learn)
     standings = fleet.standings(
         frame.database, frame.store, family, as_of, now=frame.now, rows=rows
     )
@@ -109,7 +109,13 @@ def fit(
             prepared[frame.as_of] = _training_rows(frame, holdout)
         rows, plan = prepared[frame.as_of]
         base = _base(frame, model)
-        artifact, manifest, code = training.fit(frame.family, model, rows, plan, base=base)
+        choice = training.choose(frame.family, model, rows, frame.as_of, now=now)
+        if choice.record is not None:
+            plan = training.plan(choice.family, frame.as_of, now=now, holdout=holdout)
+            rows = rows.within((*plan.learn, plan.later))
+        artifact, manifest, code = training.fit(choice.family, model, rows, plan, base=base)
+        if choice.record is not None:
+            manifest["rivals"] = choice.record
         _since_break(frame, model, decision_id, orders[decision_id].falling_since, rows, plan)
         with frame.database.transaction() as tx:
             return frame.registry.save(
@@ -168,7 +174,7 @@ def refitted(
     cache
         The rows of spans that were read already; filled here.
     """
-    family = frame.family
+    family = training.as_learnt(frame.family, version)
     if not family.promotion.refit:
         return version.version_id
     with frame.database.transaction() as tx:
@@ -417,18 +423,18 @@ def _training_rows(frame: Frame, holdout: timedelta | None) -> tuple[training.Ro
         champions = registry.champions(tx, family.family, now).values()
     learnt = [training.learnt_until(champion.version) for champion in champions]
     plan = training.plan(family, cutoff, now=now, holdout=holdout, learnt=learnt)
+    spans = (*training.spans(family, plan), plan.later)
     if family.source.history == "append_only":
-        for span in (*plan.learn, plan.later):
+        for span in spans:
             with database.transaction() as tx:
                 missing = night.missing_nights(tx, frame.store, family, span.start, span.end)
             prepare_nights(frame.site, family.family, [(as_of, now) for as_of in missing])
     else:
-        judge_again(frame, plan.learn[0].start, plan.later.end)
-    since = plan.learn[0].start
+        judge_again(frame, spans[0].start, plan.later.end)
+    since = spans[0].start
     monitoring.complete(
         database, frame.source, family, cutoff, names=frame.names, since=since, now=now
     )
-    spans = (*plan.learn, plan.later)
     rows = training.labelled_rows(database, frame.store, family, spans, cutoff, now=now)
     return rows, plan
 

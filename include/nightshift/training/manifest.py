@@ -47,7 +47,7 @@ def _manifest(
         "discreet": family.discreet,
         "features": family.features.model_dump(),
         "dtypes": [[name, _dtype(family, name)] for name in family.features.names],
-        "policy": family.retrain.training.model_dump(mode="json"),
+        "policy": family.retrain.training.model_dump(mode="json", exclude={"rivals"}),
         "base": _base(base) if base else None,
         "cutoff": plan.cutoff.isoformat(),
         "training": [spans[0].start.isoformat(), spans[-1].end.isoformat()],

@@ -123,6 +123,12 @@ def _as_trained(family: ModelFamily, manifest: Manifest) -> ModelFamily:
     )
 
 
+def as_learnt(family: ModelFamily, version: Version) -> ModelFamily:
+    """The family with the policy of training that a version was trained by."""
+    learnt_by = Training.model_validate(version.manifest.policy)
+    return family.learning_by(learnt_by)
+
+
 def planned(version: Version) -> Plan:
     """Which nights a version has learnt from, and which were held out, as its manifest says."""
     manifest = version.manifest

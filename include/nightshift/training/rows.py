@@ -156,6 +156,21 @@ class Rows:
             arrived={night: count for night, count in self.arrived.items() if night <= moment},
         )
 
+    def within(self, spans: Sequence[Span]) -> Rows:
+        """The rows of nights in any of some spans."""
+        nights = {taken.as_of for taken in self.snapshots}
+        inside = {night for night in nights if any(night in span for span in spans)}
+        kept = self
+        if len(self) and inside != nights:
+            moments = [np.datetime64(night.replace(tzinfo=None)) for night in inside]
+            kept = self.where(np.isin(self.nights, moments))
+        return replace(
+            kept,
+            snapshots=[taken for taken in self.snapshots if taken.as_of in inside],
+            shortage=self.shortage.of(lambda night: any(night in span for span in spans)),
+            arrived={night: count for night, count in self.arrived.items() if night in inside},
+        )
+
     def take(self, places: np.ndarray) -> Rows:
         """The rows at these places."""
         return replace(self, table=self.table.take(pa.array(places)), value=self.value[places])

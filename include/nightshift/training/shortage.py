@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,21 +40,19 @@ class Shortage:
 
     def within(self, after: datetime | None, until: datetime | None) -> Shortage:
         """The same of the nights later than one moment and up to another; of labels as it is."""
+        return self.of(
+            lambda night: (after is None or night > after) and (until is None or night <= until)
+        )
 
-        def inside(nights: Sequence[datetime]) -> Sequence[datetime]:
-            return [
-                night
-                for night in nights
-                if (after is None or night > after) and (until is None or night <= until)
-            ]
-
+    def of(self, chosen: Callable[[datetime], bool]) -> Shortage:
+        """The same of the nights for which ``chosen`` is true; of labels as it is."""
         return replace(
             self,
-            accepted=inside(self.accepted),
-            rejected=inside(self.rejected),
-            absent=inside(self.absent),
-            unlike=inside(self.unlike),
-            incomplete=inside(self.incomplete),
+            accepted=list(filter(chosen, self.accepted)),
+            rejected=list(filter(chosen, self.rejected)),
+            absent=list(filter(chosen, self.absent)),
+            unlike=list(filter(chosen, self.unlike)),
+            incomplete=list(filter(chosen, self.incomplete)),
         )
 
     def sentences(self, family: ModelFamily) -> Iterator[str]:
