@@ -40,9 +40,6 @@ PAUSE = timedelta(days=3)
 SAMPLE = 1_000
 """How many rows of a night they score for each model."""
 
-REACH = timedelta(days=28)
-"""Nights that matured longer ago are not caught up with."""
-
 
 def recall(
     database: Database, store: Store, family: ModelFamily, load: Load, as_of: datetime
@@ -91,9 +88,11 @@ def _looked_at(
     due: Sequence[tuple[Probation, datetime]],
     as_of: datetime,
 ) -> Iterator[dict[str, Any]]:
-    """What the nights since the last look say, as it is stored."""
-    until = as_of - family.labels.maturity
-    start = max(min(seen for _, seen in due), until - REACH)
+    """What the nights since the last look say, as it is stored.
+
+    Nights whose predictions may be gone are not caught up with.
+    """
+    start = max(min(seen for _, seen in due), as_of - family.looks_back)
     newer = sorted({pair.newer for pair, _ in due})
     served = predictions_of(database, family, newer, start, as_of)
     asked = []
