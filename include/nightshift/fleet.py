@@ -62,13 +62,14 @@ def posted_serving(
 
     Nobody becomes a model by being asked about.
     """
-    rows = {row.name: row for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
+    mentioned = {
+        model.name: model for model in registry.members(tx, family.family, as_of, retired=True)
+    }
 
     def served(name: str) -> tuple[Model, Version | None]:
-        row = rows.get(name)
-        if row is None:
+        model = mentioned.get(name)
+        if model is None:
             return Model(NOT_YET, family.family, name), None
-        model = Model(row.model_id, family.family, name, row.group_name)
         return model, registry.champion(tx, model.model_id, as_of)
 
     if family.models is None:
@@ -247,7 +248,8 @@ def _enroll(
     """Make models of members that were never seen before, from rows to learn from."""
     if family.models is None or not len(rows):
         return
-    enrolled = {row.name for row in tx.rows("registry.members", family=family.family, as_of=as_of)}
+    active_or_retired = registry.members(tx, family.family, as_of, retired=True)
+    mentioned = {model.name for model in active_or_retired}
     names = rows.table[family.models.by].to_pylist()
     groups = rows.table[family.models.group_by or family.models.by].to_pylist()
     groups_of = dict(
@@ -256,6 +258,6 @@ def _enroll(
     new = {
         name: group
         for name, group in groups_of.items()
-        if name not in enrolled and not family.is_whole(name)
+        if name not in mentioned and not family.is_whole(name)
     }
     registry.enroll(tx, family, new, as_of, now=now)

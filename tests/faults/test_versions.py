@@ -29,6 +29,7 @@ from nightshift.documents import Inputs
 from nightshift.errors import ArtifactRefused, NightshiftError, SnapshotError
 from nightshift.local import session
 from nightshift.records import About, Decision
+from nightshift.registry.members import ensure_model
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import Site
 from nightshift.steps import monitor, night, people, retrain, upkeep
@@ -364,7 +365,7 @@ def thousand(factory: World) -> World:
         pipeline = versions.load(first).pipeline
         saved = []
         for number in range(3, 1000):
-            made = registry.model(tx, FAMILY, f"k{number}", now=now)
+            made = ensure_model(tx, FAMILY, f"k{number}", now=now)
             told = Decision(made.model_id, "retrain", "first", "a thousand", now, Inputs({}))
             decision_id = registry.decide(tx, told, about=About.approval(number), now=now)
             pipeline[-1].made_for_ = made.name  # so that each has an artifact of its own

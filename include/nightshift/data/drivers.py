@@ -63,7 +63,7 @@ def our_nouns(place: object) -> Iterator[None]:
     except NoConnectionFree as error:
         raise DatabaseUnavailable(f"{place}: every connection is in use. Try again") from error
     except DBAPIError as error:
-        state = getattr(error.orig, "pgcode", None)
+        state = sqlstate(error)
         entering = error.statement is None and not error.connection_invalidated
         raise _noun(
             place, state, str(error.orig), entering=entering, lost=error.connection_invalidated
@@ -75,6 +75,11 @@ def our_nouns(place: object) -> Iterator[None]:
         if not str(error).startswith("[libpq]"):
             raise
         raise _noun(place, None, str(error)) from error
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """The SQLSTATE of a refusal; None where none came from a server."""
+    return getattr(error.orig, "pgcode", None)
 
 
 def _noun(

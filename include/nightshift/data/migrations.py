@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy.exc import DBAPIError
 
 from nightshift.data.database import Database
-from nightshift.data.drivers import our_nouns
+from nightshift.data.drivers import our_nouns, sqlstate
 from nightshift.data.queries import SQL
 from nightshift.errors import SetupError
 
@@ -45,7 +45,7 @@ def migrate(admin_url: str, *, to: str = "head", logins: Sequence[str] = ()) -> 
             try:
                 connection.exec_driver_sql((SQL / "migrations" / "roles.sql").read_text())
             except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) != _RIGHTS_LACK:
+                if sqlstate(error) != _RIGHTS_LACK:
                     raise
                 sentence = str(error.orig).splitlines()[0]
                 raise SetupError(f"{database}: {sentence}") from error

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nightshift import tables
+from nightshift.artifacts import LoadedVersion
 from nightshift.family import ModelFamily
 from nightshift.night.scoring import split
 from nightshift.night.serving import Serving
 from nightshift.records import Model, Version
-from nightshift.registry import LoadedVersion
 
 
 @dataclass(frozen=True)

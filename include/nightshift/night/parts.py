@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nightshift import registry
+from nightshift import artifacts, registry
 from nightshift.data import Database, Transaction, as_json
 from nightshift.errors import RowsRetired, ScoringError
 from nightshift.family import ModelFamily
@@ -134,7 +134,7 @@ class PartBook:
         differs = Counter(
             str(library)
             for version in versions
-            for library in registry.differences(version.manifest, self.family.libraries)
+            for library in artifacts.differences(version.manifest, self.family.libraries)
         )
         if differs:
             parts = [

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from threadpoolctl import ThreadpoolController
 
 from nightshift import data
+from nightshift.artifacts import LoadedVersion
 from nightshift.data import Store
 from nightshift.errors import ConfigError, RegistryError, ScoringError
 from nightshift.family import ModelFamily
 from nightshift.night.plans import Plan, Work
 from nightshift.records import READERS, SHADOW, Snapshot, Version
-from nightshift.registry import LoadedVersion
 from nightshift.tables import Encoded, ahead, chunked, encode, mapped, ordered
 
 ROWS = pa.schema(

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from nightshift import registry
+from nightshift.artifacts import LoadedVersion
 from nightshift.data import Database, Store
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
@@ -17,7 +18,6 @@ from nightshift.night.plans import Plan, Share
 from nightshift.night.scoring import ROWS, PartScorer
 from nightshift.night.serving import MemberRows, Serving
 from nightshift.records import READERS, SHADOW, Snapshot, Version
-from nightshift.registry import LoadedVersion
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from nightshift import stats, tables
+from nightshift.artifacts import Predictions
 from nightshift.data import Transaction, as_json
 from nightshift.documents import Worth
 from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
@@ -29,7 +30,6 @@ from nightshift.records import (
     SliceDifference,
     Version,
 )
-from nightshift.registry import Predictions
 from nightshift.training import Rows
 from nightshift.wording import listed
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightshift import monitoring, stats
+from nightshift.artifacts import LoadedVersion
 from nightshift.data import ROW_GROUP, Database, Store, query_text
 from nightshift.family import ModelFamily
 from nightshift.records import Version
-from nightshift.registry import LoadedVersion
 
 Load = Callable[[Version], LoadedVersion]
 """Opens a version, see :meth:`nightshift.registry.Registry.load`."""

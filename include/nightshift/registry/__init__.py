@@ -3,8 +3,6 @@
 Which bytes serve, since when, who signed them, and why. The only room that opens artifacts.
 """
 
-from nightshift.registry.canonical import to_bytes
-from nightshift.registry.code import PREFIX, Code, LegacyCode, code_changes
 from nightshift.registry.decisions import (
     FailedAt,
     decide,
@@ -21,18 +19,7 @@ from nightshift.registry.decisions import (
     trial_ends,
 )
 from nightshift.registry.holds import hold, hold_on, holds_now, release
-from nightshift.registry.libraries import differences, rules_of
-from nightshift.registry.members import (
-    enroll,
-    families,
-    known_model,
-    members,
-    model,
-    model_of,
-    retire,
-)
-from nightshift.registry.pipelines import LoadedVersion, Predictions, missing_text
-from nightshift.registry.predicting import predict
+from nightshift.registry.members import enroll, families, known_model, members, model_of, retire
 from nightshift.registry.promotions import (
     Champion,
     best_worth,

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from nightshift.data import Transaction
 from nightshift.errors import RegistryError
 from nightshift.family import ModelFamily
 from nightshift.records import Model
 
-if TYPE_CHECKING:
-    pass
 
-
-def model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:
+def ensure_model(tx: Transaction, family: str, name: str, *, now: datetime) -> Model:
     """The model of this name, made at its first mention."""
     tx.run("registry.ensure_model", family=family, name=name, created_at=now)
     row = tx.one("registry.find_model", family=family, name=name)
@@ -74,7 +70,7 @@ def enroll(
     for name, group in own_groups.items():
         row = before.get(name)
         if row is None or (row.state, row.group_name) != ("active", group):
-            new_model = model(tx, family.family, name, now=now)
+            new_model = ensure_model(tx, family.family, name, now=now)
             _member(tx, new_model.model_id, as_of, "active", group)
             models[name] = replace(new_model, group=group)
         else:
@@ -82,12 +78,12 @@ def enroll(
     return models
 
 
-def members(tx: Transaction, family: str, as_of: datetime) -> list[Model]:
-    """The active members of a family at a moment, by name."""
+def members(tx: Transaction, family: str, as_of: datetime, *, retired: bool = False) -> list[Model]:
+    """The active members of a family at a moment, by name; with ``retired`` those as well."""
     return [
         Model(row.model_id, family, row.name, row.group_name)
         for row in tx.rows("registry.members", family=family, as_of=as_of)
-        if row.state == "active"
+        if retired or row.state == "active"
     ]
 
 

@@ -19,6 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 
+from nightshift.artifacts import (
+    Code,
+    LegacyCode,
+    LoadedVersion,
+    refuse_differing_libraries,
+    to_bytes,
+)
 from nightshift.data import Database, Keys, Store, Transaction, as_json
 from nightshift.documents import Manifest, Worth
 from nightshift.errors import (
@@ -28,15 +35,11 @@ from nightshift.errors import (
 )
 from nightshift.failpoints import reach
 from nightshift.records import MadeAs, Model, Version
-from nightshift.registry import canonical
-from nightshift.registry.code import Code, LegacyCode
-from nightshift.registry.libraries import refuse_differing_libraries
 from nightshift.registry.members import model_of
 from nightshift.wording import listed, moment
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-from nightshift.registry.pipelines import LoadedVersion
 
 _LOADING = Lock()
 """One artifact at a time: several threads that want the same would each open it."""
@@ -69,7 +72,7 @@ class Registry:
         Parameters
         ----------
         artifact
-            The pipeline, or what :func:`nightshift.registry.to_bytes` made of it.
+            The pipeline, or what :func:`nightshift.artifacts.to_bytes` made of it.
         code
             What the pipeline is made of, where the manifest names it and it is not stored yet.
         made_as
@@ -80,7 +83,7 @@ class Registry:
         TrainingError
             A step of the pipeline cannot be stored. Nothing was registered.
         """
-        data = artifact if isinstance(artifact, bytes) else canonical.to_bytes(artifact)
+        data = artifact if isinstance(artifact, bytes) else to_bytes(artifact)
         tx.rows("registry.lock_artifacts", shared=True)
         artifact_hash = self._write(data, code)
         reach("registry.stored")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nightshift import registry
+from nightshift import artifacts
 from nightshift.data import Transaction
 from nightshift.errors import ConfigError
 
@@ -34,12 +34,12 @@ def outdated_champion(tx: Transaction, models: Path, model_id: int) -> list[str]
 def _sentences(row: Any, folder: Path) -> Iterator[str]:
     manifest = {"code": {"files": row.files}, "libraries": row.libraries, "python": row.python}
     try:
-        changed = registry.code_changes(folder, manifest)
+        changed = artifacts.code_changes(folder, manifest)
     except ConfigError as error:
         changed = str(error)
     if changed:
         yield f"{changed}, and waits for a training: what serves runs the code it was trained with"
-    for library in registry.differences(manifest, registry.rules_of(folder)):
+    for library in artifacts.differences(manifest, artifacts.rules_of(folder)):
         verdict = (
             "so it is not opened: train it anew" if library.refused else "which the file allows"
         )

@@ -14,7 +14,7 @@ from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, each, loadable, source_of
-from nightshift.steps.retrain import refitted
+from nightshift.steps.refit import refitted
 from nightshift.wording import moment
 
 Trial = promotion.Shadow | promotion.Probation

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from nightshift import registry
+from nightshift import artifacts
+from nightshift.artifacts import Code, LegacyCode
 from nightshift.errors import ConfigError
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily
-from nightshift.registry import Code, LegacyCode
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -135,7 +135,7 @@ def _function(family: ModelFamily, code: Code | LegacyCode | None) -> tuple[Any,
     module_name, function_name = family.estimator.build.split(".")
     file = family.folder / f"{module_name}.py"
     where = f"{family.family}: {file}: {function_name}"
-    module = (code or registry.Code.of(family.folder)).module(module_name)
+    module = (code or artifacts.Code.of(family.folder)).module(module_name)
     function = vars(module).get(function_name)
     if not callable(function):
         raise ConfigError(f"{where} is not there; model.yaml names it under estimator.build")
@@ -264,6 +264,6 @@ def _shown_param(value: Any) -> str:
 def _path(definition: Any) -> str:
     """Where a class or function comes from; of the family's own, the file in its folder."""
     module = definition.__module__
-    if module.startswith(registry.PREFIX):
+    if module.startswith(artifacts.PREFIX):
         module = module.partition(".")[2]
     return f"{module}.{definition.__qualname__}"

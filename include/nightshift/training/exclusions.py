@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from nightshift.artifacts import code_changes
 from nightshift.data import Transaction
 from nightshift.errors import TrainingError
 from nightshift.family import Features, ModelFamily
 from nightshift.records import Version
-from nightshift.registry import code_changes
 from nightshift.wording import moment
 
 Exclusion = Literal["quarantined", "erased", "released"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nightshift import registry, stats, tables
+from nightshift import artifacts, stats, tables
+from nightshift.artifacts import Code, LegacyCode, LoadedVersion
 from nightshift.errors import NightshiftError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
 from nightshift.records import Model, Version
-from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fit(
     own = learnable(family, model, rows, plan, base.version if base else None)
     _refuse_too_few(family, model, own, plan, base)
     truth = truth_of(family, own.value)
-    missing = registry.missing_text(base.version.manifest) if base else math.nan
+    missing = artifacts.missing_text(base.version.manifest) if base else math.nan
     frame = tables.frame(own.table, family.features, missing)
     params, choice = family.estimator.params, None
     if proven is not None:
@@ -73,7 +73,7 @@ def fit(
     threads = estimators.threads_for(frame)
     pipeline = make(family, model, params, frame, truth, threads, base=base, code=code)
     # Before anything asks it: some estimators count in themselves how often they were asked.
-    artifact = registry.to_bytes(pipeline)
+    artifact = artifacts.to_bytes(pipeline)
     _refuse_what_cannot_score(family, model, pipeline, frame)
     manifest = _manifest(
         family, model, plan, own, base.version if base else None, code, pipeline
@@ -179,7 +179,7 @@ def _refuse_what_cannot_score(
 ) -> None:
     some = frame.iloc[:SCORED_FIRST]
     try:
-        score, _ = registry.predict(pipeline, some, family.task)
+        score, _ = artifacts.predict(pipeline, some, family.task)
     except estimators.FIT_ERRORS as error:
         raise TrainingError(
             f"{model.name}: what {family.estimator.build} made was fitted, and cannot score the"

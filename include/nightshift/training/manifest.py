@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import nightshift
 from nightshift import tables
+from nightshift.artifacts import Code, LegacyCode
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily
 from nightshift.records import Model, Version
-from nightshift.registry import Code, LegacyCode
 from nightshift.training import estimators
 
 if TYPE_CHECKING:

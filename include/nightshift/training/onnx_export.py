@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nightshift import registry, tables
+from nightshift import artifacts, tables
+from nightshift.artifacts import LoadedVersion
 from nightshift.errors import TrainingError, extra_missing, words_of
 from nightshift.family import Features
-from nightshift.registry import LoadedVersion
 from nightshift.training.rows import Rows
 
 TOLERANCE = {"regression": 1e-9, "classification": 1e-5}
@@ -58,7 +58,7 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
     manifest = loaded.version.manifest
     declared = Features.model_validate(manifest.features)
     whole = (
-        tables.frame(rows.table, declared, registry.missing_text(manifest))
+        tables.frame(rows.table, declared, artifacts.missing_text(manifest))
         if len(rows)
         else pd.DataFrame()
     )
@@ -74,8 +74,8 @@ def export(loaded: LoadedVersion, rows: Rows, file: Path) -> Parity:
             " of a classifier gives probabilities; nothing was written"
         )
     converted = _converted(loaded, declared)
-    before = registry.predict(loaded.pipeline, frame, manifest.task)
-    after = registry.predict(_Session(converted, loaded, declared), frame, manifest.task)
+    before = artifacts.predict(loaded.pipeline, frame, manifest.task)
+    after = artifacts.predict(_Session(converted, loaded, declared), frame, manifest.task)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(converted)
     return _parity(loaded, file, len(whole) - len(frame), before, after)

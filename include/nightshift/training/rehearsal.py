@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nightshift import registry, stats, tables
+from nightshift import artifacts, stats, tables
+from nightshift.artifacts import Code
 from nightshift.data import Store
 from nightshift.documents import Manifest
 from nightshift.errors import ConfigError, NightshiftError
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily, Problem, load_family
 from nightshift.records import Model, Version
-from nightshift.registry import Code, Registry
+from nightshift.registry import Registry
 from nightshift.training import estimators, fitting
 
 ROWS = 120
@@ -91,8 +92,8 @@ def _stored(family: ModelFamily, folder: Path) -> _Stored:
         estimators.fit(pipeline, frame, truth, 1)
         if family.retrain.training.policy == "incremental":
             estimators.go_on(pipeline, frame, truth, 1)
-        artifact = registry.to_bytes(pipeline)
-        score, label = registry.predict(pipeline, frame, family.task)
+        artifact = artifacts.to_bytes(pipeline)
+        score, label = artifacts.predict(pipeline, frame, family.task)
         _measure(family, truth, score, label)
     manifest = {
         "task": family.task,

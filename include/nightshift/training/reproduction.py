@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 import nightshift
-from nightshift import registry, tables
+from nightshift import artifacts, tables
+from nightshift.artifacts import Code, LegacyCode, LoadedVersion
 from nightshift.data import Database, Store
 from nightshift.documents import Manifest
 from nightshift.errors import TrainingError
 from nightshift.family import Estimator, Features, MayDiffer, ModelFamily, Training
 from nightshift.records import Version
-from nightshift.registry import Code, LegacyCode, LoadedVersion
 from nightshift.training import estimators, fitting
 from nightshift.training.rows import NightSnapshot, Plan, Rows, Span, learnable, rows_of
 
@@ -78,20 +78,22 @@ def reproduce(
     if not len(own):
         raise TrainingError(f"{version}: none of its {manifest.rows} rows is left to train on")
     frame, truth = (
-        tables.frame(own.table, then.features, registry.missing_text(manifest)),
+        tables.frame(own.table, then.features, artifacts.missing_text(manifest)),
         fitting.truth_of(then, own.value),
     )
     params = manifest.params
     again = fitting.make(
         then, version.model, params, frame, truth, manifest.threads, base=base, code=code
     )
-    data = registry.to_bytes(again)
+    data = artifacts.to_bytes(again)
     artifact = hashlib.sha256(data).hexdigest()
     changed = tuple(_changes(family, manifest, len(own)))
     same = artifact == version.artifact_hash
     difference = None
     if loaded is not None:
-        before, after = (registry.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again))
+        before, after = (
+            artifacts.predict(p, frame, then.task)[0] for p in (loaded.pipeline, again)
+        )
         difference = float(np.abs(before - after).max())
     elif same:
         store.write_bytes(data, "joblib")
@@ -160,7 +162,7 @@ def _changes(family: ModelFamily, manifest: Manifest, rows: int) -> Iterator[str
     if nightshift.__version__ != manifest["nightshift"]:
         yield f"nightshift was {manifest['nightshift']} and is {nightshift.__version__}"
     every: dict[str, MayDiffer] = dict.fromkeys(("python", *manifest["libraries"]), "any")
-    for library in registry.differences(manifest, every):
+    for library in artifacts.differences(manifest, every):
         yield f"{library.name} was {library.then} and is {library.now or 'not installed'}"
     code = manifest.get("code", {})
     ours = "archive" not in code and "family" in code

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nightshift import policy, registry, stats, tables
+from nightshift import artifacts, policy, stats, tables
+from nightshift.artifacts import Code
 from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily
 from nightshift.records import Model
-from nightshift.registry import Code
 from nightshift.training import estimators, fitting, search
 from nightshift.training.rows import Plan, Rows, Span, learnable, least_rows, plan
 
@@ -132,7 +132,7 @@ def _scored(
     try:
         pipeline = fitting.make(family, model, params, frame, truth, threads, base=None, code=code)
         later = tables.frame(judged_on.table, family.features, math.nan)
-        score, label = registry.predict(pipeline, later, family.task)
+        score, label = artifacts.predict(pipeline, later, family.task)
     except (TrainingError, *estimators.FIT_ERRORS):
         return None
     told = pd.DataFrame({"value": judged_on.value, "score": score, "label": label})

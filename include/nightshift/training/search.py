@@ -29,10 +29,10 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from nightshift import registry, stats
+from nightshift import artifacts, stats
+from nightshift.artifacts import Code, LegacyCode
 from nightshift.errors import TrainingError, words_of
 from nightshift.family import ModelFamily, Search
-from nightshift.registry import Code, LegacyCode
 from nightshift.training import estimators
 from nightshift.wording import listed
 
@@ -218,7 +218,7 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
             return math.nan
         task = self.family.task
         try:
-            score, label = registry.predict(self.pipeline, frame, task)
+            score, label = artifacts.predict(self.pipeline, frame, task)
         except estimators.FIT_ERRORS as error:
             self._failed(error)
             return math.nan

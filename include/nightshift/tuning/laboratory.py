@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nightshift import registry, stats, tables, training
+from nightshift import artifacts, stats, tables, training
 from nightshift.documents import Guess
 from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily, Training, next_tick
@@ -209,7 +209,7 @@ class Laboratory:
         places = np.arange(first, len(history)) if own is None else own[own >= first]
         if not len(places):
             return None
-        score, label = registry.predict(pipeline, self._frame.iloc[places], family.task)
+        score, label = artifacts.predict(pipeline, self._frame.iloc[places], family.task)
         if not np.isfinite(score).all():
             return None
         guess = stats.constant(family.task, training.truth_of(family, rows.value))
@@ -226,8 +226,8 @@ class Laboratory:
         return tables.frame(self.history.table, self.family.features, np.nan)
 
     @cached_property
-    def _code(self) -> registry.Code:
-        return registry.Code.of(self.family.folder)
+    def _code(self) -> artifacts.Code:
+        return artifacts.Code.of(self.family.folder)
 
     @property
     def _binary(self) -> bool:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nightshift import fleet, monitoring, policy, promotion, simulation, stats, training
+from nightshift.artifacts import Predictions
 from nightshift.documents import Manifest, Worth
 from nightshift.family import ModelFamily
 from nightshift.records import (
@@ -29,7 +30,7 @@ from nightshift.records import (
     Standing,
     Version,
 )
-from nightshift.registry import Champion, Predictions
+from nightshift.registry import Champion
 from nightshift.steps.budget import BUDGET_NIGHT
 from nightshift.training import Plan, Rows, Span
 from nightshift.tuning.history import History, Places

@@ -43,7 +43,7 @@ Number = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,32}$")]
 
 @dataclass(frozen=True)
 class Offer:
-    """What somebody may do to a family: the macros of ``actions.html`` render nothing else.
+    """What somebody may do to a family: the macros of ``parts/actions.html`` render nothing else.
 
     ``held`` is who holds the family, which everybody may see.
     """

@@ -172,7 +172,7 @@ class Visit:
         key = (self.root, member.family)
         if key not in fleet.cards:
             fleet.cards[key] = Markup(  # noqa: S704 - a template of ours made it
-                templating.render("_cards.html", self.root, member=member, sparks=fleet.sparks)
+                templating.render("parts/cards.html", self.root, member=member, sparks=fleet.sparks)
             )
         return fleet.cards[key]
 

@@ -12,7 +12,7 @@ import joblib
 import pytest
 from tests.world import FAMILY, World
 
-from nightshift import registry, reports
+from nightshift import artifacts, registry, reports
 from nightshift.data import Store, connect
 from nightshift.errors import (
     ArtifactRefused,
@@ -239,7 +239,7 @@ def test_classes_of_the_familys_own_are_found_by_another_process(world: World) -
     world.write("estimator.py", ESTIMATOR_WITH_A_CEILING)
     world.train(9)
     _verified_pipeline.cache_clear()
-    for name in [n for n in sys.modules if n.startswith(f"{registry.PREFIX}{FAMILY}_")]:
+    for name in [n for n in sys.modules if n.startswith(f"{artifacts.PREFIX}{FAMILY}_")]:
         del sys.modules[name]
     assert world.score(10)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.families import MEMBERS, train_all
 from tests.world import Kept, World
 
-from nightshift import registry
+from nightshift import artifacts
 from nightshift.errors import ArtifactRefused, NoChampion, ScoringError
 from nightshift.local import session
 from nightshift.registry.versions import _verified_pipeline
@@ -84,14 +84,14 @@ def fail_on(
     monkeypatch: pytest.MonkeyPatch, size: int, error: type[Exception], number: int
 ) -> None:
     """Have version ``number`` of every model raise where a row has this size."""
-    predict = registry.LoadedVersion.predict
+    predict = artifacts.LoadedVersion.predict
 
-    def weak(self: registry.LoadedVersion, table: Any) -> Any:
+    def weak(self: artifacts.LoadedVersion, table: Any) -> Any:
         if self.version.number == number and size in table["size"].to_pylist():
             raise error("too much for me")
         return predict(self, table)
 
-    monkeypatch.setattr(registry.LoadedVersion, "predict", weak)
+    monkeypatch.setattr(artifacts.LoadedVersion, "predict", weak)
 
 
 @pytest.mark.parametrize(("which", "count"), [("factory", 3), ("large", 5)])
@@ -147,15 +147,15 @@ def test_a_retry_writes_only_what_is_missing(factory: World) -> None:
 def test_two_who_write_the_same_part_write_it_once(
     factory: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, predict = threading.Barrier(2, timeout=60), registry.LoadedVersion.predict
+    both, predict = threading.Barrier(2, timeout=60), artifacts.LoadedVersion.predict
 
-    def together(self: registry.LoadedVersion, table: Any) -> Any:
+    def together(self: artifacts.LoadedVersion, table: Any) -> Any:
         both.wait()
         return predict(self, table)
 
     first, *others = shared_out(factory, 10)
     with monkeypatch.context() as patched:
-        patched.setattr(registry.LoadedVersion, "predict", together)
+        patched.setattr(artifacts.LoadedVersion, "predict", together)
         tasks = [threading.Thread(target=score, args=(factory, 10, first)) for _ in range(2)]
         for task in tasks:
             task.start()

@@ -11,7 +11,7 @@ from tests.families import FACTORY, K1_CHANGES
 from tests.world import FAMILY, Kept, World
 from typer.testing import CliRunner
 
-from nightshift import local, promotion, registry, simulation
+from nightshift import artifacts, local, promotion, registry, simulation
 from nightshift.cli import app
 from nightshift.data import connect
 from nightshift.steps import monitor, people, retrain
@@ -220,14 +220,14 @@ def test_a_challenger_that_raises_midway_leaves_no_row_behind(
     shadowed: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nightshift.data.store.ROW_GROUP", 10)
-    predict = registry.LoadedVersion.predict
+    predict = artifacts.LoadedVersion.predict
 
-    def weak(self: registry.LoadedVersion, table: Any) -> Any:
+    def weak(self: artifacts.LoadedVersion, table: Any) -> Any:
         if self.version.number == 2 and max(table["size"].to_pylist()) > 20:
             raise RuntimeError("too large for me")
         return predict(self, table)
 
-    monkeypatch.setattr(registry.LoadedVersion, "predict", weak)
+    monkeypatch.setattr(artifacts.LoadedVersion, "predict", weak)
     assert shadowed.score(28)
     assert shadow_rows(shadowed) == [(28, 30, 0)]
     [event] = shadowed.rows("select detail from nightshift.events where code = 'shadow_failed'")

@@ -28,7 +28,7 @@ def upgraded(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
             lambda name: older.get(name) or installed_version(name),
         )
         then.setattr(
-            "nightshift.registry.libraries._version",
+            "nightshift.artifacts.libraries._version",
             lambda name: older.get(name) or installed_version(name),
         )
         world.train(9)
@@ -92,7 +92,7 @@ def test_python_and_other_libraries_can_be_held_to_what_they_were(
     world.configure(libraries={"numpy": "exact", "python": "minor"})
     world.train(9)
     assert world.score(10)
-    monkeypatch.setattr("nightshift.registry.libraries._version", lambda _: "9.9.9")
+    monkeypatch.setattr("nightshift.artifacts.libraries._version", lambda _: "9.9.9")
     monkeypatch.setattr("platform.python_version", lambda: "3.99.1")
     with pytest.raises(LibrariesDiffer, match=r"scikit-learn"):
         world.score(11)

@@ -20,13 +20,14 @@ from tests.world import FAMILY, World
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
-from nightshift import registry, training
+from nightshift import artifacts, registry, training
 from nightshift.cli import app
 from nightshift.data import Store, connect
 from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
 from nightshift.local import session
 from nightshift.records import About, Decision
+from nightshift.registry.members import ensure_model
 from nightshift.site import Site
 from nightshift.steps import retrain, versions
 from nightshift.training import estimators
@@ -174,7 +175,7 @@ def test_a_version_on_real_flights_is_made_again(
     asked = retrain.request_retrain(flights, family, now, reason="test", by="test", now=now)
     retrain.fit(flights, asked, now=now)
     with connect(site.database_url).transaction() as tx:
-        model = registry.model(tx, family, family, now=now)
+        model = ensure_model(tx, family, family, now=now)
     [found] = again(flights, model.model_id, [1])
     assert found["same"], found["sentence"]
     assert found["rows"] > 10_000
@@ -198,13 +199,13 @@ def test_predictions_do_not_depend_on_the_number_of_threads(name: str, tmp_path:
     task = "regression" if name in REGRESSORS else "binary_classification"
     known = truth if name in REGRESSORS else (truth > 0).astype(np.int64)
     (tmp_path / "estimator.py").write_text(ESTIMATOR)
-    build = registry.Code.of(tmp_path).module("estimator").build
+    build = artifacts.Code.of(tmp_path).module("estimator").build
     scores = []
     for threads in (1, 2, 3):
         pipeline = build(["size"], ["kind"], 3, {**REGRESSORS, **CLASSIFIERS}[name])
         fit(pipeline, frame, known, threads)
         with threadpool_limits(limits=threads):
-            scores.append(registry.predict(pipeline, frame, task)[0])
+            scores.append(artifacts.predict(pipeline, frame, task)[0])
     for other in scores[1:]:
         if name in FORESTS:
             np.testing.assert_allclose(other, scores[0], rtol=0, atol=1e-12)
@@ -218,11 +219,11 @@ def test_bytes_do_not_tell_what_the_memory_held_before(noisy: World) -> None:
         train(noisy, params={"which": REGRESSORS[name]})
     for file in sorted(Path(noisy.site.store).rglob("*.joblib")):
         pipeline = joblib.load(file)  # noqa: TID251 - made by this test
-        assert registry.to_bytes(pipeline) == file.read_bytes()
+        assert artifacts.to_bytes(pipeline) == file.read_bytes()
     words = [{"one", "two", "three"}, {"three", "two", "one"}]
-    assert registry.to_bytes(words[0]) == registry.to_bytes(words[1])
+    assert artifacts.to_bytes(words[0]) == artifacts.to_bytes(words[1])
     twice = ["".join(["si", "ze"]), "".join(["s", "ize"])]
-    assert registry.to_bytes([*twice]) == registry.to_bytes([twice[0]] * 2)
+    assert artifacts.to_bytes([*twice]) == artifacts.to_bytes([twice[0]] * 2)
 
 
 def test_what_a_search_chose_is_made_again_without_searching(

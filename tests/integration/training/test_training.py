@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from tests.world import FAMILY, World
 
-from nightshift import monitoring, promotion, registry, training
+from nightshift import artifacts, monitoring, promotion, registry, training
 from nightshift.data import Store, connect
 from nightshift.errors import TrainingError
 from nightshift.family import Training
 from nightshift.records import Version
 from nightshift.registry import Registry
+from nightshift.registry.members import ensure_model
 from nightshift.steps import monitor, people, versions
 from nightshift.steps import night as night_steps
 from nightshift.steps import retrain as retrain_steps
@@ -52,7 +53,7 @@ def learn(world: World, **policy: Any) -> None:
 
 def version(world: World, number: int = 1) -> Version:
     with connect(world.site.database_url).transaction() as tx:
-        of = registry.model(tx, FAMILY, FAMILY, now=world.night(0))
+        of = ensure_model(tx, FAMILY, FAMILY, now=world.night(0))
         found = tx.one("training.numbered", model_id=of.model_id, number=number)
         return registry.version(tx, found.version_id)
 
@@ -68,7 +69,7 @@ def fit(world: World, number: int, reason: str = "test") -> Version:
         return registry.version(tx, version_id)
 
 
-def loaded(world: World, found: Version) -> registry.LoadedVersion:
+def loaded(world: World, found: Version) -> artifacts.LoadedVersion:
     return Registry(Store(world.site.store), world.site.keys, world.site.models).load(found)
 
 

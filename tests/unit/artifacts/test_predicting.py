@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from nightshift import registry
+from nightshift import artifacts
 
 RANDOM = np.random.default_rng(4)
 # Rounded, so that small trees and neighbours have ties at one half.
@@ -133,7 +133,7 @@ THRESHOLDS = [
 @pytest.mark.parametrize("last", [*DECIDERS, *THRESHOLDS], ids=str)
 def test_the_label_of_two_classes_is_what_predict_says(last: Any) -> None:
     pipeline = fitted(last, RARE)
-    score, label = registry.predict(pipeline, FRAME, "binary_classification")
+    score, label = artifacts.predict(pipeline, FRAME, "binary_classification")
     assert label is not None
     assert (label == pipeline.predict(FRAME).astype(str)).all()
     if hasattr(pipeline, "predict_proba"):
@@ -146,7 +146,7 @@ def test_the_label_of_two_classes_is_what_predict_says(last: Any) -> None:
 @pytest.mark.parametrize("last", DECIDERS, ids=str)
 def test_the_label_of_several_classes_is_what_predict_says(last: Any) -> None:
     pipeline = fitted(last, KINDS)
-    score, label = registry.predict(pipeline, FRAME, "multiclass_classification")
+    score, label = artifacts.predict(pipeline, FRAME, "multiclass_classification")
     assert label is not None
     assert (label == pipeline.predict(FRAME)).all()
     assert np.isfinite(score).all()
@@ -154,7 +154,7 @@ def test_the_label_of_several_classes_is_what_predict_says(last: Any) -> None:
 
 def test_a_threshold_of_its_own_is_published_and_not_one_half() -> None:
     pipeline = fitted(THRESHOLDS[0], RARE)
-    score, label = registry.predict(pipeline, FRAME, "binary_classification")
+    score, label = artifacts.predict(pipeline, FRAME, "binary_classification")
     assert label is not None
     assert (label == "1").sum() > (score >= 0.5).sum()
 
@@ -170,7 +170,7 @@ def test_rows_are_transformed_once_and_known_deciders_are_asked_once() -> None:
     last = Counted()
     pipeline = Pipeline([("scale", Watched()), ("last", last)]).fit(FRAME, RARE)
     Watched.asked = 0
-    registry.predict(pipeline, FRAME, "binary_classification")
+    artifacts.predict(pipeline, FRAME, "binary_classification")
     assert Watched.asked == len(FRAME)
     assert last.rows == 2 * len(FRAME)  # of somebody else's class nothing is known: both are asked
 
@@ -178,15 +178,15 @@ def test_rows_are_transformed_once_and_known_deciders_are_asked_once() -> None:
     tuned = FixedThresholdClassifier(inner, threshold=0.2).fit(FRAME, RARE)
     tuned.estimator_ = inner
     inner.rows = 0
-    registry.predict(Pipeline([("last", tuned)]), FRAME, "binary_classification")
+    artifacts.predict(Pipeline([("last", tuned)]), FRAME, "binary_classification")
     assert len(FRAME) <= inner.rows < 1.05 * len(FRAME)
 
 
 @pytest.mark.parametrize("last", [LogisticRegression(), *THRESHOLDS[4:7]], ids=str)
 def test_a_single_row_is_decided_as_among_many(last: Any) -> None:
     pipeline = fitted(last, RARE)
-    whole = registry.predict(pipeline, FRAME, "binary_classification")[1]
-    alone = registry.predict(pipeline, FRAME.iloc[:1], "binary_classification")[1]
+    whole = artifacts.predict(pipeline, FRAME, "binary_classification")[1]
+    alone = artifacts.predict(pipeline, FRAME.iloc[:1], "binary_classification")[1]
     assert whole is not None
     assert alone is not None
     assert alone.tolist() == whole[:1].tolist()
@@ -195,11 +195,11 @@ def test_a_single_row_is_decided_as_among_many(last: Any) -> None:
 def test_a_classifier_without_any_score_is_refused_in_words() -> None:
     hard = VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression())])
     with pytest.raises(ValueError, match="neither predict_proba nor decision_function"):
-        registry.predict(fitted(hard, RARE), FRAME, "binary_classification")
+        artifacts.predict(fitted(hard, RARE), FRAME, "binary_classification")
 
 
 def test_pairwise_decisions_of_many_classes_are_refused_in_words() -> None:
     four = np.array(list("abcd"), dtype=object)[RANDOM.integers(0, 4, len(FRAME))]
     pairs = SVC(decision_function_shape="ovo")
     with pytest.raises(ValueError, match="decision_function_shape='ovr'"):
-        registry.predict(fitted(pairs, four), FRAME, "multiclass_classification")
+        artifacts.predict(fitted(pairs, four), FRAME, "multiclass_classification")

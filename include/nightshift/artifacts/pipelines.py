@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from nightshift import tables
+from nightshift.artifacts.predicting import predict
 from nightshift.errors import ScoringError, words_of
 from nightshift.family import Features
 from nightshift.records import Version
-from nightshift.registry.predicting import predict
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -25,7 +25,7 @@ class Predictions:
     """What a version says about a table, row by row.
 
     ``score`` is float64, and ``label`` the predicted class as text, None in regression; see
-    :func:`nightshift.registry.predict`. ``flags`` is int16, see :mod:`nightshift.tables`.
+    :func:`nightshift.artifacts.predict`. ``flags`` is int16, see :mod:`nightshift.tables`.
     """
 
     score: np.ndarray

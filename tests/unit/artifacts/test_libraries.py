@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nightshift.artifacts.libraries import Difference
 from nightshift.family import MayDiffer
-from nightshift.registry.libraries import Difference
 
 
 @pytest.mark.parametrize(
