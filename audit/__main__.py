@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 HOME = Path(__file__).resolve().parents[1]
-FOUND, UNKNOWN = 1, 3
+REFUSED, UNKNOWN = 1, 3
 OURS = "nightshift"
 
 
@@ -30,29 +30,29 @@ class Licence:
 
     package: str
     version: str
-    told: str
+    stated: str
     allowed: str | None
 
 
 class Rules:
     """``licences.yaml``, read."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
+    def __init__(self, rules: Mapping[str, Any]) -> None:
         self._names = {
             name.lower(): licence
-            for licence, names in told["allowed"].items()
+            for licence, names in rules["allowed"].items()
             for name in (licence, *names)
         }
-        self._ignored = {name.lower() for name in told["ignored"]}
-        self._packages: Mapping[str, str] = told["packages"]
+        self._ignored = {name.lower() for name in rules["ignored"]}
+        self._packages: Mapping[str, str] = rules["packages"]
 
     def judge(self, package: str, version: str, licences: Iterable[str]) -> Licence:
         """Whether a package may be used that says these licences all hold, each an expression."""
-        told = [one for one in licences if one.lower() not in self._ignored]
+        stated = [name for name in licences if name.lower() not in self._ignored]
         chosen = self._packages.get(package)
-        if chosen is None and told and all(map(self._holds, told)):
+        if chosen is None and stated and all(map(self._holds, stated)):
             chosen = "licences.yaml"
-        return Licence(package, version, "; ".join(told) or "nothing", chosen)
+        return Licence(package, version, "; ".join(stated) or "nothing", chosen)
 
     def _holds(self, expression: str) -> bool:
         """SPDX, as far as packages use it: ``A AND B``, ``A OR B``, ``(A OR B) AND C``."""
@@ -83,9 +83,9 @@ def licences_of(distribution: Distribution) -> list[str]:
     if "License-Expression" in about:
         return [about["License-Expression"]]
     classified = [
-        str(one).rpartition(" :: ")[2]
-        for one in about.get_all("Classifier") or ()
-        if str(one).startswith("License ::")
+        str(line).rpartition(" :: ")[2]
+        for line in about.get_all("Classifier") or ()
+        if str(line).startswith("License ::")
     ]
     text = about["License"].strip().splitlines() if "License" in about else []
     return classified or text[:1]
@@ -93,53 +93,57 @@ def licences_of(distribution: Distribution) -> list[str]:
 
 def installed(rules: Rules) -> list[Licence]:
     """The licence of each installed package but ours, by name."""
-    found = {
-        one.metadata["Name"]: rules.judge(one.metadata["Name"], one.version, licences_of(one))
-        for one in distributions()
-        if one.metadata["Name"] != OURS
+    licences = {
+        package.metadata["Name"]: rules.judge(
+            package.metadata["Name"], package.version, licences_of(package)
+        )
+        for package in distributions()
+        if package.metadata["Name"] != OURS
     }
-    return [found[name] for name in sorted(found, key=str.lower)]
+    return [licences[name] for name in sorted(licences, key=str.lower)]
 
 
 def audit_licences(report: Path) -> int:
     """Write the list, print what is not allowed; the exit code."""
     rules = Rules(yaml.safe_load((Path(__file__).parent / "licences.yaml").read_text()))
-    found = installed(rules)
+    licences = installed(rules)
     report.parent.mkdir(parents=True, exist_ok=True)
     with report.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["package", "version", "licence", "allowed by"])
-        lines.writerows([one.package, one.version, one.told, one.allowed] for one in found)
-    refused = [one for one in found if one.allowed is None]
-    for one in refused:
-        print(f"{one.package} {one.version} says {one.told}: not in audit/licences.yaml")
-    print(f"licences: {len(found)} packages, {len(refused)} not allowed; {report}")
-    return FOUND if refused else 0
+        lines.writerows([of.package, of.version, of.stated, of.allowed] for of in licences)
+    refused = [licence for licence in licences if licence.allowed is None]
+    for licence in refused:
+        print(
+            f"{licence.package} {licence.version} says {licence.stated}: not in audit/licences.yaml"
+        )
+    print(f"licences: {len(licences)} packages, {len(refused)} not allowed; {report}")
+    return REFUSED if refused else 0
 
 
 def vulnerabilities(command: list[str], report: Path) -> int:
     """Ask about the pinned packages, write the answer, print what is known; the exit code."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        packages = json.loads(done.stdout)["dependencies"]
+        packages = json.loads(completed.stdout)["dependencies"]
     except (ValueError, KeyError):
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        message = (completed.stderr.strip().splitlines() or ["nothing"])[-1]
         print(
             "vulnerabilities: UNKNOWN, for the service could not be asked. Run this where it can"
-            f" be reached. pip-audit said: {said[:300]}"
+            f" be reached. pip-audit said: {message[:300]}"
         )
         return UNKNOWN
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(packages, indent=2))
-    unasked = [one["name"] for one in packages if "skip_reason" in one]
-    known = [(one, bug) for one in packages for bug in one.get("vulns", ())]
-    for one, bug in known:
+    unasked = [package["name"] for package in packages if "skip_reason" in package]
+    flaws = [(package, bug) for package in packages for bug in package.get("vulns", ())]
+    for package, bug in flaws:
         fixed = ", ".join(bug["fix_versions"]) or "no version"
-        print(f"{one['name']} {one['version']}: {bug['id']}, mended in {fixed}")
-    print(f"vulnerabilities: {len(packages)} packages, {len(known)} known; {report}")
+        print(f"{package['name']} {package['version']}: {bug['id']}, mended in {fixed}")
+    print(f"vulnerabilities: {len(packages)} packages, {len(flaws)} known; {report}")
     if unasked:
         print(f"vulnerabilities: UNKNOWN of {', '.join(unasked)}")
-    return FOUND if known else UNKNOWN if unasked else 0
+    return REFUSED if flaws else UNKNOWN if unasked else 0
 
 
 def main() -> int:
@@ -161,7 +165,7 @@ def main() -> int:
         audit_licences(build / "licences.csv"),
         vulnerabilities(command, build / "vulnerabilities.json"),
     )
-    return FOUND if FOUND in codes else max(codes)
+    return REFUSED if REFUSED in codes else max(codes)
 
 
 if __name__ == "__main__":

@@ -88,19 +88,19 @@ class Judges:
 
     def first(self, nights: Floats, start: int = 0) -> Floats:
         """On which night each model is accused, counted from ``start``; infinite where never."""
-        found = np.full(len(nights), np.inf)
+        first_night = np.full(len(nights), np.inf)
         for night in range(start, nights.shape[1]):
-            left = np.flatnonzero(np.isinf(found))
-            seen = nights[left, max(0, night - falls.HORIZON + 1) : night + 1]
+            unaccused = np.flatnonzero(np.isinf(first_night))
+            recent = nights[unaccused, max(0, night - falls.HORIZON + 1) : night + 1]
             evidence = falls.stretches(
-                seen,
-                self.shape[left, None],
-                self.bar[left, None],
-                self.healthy[left, None],
+                recent,
+                self.shape[unaccused, None],
+                self.bar[unaccused, None],
+                self.healthy[unaccused, None],
                 counted=self.counted,
             ).max(axis=1)
-            found[left[evidence >= self.limit[left]]] = night - start
-        return found
+            first_night[unaccused[evidence >= self.limit[unaccused]]] = night - start
+        return first_night
 
 
 def judges(
@@ -195,14 +195,14 @@ def trigger(world: World, before: float, after: float, bar: float, most: float) 
     ]
 
 
-def elsewhere(world: World, level: float, bar: float, what: str) -> Figure:
+def elsewhere(world: World, level: float, bar: float, case: str) -> Figure:
     """How often a year accuses where nothing is promised: told, not held."""
     random = np.random.default_rng(2)
     size = YEARS // 4
     judged = judges(world, random, size, 1.0, bar)
     nights = world.draw(random, size, YEAR, level).mean(axis=2)
     hits = int(np.isfinite(judged.first(nights)).sum())
-    return share(f"{world.law}, {world.rows} rows a night, {what}: accused in a year", hits, size)
+    return share(f"{world.law}, {world.rows} rows a night, {case}: accused in a year", hits, size)
 
 
 def gates() -> list[Figure]:
@@ -326,13 +326,13 @@ def main() -> None:
             figures += trigger(World(law, rows), 1.0, 2.0, ROOM, most)
     for rows in (200, 500, 1500):
         figures += trigger(World("counts", rows), 0.10, 0.15, 0.13, 2.5)
-    told: tuple[tuple[World, float, str], ...] = (
+    elsewhere_worlds: tuple[tuple[World, float, str], ...] = (
         (World("laplace", 24, 0.5), 1.0, "nights by AR(1) of 0.5, at the reference"),
         (World("laplace", 1), ROOM, "at the threshold itself"),
         (World("laplace", 24), ROOM, "at the threshold itself"),
         (World("laplace", 24), (1 + ROOM) / 2, "half way to the threshold"),
     )
-    figures += [elsewhere(world, level, ROOM, what) for world, level, what in told]
+    figures += [elsewhere(world, level, ROOM, case) for world, level, case in elsewhere_worlds]
     figures += gates()
     figures += memory()
     figures += half_arrived()

@@ -58,8 +58,10 @@ def _lived(site: Site) -> list[dict[str, float]]:
 
 def _train(site: Site, first: datetime) -> None:
     began = time.monotonic()
-    asked = retrain.request_retrain(site, FAMILY, first, reason="first", by="bench", now=first)
-    served = simulation.retrain(site, asked, now=first)
+    decision_ids = retrain.request_retrain(
+        site, FAMILY, first, reason="first", by="bench", now=first
+    )
+    served = simulation.retrain(site, decision_ids, now=first)
     assert len(served) >= MODELS, f"{len(served)} of {MODELS} models have a champion"
     print(f"{len(served)} champions trained in {time.monotonic() - began:.0f} s", flush=True)
 
@@ -121,22 +123,22 @@ def _refuse_unfinished(site: Site, night: datetime, monitor: datetime) -> None:
     assert decided >= MODELS, f"{decided} models were decided on"
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def _until(condition: Callable[[], bool], event: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain for {what}")
+            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain for {event}")
         time.sleep(0.5)
 
 
 def _figures(rounds: list[dict[str, float]]) -> list[Figure]:
-    def told(name: str, key: str, unit: str, bar: float) -> Figure:
-        return figure(name, [each[key] for each in rounds], unit, at_most=bar)
+    def timing(name: str, key: str, unit: str, bar: float) -> Figure:
+        return figure(name, [times[key] for times in rounds], unit, at_most=bar)
 
     return [
-        told("a night, snapshot to published and watched", "score", "s", 300),
-        told("measured and decided", "monitor", "s", 300),
-        told("mapped tasks of a night", "tasks", "tasks", 64),
+        timing("a night, snapshot to published and watched", "score", "s", 300),
+        timing("measured and decided", "monitor", "s", 300),
+        timing("mapped tasks of a night", "tasks", "tasks", 64),
     ]
 
 

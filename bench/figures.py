@@ -48,15 +48,15 @@ def figure(
     value, low
         Instead of the median, and of the least.
     """
-    told = statistics.median(values) if value is None else value
+    middle = statistics.median(values) if value is None else value
     holds = None
     if at_most is not None:
-        holds = told <= at_most
+        holds = middle <= at_most
     elif at_least is not None:
-        holds = told >= at_least
+        holds = middle >= at_least
     least = min(values) if low is None else low
     bar = at_least if at_most is None else at_most
-    return Figure(name, told, least, max(values), unit, bar, holds)
+    return Figure(name, middle, least, max(values), unit, bar, holds)
 
 
 def share(
@@ -82,21 +82,21 @@ def tell(
 
     ``before`` are those of another such file, to be printed beside.
     """
-    known = {one["figure"]: one["value"] for one in before}
+    earlier = {row["figure"]: row["value"] for row in before}
     table = Table(title=title)
     for heading in ("figure", "value", "low", "high", "unit", "bar", "holds"):
         table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
     if before:
         table.add_column("before", justify="right")
-    for one in figures:
-        numbers = (f"{number:,.4g}" for number in (one.value, one.low, one.high))
-        bar = "" if one.bar is None else f"{one.bar:,g}"
-        last = [f"{known[one.figure]:,.4g}" if one.figure in known else ""] if before else []
-        table.add_row(one.figure, *numbers, one.unit, bar, _WORDS[one.holds], *last)
+    for row in figures:
+        numbers = (f"{number:,.4g}" for number in (row.value, row.low, row.high))
+        bar = "" if row.bar is None else f"{row.bar:,g}"
+        last = [f"{earlier[row.figure]:,.4g}" if row.figure in earlier else ""] if before else []
+        table.add_row(row.figure, *numbers, row.unit, bar, _WORDS[row.holds], *last)
     Console(width=130).print(table)
     OUT.mkdir(parents=True, exist_ok=True)
-    told = [asdict(one) for one in figures]
-    (OUT / f"{target}.json").write_text(json.dumps(told, indent=2) + "\n")
+    values = [asdict(row) for row in figures]
+    (OUT / f"{target}.json").write_text(json.dumps(values, indent=2) + "\n")
 
 
 _WORDS = {None: "", True: "yes", False: "NO"}

@@ -98,7 +98,7 @@ def _shares(
 
 def _at_the_gate(world: World, seed: int) -> dict[str, int]:
     random = np.random.default_rng([seed, 1])
-    found = {"gate": 0, "not worse": 0, "point": 0}
+    passes = {"gate": 0, "not worse": 0, "point": 0}
     for _ in range(CHUNK):
         old, new, night = _drawn(random, world)
         before = stats.value("accuracy", "binary_classification", old)
@@ -124,23 +124,23 @@ def _at_the_gate(world: World, seed: int) -> dict[str, int]:
             confidence=CONFIDENCE,
             perfect=1.0,
         )
-        found["gate"] += policy.judge(compared, PROMOTION, LONG_AGO, 1).kind == "promote"
-        found["not worse"] += after >= before
-        found["point"] += after - before >= POINT_MARGIN
-    return found
+        passes["gate"] += policy.judge(compared, PROMOTION, LONG_AGO, 1).kind == "promote"
+        passes["not worse"] += after >= before
+        passes["point"] += after - before >= POINT_MARGIN
+    return passes
 
 
 def _in_shadow(world: World, seed: int) -> dict[str, int]:
     random = np.random.default_rng([seed, 2])
-    found = {"anytime": 0, "plain": 0}
+    passes = {"anytime": 0, "plain": 0}
     for _ in range(CHUNK):
         gains = _gains(random, world)
         looks = range(2, LOOKS + 1)
-        found["anytime"] += any(
+        passes["anytime"] += any(
             stats.anytime(gains[:seen], confidence=CONFIDENCE).proven for seen in looks
         )
-        found["plain"] += any(_plainly_ahead(gains[:seen]) for seen in looks if seen >= NIGHTS)
-    return found
+        passes["plain"] += any(_plainly_ahead(gains[:seen]) for seen in looks if seen >= NIGHTS)
+    return passes
 
 
 def _plainly_ahead(gains: np.ndarray) -> bool:
@@ -167,10 +167,10 @@ def _drawn(random: np.random.Generator, world: World) -> tuple[Outcomes, Outcome
     both = (place >= DISAGREE) & (place < DISAGREE + AGREE * AGREE)
     truth = random.integers(0, 2, world.rows).astype(np.float64)
 
-    def told(right: np.ndarray) -> Outcomes:
+    def outcomes(right: np.ndarray) -> Outcomes:
         return Outcomes(truth, np.where(right, truth, 1 - truth))
 
-    return told(both | only_old), told(both | only_new), night
+    return outcomes(both | only_old), outcomes(both | only_new), night
 
 
 def _gains(random: np.random.Generator, world: World) -> np.ndarray:

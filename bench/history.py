@@ -50,8 +50,10 @@ def main(parts: list[str]) -> None:
 
 def _nights(site: Site, server: Postgres) -> list[Figure]:
     grounds.family("family", site.models / "family", performance={"window": "P7D"})
-    asked = retrain.request_retrain(site, "family", FIRST, reason="first", by="bench", now=FIRST)
-    simulation.retrain(site, asked, now=FIRST)
+    decision_ids = retrain.request_retrain(
+        site, "family", FIRST, reason="first", by="bench", now=FIRST
+    )
+    simulation.retrain(site, decision_ids, now=FIRST)
     _live(site, 0, EARLY)
     early = replace(site, database_url=fresh_database(server, "early", "nightshift"))
     _live(site, EARLY, LATE)
@@ -91,7 +93,7 @@ def _decide(site: Site, monitor: datetime, now: datetime) -> None:
 
 
 def _growth(rounds: list[dict[str, tuple[float, float]]]) -> Iterator[Figure]:
-    parts = {name: [each[name] for each in rounds] for name in rounds[0]}
+    parts = {name: [times[name] for times in rounds] for name in rounds[0]}
     measuring = [pairs for name, pairs in parts.items() if name != "scoring"]
     whole = [
         (sum(early for early, _ in of_round), sum(late for _, late in of_round))
@@ -129,9 +131,12 @@ def _simulations(server: Postgres, state: Path) -> list[Figure]:
     start = end - timedelta(days=LATE - 1)
     whole = simulation.default_policies(site.family("air_time"))
     figures = []
-    for told, policies in {"as configured": ["as-configured"], "three policies": whole}.items():
+    for label, policies in {
+        "as configured": ["as-configured"],
+        "three policies": whole,
+    }.items():
         took = seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
-        name = f"simulate {LATE} nights of air_time, {told}"
+        name = f"simulate {LATE} nights of air_time, {label}"
         figures.append(figure(name, [took], "s", at_most=180.0))
     return figures
 

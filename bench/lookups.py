@@ -125,21 +125,21 @@ def _timed(cursor: Any, query: str, parameter: Any) -> float:
 
 def _publishing(url: str) -> list[float]:
     """The last night's batches, published and taken back, while readers read without a pause."""
-    ours, taken = data.connect(url), []
+    ours, times = data.connect(url), []
     with session(url) as connection:
-        found = connection.exec_driver_sql(
+        batches = connection.exec_driver_sql(
             "select batch_id from nightshift.batches where as_of = %s and family = 'nightly'",
             (LAST,),
         )
-        batch_id = found.scalar_one()
+        batch_id = batches.scalar_one()
         with _reading(url):
             for _ in range(50):
-                taken.append(seconds(lambda: publish(ours, batch_id, now=LAST)))
+                times.append(seconds(lambda: publish(ours, batch_id, now=LAST)))
                 connection.exec_driver_sql(
                     "delete from nightshift.published where batch_id = %s", (batch_id,)
                 )
     ours.close()
-    return taken
+    return times
 
 
 @contextmanager
@@ -153,14 +153,14 @@ def _reading(url: str) -> Iterator[None]:
                 _timed(cursor, _WHOLE, _some_night())
 
     readers = [threading.Thread(target=read) for _ in range(READERS)]
-    for one in readers:
-        one.start()
+    for thread in readers:
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        for one in readers:
-            one.join()
+        for thread in readers:
+            thread.join()
 
 
 def _lookups_once(cursor: Any) -> None:
@@ -181,14 +181,14 @@ def _reader(url: str) -> Iterator[Any]:
 
 def _figure(name: str, seconds: list[float], bar: float) -> Figure:
     """The 95th percentile of some times, between their median and their highest."""
-    told = [1000 * second for second in seconds]
+    milliseconds = [1000 * second for second in seconds]
     return figure(
-        f"{name}, p95 of {len(told)} (median to highest)",
-        told,
+        f"{name}, p95 of {len(milliseconds)} (median to highest)",
+        milliseconds,
         "ms",
         at_most=bar,
-        value=statistics.quantiles(told, n=20, method="inclusive")[-1],
-        low=statistics.median(told),
+        value=statistics.quantiles(milliseconds, n=20, method="inclusive")[-1],
+        low=statistics.median(milliseconds),
     )
 
 

@@ -48,31 +48,31 @@ FIRST = datetime(2026, 1, 5, 2, tzinfo=UTC)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    asked = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    asked.add_argument("--rows", type=int, default=1_000_000, help="rows of a night")
-    asked.add_argument("--models", type=int, default=1_000, help="models of the factory")
-    asked.add_argument("--rounds", type=int, default=5)
-    asked.add_argument(
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of a night")
+    parser.add_argument("--models", type=int, default=1_000, help="models of the factory")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
         "--memory", action="store_true", help="one night of rows and one of ten times as many"
     )
-    asked.add_argument("--only", choices=("trees", "line", "factory"), help="one of three parts")
-    asked.add_argument("--against", type=Path, help="figures of another run")
-    given = asked.parse_args(arguments)
-    before = json.loads(given.against.read_text()) if given.against else []
-    figures = list(_memory(given.rows) if given.memory else _figures(given))
-    name = "memory" if given.memory else "bench"
+    parser.add_argument("--only", choices=("trees", "line", "factory"), help="one of three parts")
+    parser.add_argument("--against", type=Path, help="figures of another run")
+    options = parser.parse_args(arguments)
+    before = json.loads(options.against.read_text()) if options.against else []
+    figures = list(_memory(options.rows) if options.memory else _figures(options))
+    name = "memory" if options.memory else "bench"
     tell(f"Medians of the rounds, on {os.cpu_count()} cores", figures, name, before=before)
 
 
-def _figures(given: argparse.Namespace) -> Iterator[Figure]:
-    if given.only != "factory":
-        with _site(given.rows) as site:
+def _figures(options: argparse.Namespace) -> Iterator[Figure]:
+    if options.only != "factory":
+        with _site(options.rows) as site:
             for kind in ("trees", "line"):
-                if given.only in (None, kind):
-                    yield from _nights(site, kind, given.rows, given.rounds)
-    if given.only in (None, "factory"):
-        with _site(given.models * 200, given.models) as site:
-            yield _factory(site, given.models, given.rounds)
+                if options.only in (None, kind):
+                    yield from _nights(site, kind, options.rows, options.rounds)
+    if options.only in (None, "factory"):
+        with _site(options.models * 200, options.models) as site:
+            yield _factory(site, options.models, options.rounds)
 
 
 # A family of one model ----------------------------------------------------------------------------
@@ -85,29 +85,29 @@ _USUAL = {"trees": 2.8, "line": 3.2}
 def _nights(site: Site, kind: str, rows: int, rounds: int) -> Iterator[Figure]:
     _train(site, kind)
     peak = _apart(partial(_peak, site, kind, FIRST + timedelta(days=1)))
-    found = _apart(partial(_rounds, site, kind, rounds))
+    timings = _apart(partial(_rounds, site, kind, rounds))
     name = _NAMES[kind]
     yield figure(
         f"{name}: scoring to published, rows/s over bare predict_proba",
-        [r["bare"] / r["score"] for r in found],
+        [r["bare"] / r["score"] for r in timings],
         "ratio",
         at_least=_SCORING[kind],
     )
     yield figure(
         f"{name}: a whole night, in times of bare predict_proba",
-        [r["night"] / r["bare"] for r in found],
+        [r["night"] / r["bare"] for r in timings],
         "ratio",
         at_most=3.0 if kind == "trees" else None,
     )
     yield figure(
         f"{name}: read_sql + predict_proba + to_sql, in times of a night",
-        [r["usual"] / r["night"] for r in found],
+        [r["usual"] / r["night"] for r in timings],
         "ratio",
         at_least=_USUAL[kind],
     )
     for step in ("freeze", "validate", "score", "bare"):
-        yield figure(f"{name}: {step}", [r[step] for r in found], "s")
-    yield figure(f"{name}: a whole night", [rows / r["night"] for r in found], "rows/s")
+        yield figure(f"{name}: {step}", [r[step] for r in timings], "s")
+    yield figure(f"{name}: a whole night", [rows / r["night"] for r in timings], "rows/s")
     yield figure(f"{name}: peak memory of a night", [peak], "MB")
 
 
@@ -119,15 +119,15 @@ def _rounds(site: Site, kind: str, rounds: int) -> list[dict[str, float]]:
 
 
 def _round(site: Site, kind: str, night: datetime) -> dict[str, float]:
-    taken = _night(site, kind, night)
+    times = _night(site, kind, night)
     store, family = Store(site.store), site.family(kind)
     with data.connect(site.database_url).transaction() as tx:
         [champion] = registry.champions(tx, kind, night).values()
     pipeline = registry.Registry(store, site.keys, site.models).load(champion.version).pipeline
     frame = _read(site, family, night)[family.features.names]
-    taken["bare"] = seconds(lambda: pipeline.predict_proba(frame))
-    taken["usual"] = seconds(lambda: _usual_way(site, family, pipeline, night))
-    return taken
+    times["bare"] = seconds(lambda: pipeline.predict_proba(frame))
+    times["usual"] = seconds(lambda: _usual_way(site, family, pipeline, night))
+    return times
 
 
 def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
@@ -143,8 +143,8 @@ def _night(site: Site, kind: str, night: datetime) -> dict[str, float]:
     def score() -> None:
         night_steps.publish(site, night_steps.score(site, ids["snapshot"], now=now), now=now)
 
-    taken = {step.__name__: seconds(step) for step in (freeze, validate, score)}
-    return taken | {"night": sum(taken.values())}
+    times = {step.__name__: seconds(step) for step in (freeze, validate, score)}
+    return times | {"night": sum(times.values())}
 
 
 def _usual_way(site: Site, family: ModelFamily, pipeline: Any, night: datetime) -> None:
@@ -188,10 +188,10 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
         promotion={"min_rows": 20},
     )
     _train(site, "line", models)
-    found = _apart(partial(_factory_rounds, site, rounds))
+    timings = _apart(partial(_factory_rounds, site, rounds))
     return figure(
         f"factory of {models:,} models with 200 rows: a model, over load and predict alone",
-        [1000 * (r["score"] - r["library"]) / models for r in found],
+        [1000 * (r["score"] - r["library"]) / models for r in timings],
         "ms",
         at_most=40,
     )
@@ -199,13 +199,13 @@ def _factory(site: Site, models: int, rounds: int) -> Figure:
 
 def _factory_rounds(site: Site, rounds: int) -> list[dict[str, float]]:
     """Some rounds after one that warms the process up."""
-    found = [_factory_round(site, FIRST + timedelta(days=day + 1)) for day in range(rounds + 1)]
-    return found[1:]
+    timings = [_factory_round(site, FIRST + timedelta(days=day + 1)) for day in range(rounds + 1)]
+    return timings[1:]
 
 
 def _factory_round(site: Site, night: datetime) -> dict[str, float]:
     _verified_pipeline.cache_clear()
-    taken = _night(site, "line", night)
+    times = _night(site, "line", night)
     family, store = site.family("line"), Store(site.store)
     with data.connect(site.database_url).transaction() as tx:
         champions = registry.champions(tx, "line", night).values()
@@ -225,7 +225,7 @@ def _factory_round(site: Site, night: datetime) -> dict[str, float]:
         for file, frame in work:
             joblib.load(io.BytesIO(file.read_bytes())).predict_proba(frame)  # noqa: TID251
 
-    return taken | {"library": seconds(library)}
+    return times | {"library": seconds(library)}
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -260,8 +260,8 @@ def _site(rows: int, models: int = 1) -> Iterator[Site]:
 
 
 def _train(site: Site, kind: str, models: int = 1) -> None:
-    asked = retrain.request_retrain(site, kind, FIRST, reason="first", by="bench", now=FIRST)
-    trained = len(simulation.retrain(site, asked, now=FIRST))
+    parser = retrain.request_retrain(site, kind, FIRST, reason="first", by="bench", now=FIRST)
+    trained = len(simulation.retrain(site, parser, now=FIRST))
     assert trained >= models, f"{trained} of {models} models of {kind} were trained"
 
 

@@ -42,8 +42,8 @@ where entity_id in (select entity_id from items where kind = 'k1' and night > '2
 
 def train_all(world: World, number: int) -> list[int]:
     as_of = world.night(number)
-    asked = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
-    return simulation.retrain(world.site, asked, now=as_of)
+    decision_ids = retrain.request_retrain(world.site, FAMILY, as_of, reason="t", by="t", now=as_of)
+    return simulation.retrain(world.site, decision_ids, now=as_of)
 
 
 # What the labels say until night 26 is a mistake of the source: afterwards they are as ever.

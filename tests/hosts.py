@@ -85,8 +85,8 @@ class Reader:
         return User("reader", None)
 
     def allowed(self, user: User, families: Iterable[str], act: Act) -> frozenset[str]:
-        asked = frozenset(families)
-        return asked if self.families is None else asked & self.families
+        wanted = frozenset(families)
+        return wanted if self.families is None else wanted & self.families
 
     async def call(
         self, request: Request, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -127,7 +127,7 @@ class Airflow:
         """How a run about a night went: ``state``, the states of its ``tasks``, and ``log``."""
         as_of = self.world.night(number) + (MONITORING if kind == "monitor" else timedelta(0))
         site = self.world.site
-        asked = {
+        run = {
             "dag_id": f"{FAMILY}.{kind}",
             "conf": {"as_of": as_of.isoformat(), **conf},
             "environment": {
@@ -141,7 +141,7 @@ class Airflow:
         start = self.log.stat().st_size
         assert self.process.stdin
         assert self.process.stdout
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        print(json.dumps(run), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         log = self.log.read_bytes()[start:].decode()
         assert answer, log[-3000:]
@@ -151,7 +151,7 @@ class Airflow:
     def messages(self) -> Path:
         return self.home / "messages.jsonl"
 
-    def told(self) -> list[str]:
+    def titles(self) -> list[str]:
         """The title of each message."""
         lines = self.messages.read_text().splitlines() if self.messages.exists() else []
         return [json.loads(line)["title"] for line in lines]

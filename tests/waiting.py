@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def until(
-    condition: Callable[[], Found], seconds: float = 60, told: Callable[[], object] = str
-) -> Found:
+    condition: Callable[[], Value], seconds: float = 60, report: Callable[[], object] = str
+) -> Value:
     """Wait until something is true; what it was. ``told`` says more when it never is."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, (condition, told())
+    while not (value := condition()):
+        assert time.monotonic() < deadline, (condition, report())
         time.sleep(0.5)
-    return found
+    return value

@@ -85,7 +85,7 @@ class Site:
             if spelling in self.sources:
                 return self.sources[spelling]
         if self.find is None:
-            names = ", ".join(sorted(self.sources)) or "none"
+            names = listed(sorted(self.sources))
             raise SetupError(f"there is no connection {name!r} (known: {names})")
         return self.find(name)
 

@@ -20,8 +20,8 @@ class Airflow:
     def log_in(cls, url: str, user: str, password: str) -> Airflow:
         # Loopback needs no proxy, whatever the environment says.
         http = httpx.Client(base_url=url, timeout=120, trust_env=False)
-        asked = http.post("/auth/token", json={"username": user, "password": password})
-        http.headers["Authorization"] = f"Bearer {asked.raise_for_status().json()['access_token']}"
+        reply = http.post("/auth/token", json={"username": user, "password": password})
+        http.headers["Authorization"] = f"Bearer {reply.raise_for_status().json()['access_token']}"
         http.base_url = httpx.URL(f"{url}/api/v2/")
         return cls(http)
 
@@ -54,11 +54,11 @@ class Airflow:
     def until(self, dag_id: str, run_id: str, seconds: float = 200, **tasks: str) -> None:
         """Wait until tasks of a run are in these states."""
 
-        def there() -> bool:
-            found = self.tasks(dag_id, run_id)
-            return all(found[name][0] == state for name, state in tasks.items())
+        def all_in_state() -> bool:
+            states = self.tasks(dag_id, run_id)
+            return all(states[name][0] == state for name, state in tasks.items())
 
-        until(there, seconds, told=lambda: self.tasks(dag_id, run_id))
+        until(all_in_state, seconds, report=lambda: self.tasks(dag_id, run_id))
 
     def complaints(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The end of the log of each task that failed."""
@@ -75,8 +75,8 @@ class Airflow:
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, tuple[str, int]]:
         """State and number of tries of each task."""
-        found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: (task["state"], task["try_number"]) for task in found}
+        states = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: (task["state"], task["try_number"]) for task in states}
 
 
 def until_listed(airflow: Airflow, dag_ids: set[str]) -> set[str]:
@@ -85,7 +85,7 @@ def until_listed(airflow: Airflow, dag_ids: set[str]) -> set[str]:
     def listed() -> bool:
         return dag_ids <= {dag["dag_id"] for dag in airflow.get("dags")["dags"]}
 
-    until(listed, told=lambda: airflow.get("importErrors"))
+    until(listed, report=lambda: airflow.get("importErrors"))
     return dag_ids
 
 
@@ -94,7 +94,7 @@ def until_started(airflow: Airflow, dag_id: str) -> str:
     path = f"dags/{dag_id}/dagRuns"
     runs = until(
         lambda: airflow.get(path, order_by="run_after")["dag_runs"],
-        told=lambda: f"nothing has started {dag_id}",
+        report=lambda: f"nothing has started {dag_id}",
     )
     run_id: str = runs[0]["dag_run_id"]
     return run_id

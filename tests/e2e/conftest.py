@@ -125,7 +125,7 @@ class Installation:
         reader = make_url(self.site.database_url).set(username="nightshift_reader")
         return _rows(reader.render_as_string(hide_password=False), sql, values)
 
-    def told(self, family: str) -> list[str]:
+    def titles(self, family: str) -> list[str]:
         """The titles of the alerts that were sent."""
         lines = (self.site.models / family / "told").read_text().splitlines()
         return [json.loads(line)["text"] for line in lines]
@@ -145,9 +145,9 @@ def kill(process: psutil.Process) -> None:
     """Kill a process and all that it started, at once and with -9, as a power cut would."""
     with suppress(psutil.NoSuchProcess):
         every = [process, *process.children(recursive=True)]
-        for each in every:
+        for child in every:
             with suppress(psutil.NoSuchProcess):
-                each.kill()
+                child.kill()
         psutil.wait_procs(every, timeout=30)
 
 
@@ -212,7 +212,7 @@ def start_worker(site: Site, name: str, folder: Path) -> psutil.Popen:
 
 
 def is_ready(folder: Path, name: str) -> bool:
-    return f"{name}@" in (said := (folder / f"{name}.log").read_text()) and " ready." in said
+    return f"{name}@" in (log := (folder / f"{name}.log").read_text()) and " ready." in log
 
 
 def live(site: Site, flights: ModelFamily) -> datetime:
@@ -230,8 +230,8 @@ def live(site: Site, flights: ModelFamily) -> datetime:
 def until_unpaused(airflow: Airflow) -> None:
     """Wait until the DAGs are there that tests ask for, and let those run that have schedules."""
     used = {"maintain", CONSUMER, f"{FLEET}.score", f"{FLIGHTS}.score", f"{FLIGHTS}.monitor"}
-    asked = {f"{family}.retrain" for family in (FLIGHTS, *TIMEOUTS)}
-    for dag_id in until_listed(airflow, used | asked):
+    on_request = {f"{family}.retrain" for family in (FLIGHTS, *TIMEOUTS)}
+    for dag_id in until_listed(airflow, used | on_request):
         airflow.unpause(dag_id)
 
 
@@ -283,5 +283,5 @@ def held(running: Installation) -> set[str]:
     for file in (running.site.models / FLEET).glob("held-*"):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(file.name.removeprefix("held-")))
-            above |= {each.pid for each in process.parents()}
+            above |= {child.pid for child in process.parents()}
     return {name for name, worker in running.workers.items() if worker.pid in above}

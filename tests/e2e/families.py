@@ -161,9 +161,9 @@ def _lines(folder: Path) -> dict[str, Any]:
 def train_first(site: Site, family: str, as_of: datetime) -> None:
     """Make the first champions of a family."""
     now = datetime.now(UTC)
-    asked = retrain.request_retrain(site, family, as_of, reason="first", by="test", now=now)
+    decision_ids = retrain.request_retrain(site, family, as_of, reason="first", by="test", now=now)
     retrain.conclude(
-        site, retrain.compare(site, retrain.fit(site, asked, now=now), now=now), now=now
+        site, retrain.compare(site, retrain.fit(site, decision_ids, now=now), now=now), now=now
     )
 
 

@@ -100,7 +100,7 @@ def test_a_breach_is_retrained_once_however_often_it_is_measured(
     assert (
         len(running.seen(verdicts, family=FLIGHTS)) == 2
     )  # the first champion, and this challenger
-    told = running.told(FLIGHTS)
+    told = running.titles(FLIGHTS)
     assert told[:2] == [f"{FLIGHTS}: breached", f"{FLIGHTS}: retrain started"]
     assert told[2:] in ([f"{FLIGHTS}: promoted"], [f"{FLIGHTS}: rejected"])
 
@@ -108,7 +108,7 @@ def test_a_breach_is_retrained_once_however_often_it_is_measured(
     airflow.succeed(f"{FLIGHTS}.monitor", again)
     assert airflow.tasks(f"{FLIGHTS}.monitor", again)["retrain"][0] == "skipped"
     assert airflow.get(f"dags/{FLIGHTS}.retrain/dagRuns")["total_entries"] == 1
-    assert running.told(FLIGHTS) == told
+    assert running.titles(FLIGHTS) == told
 
 
 def test_maintenance_leaves_published_nights_alone(

@@ -90,7 +90,7 @@ def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
     running.airflow.until(dag_id, run_id, approve="awaiting_input", alert_asked="success")
     assert answers(running, PATIENT) == []
     before = [f"{PATIENT}: retrain started", f"{PATIENT}: approval wanted"]
-    assert running.told(PATIENT) == before
+    assert running.titles(PATIENT) == before
 
     page = log_in(running, browser, "admin", "/required_actions?response_received=false")
     page.get_by_role("link", name=f"{PATIENT}: may version 2 serve instead of version 1?").click()
@@ -105,7 +105,7 @@ def test_a_click_on_approve_promotes_in_the_name_of_who_clicked(
     running.airflow.succeed(dag_id, run_id)
     why = "admin approved version 2 instead of version 1: the new tariff"
     assert answers(running, PATIENT) == [("approved", "admin", "promote", why, True, 2)]
-    assert running.told(PATIENT) == [*before, f"{PATIENT}: promoted"]
+    assert running.titles(PATIENT) == [*before, f"{PATIENT}: promoted"]
 
 
 def test_without_an_answer_in_time_the_challenger_is_rejected_and_the_run_is_green(
@@ -117,7 +117,7 @@ def test_without_an_answer_in_time_the_challenger_is_rejected_and_the_run_is_gre
     [(said, by, kind, why, same_evidence, serving)] = answers(running, HASTY)
     assert (said, by, kind, same_evidence, serving) == ("timed_out", "nobody", "reject", True, None)
     assert why.startswith("nobody answered since ")
-    assert running.told(HASTY)[-1] == f"{HASTY}: rejected"
+    assert running.titles(HASTY)[-1] == f"{HASTY}: rejected"
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def answer(page: Page, reason: str, button: str) -> None:
     """Fill in the page that asks, and click; the page that follows says that it is done."""
     page.get_by_label("Why?").fill(reason)
     page.get_by_role("button", name=button).click()
-    page.wait_for_url("**told=*")
+    page.wait_for_url("**action=*")
 
 
 def run_of(page: Page) -> str:

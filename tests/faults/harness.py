@@ -85,8 +85,8 @@ class Process:
 
     def reached(self, name: str) -> Process:
         """Wait until it is held at a place."""
-        kind, said = self._told()
-        assert (kind, said) == ("reached", name), (kind, said)
+        kind, content = self._received()
+        assert (kind, content) == ("reached", name), (kind, content)
         return self
 
     def go(self) -> None:
@@ -106,17 +106,17 @@ class Process:
 
     def outcome(self) -> Any:
         """What the work returns; its refusal is raised."""
-        kind, said = self._told()
+        kind, content = self._received()
         self._process.join(PATIENCE)
         if kind == "refused":
-            raise Refused(*said)
-        assert kind == "done", (kind, said)
-        return said
+            raise Refused(*content)
+        assert kind == "done", (kind, content)
+        return content
 
-    def _told(self) -> tuple[str, Any]:
+    def _received(self) -> tuple[str, Any]:
         assert self._pipe.poll(PATIENCE), "the process says nothing"
-        told: tuple[str, Any] = self._pipe.recv()
-        return told
+        message: tuple[str, Any] = self._pipe.recv()
+        return message
 
 
 def _live(pipe: Connection, work: partial[Any], held: Collection[str]) -> None:
@@ -138,7 +138,7 @@ def _live(pipe: Connection, work: partial[Any], held: Collection[str]) -> None:
 
 def together(work: Collection[partial[Any]], place: str) -> list[Any]:
     """Hold processes at one place until all are there, then let them race; what each came to."""
-    processes = [Process(one, place) for one in work]
+    processes = [Process(piece, place) for piece in work]
     for process in processes:
         process.reached(place)
     for process in processes:
@@ -230,8 +230,8 @@ class Reader:
             self._violated(f"champions of {serving}, before of {self._served}")
         self._served |= set(serving)
 
-    def _violated(self, what: str) -> None:
-        self.violations.append(what)
+    def _violated(self, violation: str) -> None:
+        self.violations.append(violation)
 
 
 class LossyLine:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from audit.__main__ import FOUND, HOME, UNKNOWN, Rules, installed, vulnerabilities
+from audit.__main__ import HOME, REFUSED, UNKNOWN, Rules, installed, vulnerabilities
 
 RULES = Rules(
     {
@@ -63,7 +63,7 @@ BUG = {"id": "CVE-1", "fix_versions": ["2"]}
         ({"dependencies": [{"name": "a", "version": "1", "vulns": []}]}, 0, "1 packages, 0 known"),
         (
             {"dependencies": [{"name": "a", "version": "1", "vulns": [BUG]}]},
-            FOUND,
+            REFUSED,
             "a 1: CVE-1, mended in 2",
         ),
         ({"dependencies": [{"name": "a", "skip_reason": "not there"}]}, UNKNOWN, "UNKNOWN of a"),

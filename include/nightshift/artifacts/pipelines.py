@@ -15,6 +15,7 @@ from nightshift.artifacts.predicting import predict
 from nightshift.errors import ScoringError, words_of
 from nightshift.family import Features
 from nightshift.records import Version
+from nightshift.wording import listed
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -57,7 +58,7 @@ class LoadedVersion:
         gone = [name for name in features.names if name not in table.column_names]
         if gone:
             raise ScoringError(
-                f"{self} needs {', '.join(gone)}, which features.sql does not give any more: train"
+                f"{self} needs {listed(gone)}, which features.sql does not give any more: train"
                 f" a version without it (nightshift train {self.version.model.family}), or bring it"
                 " back"
             )

@@ -204,7 +204,7 @@ class Labels(Section):
                 idle.add("severity")
             if idle:
                 raise ValueError(
-                    f"expectations.{place}: {', '.join(sorted(idle))} means nothing to labels, each"
+                    f"expectations.{place}: {listed(sorted(idle))} means nothing to labels, each"
                     " of which is as expected or set aside; leave it out"
                 )
         return self

@@ -14,6 +14,7 @@ from nightshift.errors import RowsRetired, ScoringError
 from nightshift.family import ModelFamily
 from nightshift.night.plans import Plan
 from nightshift.records import READERS, SHADOW, Snapshot
+from nightshift.wording import moment
 
 
 class Superseded(Exception):
@@ -37,7 +38,7 @@ def refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot)
     verdict = judged.verdict if judged else None
     if verdict not in ("passed", "warned"):
         raise ScoringError(
-            f"{family.family}: the snapshot of {snapshot.as_of.isoformat()} is"
+            f"{family.family}: the snapshot of {moment(snapshot.as_of)} is"
             f" {verdict or 'not validated'}; only one that passed is scored"
         )
 
@@ -45,7 +46,7 @@ def refuse_unvalidated(tx: Transaction, family: ModelFamily, snapshot: Snapshot)
 def refuse_abandoned(family: ModelFamily, snapshot: Snapshot, batch_id: int, batch: Any) -> None:
     if batch.state == "abandoned" or batch.purged_at is not None:
         raise ScoringError(
-            f"{family.family}: batch {batch_id} of {snapshot.as_of.isoformat()} was given up;"
+            f"{family.family}: batch {batch_id} of {moment(snapshot.as_of)} was given up;"
             " clear the task before this one, which begins another"
         )
 

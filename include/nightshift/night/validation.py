@@ -22,6 +22,7 @@ from nightshift.data import Database, Store, as_json
 from nightshift.errors import SnapshotRejected
 from nightshift.family import Expectation, ModelFamily, Problem
 from nightshift.records import Check, Snapshot, Verdict
+from nightshift.wording import listed, moment
 
 ROW_COUNT = frozenset(f"expect_table_row_count_to_{how}" for how in ("be_between", "equal"))
 """Expectations for which the number of rows is enough."""
@@ -172,7 +173,7 @@ def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check])
     faults = [c for c in failed if c.detail.get("fault")]
     of_rows = [_sentence(family, c) for c in failed if not c.detail.get("fault")]
     rejected = (
-        f"{family.family}: the snapshot of {snapshot.as_of.isoformat()}"
+        f"{family.family}: the snapshot of {moment(snapshot.as_of)}"
         f" ({snapshot.row_count} rows) was rejected"
     )
     mend = "run this night again"
@@ -378,7 +379,7 @@ class _Expected:
             if wrong is not None:
                 finding = tables.Finding(False, fault=wrong)
             elif of_empty and not expectation.type.endswith("_null"):
-                finding = tables.Finding(True, observed=f"no value of {', '.join(of_empty)}")
+                finding = tables.Finding(True, observed=f"no value of {listed(of_empty)}")
             elif number in self.sums:
                 finding = self.sums[number].finding()
             else:

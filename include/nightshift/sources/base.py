@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nightshift.errors import SetupError
 from nightshift.sources.connections import AirflowConnection
-from nightshift.wording import nearest
+from nightshift.wording import listed, nearest
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _module(name: str, conn_type: str) -> _KindModule:
     if conn_type not in KINDS:
         raise SetupError(
             f"connection {name!r} is of type {conn_type!r}{nearest(conn_type, KINDS)}, which is no"
-            f" kind of source; known: {', '.join(map(_listed, KINDS))}"
+            f" kind of source; known: {listed(map(_listed, KINDS))}"
         )
     kind = KINDS[conn_type]
     try:

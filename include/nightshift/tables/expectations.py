@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from nightshift.family import Expectation
-from nightshift.wording import nearest
+from nightshift.wording import listed, nearest
 
 ROW_BY_ROW = frozenset(
     f"expect_{name}"
@@ -216,8 +216,7 @@ def misfit(
     for name in columns_of(expectation):
         if name not in columns:
             return (
-                f"there is no column {name!r}{nearest(name, columns)}; there are"
-                f" {', '.join(columns)}"
+                f"there is no column {name!r}{nearest(name, columns)}; there are {listed(columns)}"
             )
         if name in numeric and any(word in expectation.type for word in _OF_TEXT):
             return f"column {name!r} is a number, and this is about text"

@@ -46,7 +46,7 @@ def running(processes: Processes) -> list[psutil.Process]:
         members[:] = [] if session is None else members_of(session)
         return len(members) == 2
 
-    until(both, 30, told=lambda: members)
+    until(both, 30, report=lambda: members)
     return sorted(members, key=lambda one: one.create_time())
 
 

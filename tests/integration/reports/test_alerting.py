@@ -324,15 +324,15 @@ def test_a_red_task_leaves_the_run_red_and_people_are_told_once(airflow: Airflow
     assert first["state"] == "failed"
     assert (first["tasks"]["validate"], first["tasks"]["publish"]) == ("failed", "upstream_failed")
     assert first["tasks"]["alert"] == "success"
-    assert airflow.told() == [f"{FAMILY}: snapshot rejected"]
+    assert airflow.titles() == [f"{FAMILY}: snapshot rejected"]
     assert json.loads(airflow.messages.read_text())["run"] == f"{FAMILY}.score"
 
     airflow.run("score", 10)
-    assert len(airflow.told()) == 1
+    assert len(airflow.titles()) == 1
 
     world.configure(expectations=[])
     mended = airflow.run("score", 10)
-    assert (mended["state"], len(airflow.told())) == ("success", 1)
+    assert (mended["state"], len(airflow.titles())) == ("success", 1)
 
 
 def test_a_notifier_that_fails_harms_no_other_and_sends_when_it_can(airflow: Airflow) -> None:
@@ -346,13 +346,13 @@ def test_a_notifier_that_fails_harms_no_other_and_sends_when_it_can(airflow: Air
     first = airflow.run("score", 10)
     assert (first["tasks"]["freeze"], first["tasks"]["alert"]) == ("failed", "failed")
     assert "could not deliver notifiers.BrokenNotifier on 'loads: score failed" in first["log"]
-    assert airflow.told() == ["loads: score failed in freeze"]
+    assert airflow.titles() == ["loads: score failed in freeze"]
 
     down.unlink()
     again = airflow.run("score", 10)
-    assert (again["tasks"]["alert"], len(airflow.told())) == ("success", 2)
+    assert (again["tasks"]["alert"], len(airflow.titles())) == ("success", 2)
     airflow.run("score", 10)
-    assert len(airflow.told()) == 2
+    assert len(airflow.titles()) == 2
     told = world.rows("select notifier from nightshift.alert_deliveries order by 1")
     assert [row.notifier for row in told] == [BROKEN, LINES]
 
@@ -376,7 +376,7 @@ def test_an_unforeseen_error_is_told(airflow: Airflow) -> None:
     key.unlink()
     key.mkdir()
     assert airflow.run("score", 10)["state"] == "failed"
-    assert airflow.told() == ["loads: score failed in score"]
+    assert airflow.titles() == ["loads: score failed in score"]
     assert "IsADirectoryError" in airflow.messages.read_text()
 
 
@@ -384,7 +384,7 @@ def test_an_outage_of_our_own_database_is_told_all_the_same(airflow: Airflow) ->
     airflow.world.configure(alerts=[airflow.lines()])
     run = airflow.run("score", 10, "postgresql+psycopg2://nobody@127.0.0.1:9/none")
     assert (run["tasks"]["freeze"], run["tasks"]["alert"]) == ("failed", "failed")
-    assert airflow.told() == ["loads: score failed"]
+    assert airflow.titles() == ["loads: score failed"]
     assert "cannot reach Postgres" in airflow.messages.read_text()
 
 
@@ -392,14 +392,14 @@ def test_a_breach_is_told_and_its_retrain_started_and_concluded(airflow: Airflow
     breach(airflow.world)
     airflow.world.configure(alerts=[airflow.lines()])
     assert airflow.run("monitor", 14)["state"] == "success"
-    assert airflow.told() == [f"{FAMILY}: breached", f"{FAMILY}: retrain started"]
+    assert airflow.titles() == [f"{FAMILY}: breached", f"{FAMILY}: retrain started"]
 
     [(decision_id,)] = airflow.world.rows(
         "select decision_id from decisions where kind = 'retrain' and rule = 'breaches'"
     )
     run = airflow.run("retrain", 14, decision_ids=[decision_id])
     assert run["state"] == "success"
-    assert airflow.told()[2:] in ([f"{FAMILY}: promoted"], [f"{FAMILY}: rejected"])
+    assert airflow.titles()[2:] in ([f"{FAMILY}: promoted"], [f"{FAMILY}: rejected"])
     assert (run["tasks"]["approve"], run["tasks"]["answer"]) == ("skipped", "skipped")
 
 
@@ -445,7 +445,7 @@ def test_a_rollback_by_the_form_is_carried_out_and_told(airflow: Airflow) -> Non
     assert world.rows("select from decisions where kind = 'rollback'") == []
     run = airflow.run("rollback", 28, reason="its labels were wrong", rescore=True)
     assert run["tasks"] == {"rollback": "success", "rescore": "success", "alert": "success"}
-    assert airflow.told()[-1] == f"{FAMILY}: rolled back"
+    assert airflow.titles()[-1] == f"{FAMILY}: rolled back"
     [shown] = world.rows(
         "select distinct model_version from predictions where as_of > '2026-01-28'"
     )

@@ -121,7 +121,7 @@ def test_a_kind_whose_extra_is_not_installed_names_it(monkeypatch: pytest.Monkey
     with pytest.raises(SetupError, match=re.escape("pip install 'nightshift[nowhere]'")):
         sources.url_of("dwh", AirflowConnection("nowhere"))
     with pytest.raises(
-        SetupError, match=re.escape("known: postgres, nowhere (nightshift[nowhere]")
+        SetupError, match=re.escape("known: postgres and nowhere (nightshift[nowhere]")
     ):
         sources.url_of("dwh", AirflowConnection("mysql"))
 
