@@ -63,17 +63,11 @@ from (
            case when p.batch_id is not null then 'published'
                 when judged.verdict = 'rejected' then 'rejected'
                 else 'unpublished' end as state
-    from nightshift.snapshots s
-    left join lateral (
-        select verdict from nightshift.validations
-        where snapshot_id = s.snapshot_id order by validation_id desc limit 1
-    ) judged on true
+    from nightshift.latest_snapshots s
+    left join lateral nightshift.latest_validation(s.snapshot_id) judged on true
     left join nightshift.published p on p.family = s.family and p.as_of = s.as_of
     left join nightshift.batches b on b.batch_id = p.batch_id
     where s.family = any(cast(:families as text[]))
-      and not exists (
-          select from nightshift.snapshots newer
-          where newer.family = s.family and newer.as_of = s.as_of and newer.revision > s.revision)
       and (cast(:since as timestamptz) is null or s.as_of >= :since)
       and (cast(:until as timestamptz) is null or s.as_of <= :until)
       and (cast(:after_as_of as timestamptz) is null
@@ -85,11 +79,7 @@ limit :count;
 
 -- name: checks
 -- What the latest validation of a snapshot found, check by check.
-select checks
-from nightshift.validations
-where snapshot_id = :snapshot_id
-order by validation_id desc
-limit 1;
+select checks from nightshift.latest_validation(:snapshot_id);
 
 -- name: night_models
 -- The models of a published batch, and who scored their rows.

@@ -1,6 +1,6 @@
 -- name: latest_night
 -- The latest published night of a family.
-select max(as_of) as as_of from nightshift.published where family = :family;
+select max(as_of) as as_of from nightshift.last_night(:family);
 
 -- name: champions
 -- The version number that serves, for each model.

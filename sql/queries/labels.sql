@@ -1,8 +1,7 @@
 -- name: latest
 -- When the newest label that was known by as_of became known.
 select max(known_at at time zone 'UTC') at time zone 'UTC' as known_at
-from nightshift.labels
-where family = :family and known_at at time zone 'UTC' <= cast(:as_of as timestamptz) at time zone 'UTC';
+from nightshift.labels_known(:family, '-infinity', cast(:as_of as timestamptz));
 
 -- name: lock
 -- Wait until no other collection of the family is under way, and keep others waiting.
@@ -130,11 +129,8 @@ select count(*) as labels,
              and r.as_of > cast(:oldest as timestamptz) and r.as_of <= cast(:as_of as timestamptz)
              and (l.answers is null or l.answers = r.as_of))) as answered
 from (
-    select entity_id, answers from nightshift.labels
-    where family = :family
-      and known_at at time zone 'UTC' > cast(:since as timestamptz) at time zone 'UTC'
-      and known_at at time zone 'UTC' <= cast(:as_of as timestamptz) at time zone 'UTC'
-      and event_at >= cast(:first_night as timestamptz)
+    select entity_id, answers from nightshift.labels_known(:family, cast(:since as timestamptz), cast(:as_of as timestamptz))
+    where event_at >= cast(:first_night as timestamptz)
     order by known_at at time zone 'UTC' desc
     limit :sample
 ) l;
@@ -142,19 +138,14 @@ from (
 -- name: look_alikes
 -- Labels that answer nobody beside predictions that have no label, those first that differ by blanks, case or zeros only.
 with strangers as (
-    select entity_id, answers,
-           lower(regexp_replace(regexp_replace(btrim(entity_id), '[.]0+$', ''), '^0+(?=.)', '')) as bare
-    from nightshift.labels
-    where family = :family
-      and known_at at time zone 'UTC' > cast(:since as timestamptz) at time zone 'UTC'
-      and known_at at time zone 'UTC' <= cast(:as_of as timestamptz) at time zone 'UTC'
-      and event_at >= cast(:first_night as timestamptz)
+    select entity_id, answers, nightshift.bare_key(entity_id) as bare
+    from nightshift.labels_known(:family, cast(:since as timestamptz), cast(:as_of as timestamptz))
+    where event_at >= cast(:first_night as timestamptz)
     order by known_at at time zone 'UTC' desc, entity_id
     limit :sample
 ),
 scored as (
-    select r.entity_id, r.as_of,
-           lower(regexp_replace(regexp_replace(btrim(r.entity_id), '[.]0+$', ''), '^0+(?=.)', '')) as bare
+    select r.entity_id, r.as_of, nightshift.bare_key(r.entity_id) as bare
     from nightshift.published_rows(:family, cast(:night as timestamptz) - interval '1 microsecond', cast(:night as timestamptz)) r
     where r.role = 0
 )

@@ -119,20 +119,16 @@ returning version_id;
 
 -- name: get_versions
 -- Versions by their ids, with their models.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at
-from nightshift.versions v
-join nightshift.models m using (model_id)
-left join nightshift.collected_artifacts gone using (artifact_hash)
+select v.version_id, v.model_id, v.family, v.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, v.collected_at
+from nightshift.version_records v
 where v.version_id = any(cast(:version_ids as int[]));
 
 -- name: version_of_decision
 -- What a decision has trained, as one of the things that it trains.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at
-from nightshift.versions v
-join nightshift.models m using (model_id)
-left join nightshift.collected_artifacts gone using (artifact_hash)
+select v.version_id, v.model_id, v.family, v.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, v.collected_at
+from nightshift.version_records v
 where v.decision_id = :decision_id and v.made_as = :made_as;
 
 -- name: failures
@@ -166,41 +162,25 @@ group by m.model_id;
 
 -- name: champion
 -- The version of a model that served at a moment.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at
-from nightshift.promotions p
-join nightshift.versions v using (version_id)
-join nightshift.models m on m.model_id = p.model_id
-left join nightshift.collected_artifacts gone using (artifact_hash)
-where p.model_id = :model_id and p.effective_from <= :as_of
-order by p.seq desc
-limit 1;
+select v.version_id, v.model_id, v.family, v.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, v.collected_at
+from nightshift.promotion_at(:model_id, cast(:as_of as timestamptz)) p
+join nightshift.version_records v using (version_id);
 
 -- name: champions
 -- The versions that served at a moment, one for each model of a family that had one.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at, p.effective_from, p.reference
+select v.version_id, v.model_id, v.family, v.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, v.collected_at, p.effective_from, p.reference
 from nightshift.models m
-join lateral (
-    select * from nightshift.promotions
-    where model_id = m.model_id and effective_from <= cast(:as_of as timestamptz)
-    order by seq desc
-    limit 1
-) p on true
-join nightshift.versions v on v.version_id = p.version_id
-left join nightshift.collected_artifacts gone using (artifact_hash)
+join lateral nightshift.promotion_at(m.model_id, cast(:as_of as timestamptz)) p on true
+join nightshift.version_records v on v.version_id = p.version_id
 where m.family = :family;
 
 -- name: members
 -- Every model of a family that was ever a member by a moment, with its state and group then.
 select m.model_id, m.name, n.state, n.group_name
 from nightshift.models m
-join lateral (
-    select * from nightshift.memberships
-    where model_id = m.model_id and as_of <= cast(:as_of as timestamptz)
-    order by as_of desc
-    limit 1
-) n on true
+join lateral nightshift.membership_at(m.model_id, cast(:as_of as timestamptz)) n on true
 where m.family = :family
 order by m.name;
 
@@ -218,12 +198,7 @@ with recent as materialized (
 )
 select m.model_id, m.name, n.group_name
 from nightshift.models m
-join lateral (
-    select * from nightshift.memberships
-    where model_id = m.model_id and as_of <= cast(:as_of as timestamptz)
-    order by as_of desc
-    limit 1
-) n on true
+join lateral nightshift.membership_at(m.model_id, cast(:as_of as timestamptz)) n on true
 where m.family = :family
   and m.name is distinct from cast(:whole as text)
   and n.state = 'active'
@@ -244,11 +219,7 @@ where m.family = :family;
 
 -- name: latest_promotion
 -- Who serves now, and under which sequence number.
-select seq, version_id
-from nightshift.promotions
-where model_id = :model_id
-order by seq desc
-limit 1;
+select seq, version_id from nightshift.promotion_at(:model_id, 'infinity');
 
 -- name: append_promotion
 -- Take the next sequence number; a racer that took it first keeps it.
@@ -260,15 +231,13 @@ on conflict (model_id, seq) do nothing;
 
 -- name: earlier_champions
 -- Versions of a model that were champions once, the latest first.
-select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest,
-       v.decision_id, v.trained_at, gone.collected_at
+select v.version_id, v.model_id, v.family, v.name, v.number, v.artifact_hash, v.signature, v.manifest,
+       v.decision_id, v.trained_at, v.collected_at
 from (
     select version_id, max(seq) as seq from nightshift.promotions where model_id = :model_id group by version_id
 ) once
-join nightshift.versions v using (version_id)
-join nightshift.models m on m.model_id = v.model_id
-left join nightshift.collected_artifacts gone using (artifact_hash)
-where gone.artifact_hash is null
+join nightshift.version_records v using (version_id)
+where v.collected_at is null
 order by once.seq desc
 limit :count;
 
@@ -307,16 +276,12 @@ select v.artifact_hash, m.family, later.champions as later_champions,
             join nightshift.comparisons c using (comparison_id)
             where c.challenger_version = v.version_id)) as last_used,
        exists (
-           select from nightshift.shadows s
-           where v.version_id in (s.version_id, s.instead_of)
-             and not exists (
-                 select from nightshift.decisions d
-                 where d.about = 'shadow' and d.about_id = s.shadow_id))
+           select from nightshift.open_shadows s
+           where v.version_id in (s.version_id, s.instead_of))
        or exists (
-           select from nightshift.approvals a
+           select from nightshift.open_approvals a
            join nightshift.comparisons c using (comparison_id)
-           where c.challenger_version = v.version_id
-             and not exists (select from nightshift.answers w where w.approval_id = a.approval_id)) as wanted
+           where c.challenger_version = v.version_id) as wanted
 from nightshift.versions v
 join nightshift.models m using (model_id)
 left join lateral (

@@ -3,9 +3,7 @@
 with last_night as (
     select f.family, p.as_of, p.batch_id
     from (select distinct family from nightshift.models) f
-    left join lateral (
-        select as_of, batch_id from nightshift.published where family = f.family order by as_of desc limit 1
-    ) p on true
+    left join lateral nightshift.last_night(f.family) p on true
 ),
 -- What the last run about a later night said, unless a decision was made about it since.
 refused as (
@@ -23,18 +21,15 @@ refused as (
 ),
 waiting as (
     select v.model_id, max(a.approval_id) as approval_id
-    from nightshift.approvals a
+    from nightshift.open_approvals a
     join nightshift.comparisons c using (comparison_id)
     join nightshift.versions v on v.version_id = c.challenger_version
-    where not exists (select from nightshift.answers w where w.approval_id = a.approval_id)
     group by v.model_id
 ),
 in_shadow as (
     select distinct on (s.model_id) s.model_id, v.number
-    from nightshift.shadows s
+    from nightshift.open_shadows s
     join nightshift.versions v using (version_id)
-    where not exists (select from nightshift.decisions e
-                      where e.about = 'shadow' and e.about_id = s.shadow_id)
     order by s.model_id, s.shadow_id desc
 ),
 loud as (
@@ -65,14 +60,13 @@ left join (
 ) c on c.model_id = m.model_id
 left join lateral (
     (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
-     from nightshift.measurements
-     where model_id = m.model_id and decisive and basis = 'realized' and slice = '' and version_id is not null
+     from nightshift.decisive_measurements
+     where model_id = m.model_id and version_id is not null
      order by as_of desc limit 1)
     union all
     (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
-     from nightshift.measurements
-     where model_id = m.model_id and decisive and basis = 'realized' and slice = '' and version_id is null
-       and c.number is null
+     from nightshift.decisive_measurements
+     where model_id = m.model_id and version_id is null and c.number is null
      order by as_of desc limit 1)
     limit 1
 ) x on true
@@ -99,15 +93,12 @@ order by m.family, m.name;
 -- name: last_nights
 -- The last published night of each family, whether an expectation of it failed, and how many rows were left out.
 select f.family, p.as_of, b.row_count as rows, p.published_at,
-       coalesce((select v.verdict = 'warned' from nightshift.validations v
-                 where v.snapshot_id = b.snapshot_id order by v.validation_id desc limit 1), false) as warned,
+       coalesce((select v.verdict = 'warned' from nightshift.latest_validation(b.snapshot_id) v), false) as warned,
        coalesce((select sum((told ->> 'rows')::bigint)::bigint from nightshift.snapshots s, jsonb_each(s.left_out) o (reason, told)
                  where s.snapshot_id = b.snapshot_id), 0) as left_out
 from (select distinct family from nightshift.models) f
-join lateral (
-    select as_of, batch_id, published_at from nightshift.published where family = f.family order by as_of desc limit 1
-) p on true
-join nightshift.batches b using (batch_id)
+join lateral nightshift.last_night(f.family) p on true
+join nightshift.batches b on b.batch_id = p.batch_id
 order by f.family;
 
 -- name: ingredients
@@ -115,13 +106,9 @@ order by f.family;
 select distinct m.family, v.manifest #> '{code,files}' as files, v.manifest -> 'libraries' as libraries,
        v.manifest ->> 'python' as python
 from nightshift.models m
-join lateral (
-    select state from nightshift.memberships where model_id = m.model_id order by as_of desc limit 1
-) n on n.state = 'active'
-join lateral (
-    select version_id from nightshift.promotions where model_id = m.model_id order by seq desc limit 1
-) p on true
-join nightshift.versions v using (version_id)
+join lateral nightshift.membership_at(m.model_id, 'infinity') n on n.state = 'active'
+join lateral nightshift.promotion_at(m.model_id, 'infinity') p on true
+join nightshift.versions v on v.version_id = p.version_id
 where (cast(:family as text) is null or m.family = :family)
   and (cast(:model_id as int) is null or m.model_id = :model_id)
 order by m.family;
@@ -235,9 +222,9 @@ order by d.as_of, d.decision_id;
 -- A model's decisive measurements of the versions that served, oldest first.
 select x.as_of, x.metric, x.state, x.value, x.low, x.high, x.threshold, x.reference, x.labels, x.predictions,
        v.number as version
-from nightshift.measurements x
+from nightshift.decisive_measurements x
 join nightshift.versions v using (version_id)
-where x.model_id = :model_id and x.decisive and x.basis = 'realized' and x.slice = ''
+where x.model_id = :model_id
 order by x.as_of;
 
 -- name: chain

@@ -1,13 +1,10 @@
 -- name: latest
 -- The newest snapshot of a night, with the verdict on it (null before validation).
 select s.snapshot_id, s.family, s.as_of, s.revision, s.content_hash, s.row_count, s.dropped_rows,
-       s.query_hash, s.taken_at, s.left_out,
-       (select v.verdict from nightshift.validations v
-        where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1) as verdict
-from nightshift.snapshots s
-where s.family = :family and s.as_of = :as_of
-order by s.revision desc
-limit 1;
+       s.query_hash, s.taken_at, s.left_out, v.verdict
+from nightshift.latest_snapshots s
+left join lateral nightshift.latest_validation(s.snapshot_id) v on true
+where s.family = :family and s.as_of = :as_of;
 
 -- name: register
 -- Register a snapshot; a racer that froze the same night first keeps it.
@@ -26,9 +23,8 @@ where snapshot_id = :snapshot_id;
 
 -- name: nights
 -- The latest snapshot of each night in (start, end], with the verdict on it (null before validation).
-select distinct on (s.as_of) s.as_of, s.snapshot_id, s.content_hash, s.query_hash,
-       (select v.verdict from nightshift.validations v
-        where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1) as verdict
-from nightshift.snapshots s
+select s.as_of, s.snapshot_id, s.content_hash, s.query_hash, v.verdict
+from nightshift.latest_snapshots s
+left join lateral nightshift.latest_validation(s.snapshot_id) v on true
 where s.family = :family and s.as_of > :start and s.as_of <= :end
-order by s.as_of, s.revision desc;
+order by s.as_of;

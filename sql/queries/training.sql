@@ -2,10 +2,7 @@
 -- The accepted snapshot of each night in (start, end], oldest first.
 select distinct on (s.as_of) s.as_of, s.content_hash, s.taken_at
 from nightshift.snapshots s
-join lateral (
-    select v.verdict from nightshift.validations v
-    where v.snapshot_id = s.snapshot_id order by v.validation_id desc limit 1
-) v on v.verdict in ('passed', 'warned')
+join lateral nightshift.latest_validation(s.snapshot_id) v on v.verdict in ('passed', 'warned')
 where s.family = :family and s.as_of > :start and s.as_of <= :end
 order by s.as_of, s.revision desc;
 
@@ -16,11 +13,8 @@ select distinct on (entity_id, answers) entity_id, answers, value, first_stated
 from (
     select entity_id, answers, value, stated_at, known_at,
            min(stated_at) over (partition by entity_id, answers) as first_stated
-    from nightshift.labels
-    where family = :family
-      -- Nothing is known before it is stated: what was known by the start was stated by then as well.
-      and known_at at time zone 'UTC' > cast(:start as timestamptz) at time zone 'UTC'
-      and known_at at time zone 'UTC' <= cast(:known_by as timestamptz) at time zone 'UTC'
+    -- Nothing is known before it is stated: what was known by the start was stated by then as well.
+    from nightshift.labels_known(:family, cast(:start as timestamptz), cast(:known_by as timestamptz))
 ) told
 where first_stated > cast(:start as timestamptz)
   and not exists (

@@ -11,20 +11,15 @@ on conflict (decision_id) do nothing;
 select s.shadow_id, s.model_id, m.name as model, s.version_id as newer, s.instead_of as older, s.comparison_id,
        v.number, s.starts, s.ends, champion.version_id as champion, s.carried,
        coalesce(cast(o.inputs ->> 'below' as boolean), false) as below, c.champion_value, c.perfect
-from nightshift.shadows s
+from nightshift.open_shadows s
 join nightshift.models m using (model_id)
 join nightshift.versions v using (version_id)
 join nightshift.comparisons c using (comparison_id)
 join nightshift.decisions o on o.decision_id = c.decision_id
-join lateral (
-    select version_id from nightshift.promotions where model_id = s.model_id order by seq desc limit 1
-) champion on true
+join lateral nightshift.promotion_at(s.model_id, 'infinity') champion on true
 where m.family = :family
   and (cast(:model_id as int) is null or s.model_id = :model_id)
   and s.starts <= cast(:as_of as timestamptz)
-  and not exists (
-      select from nightshift.decisions d
-      where d.about = 'shadow' and d.about_id = s.shadow_id)
 order by s.shadow_id;
 
 -- name: probations
@@ -32,9 +27,7 @@ order by s.shadow_id;
 select p.model_id, m.name as model, p.seq, p.version_id as newer, v.number, p.effective_from as starts,
        q.version_id as older, w.number as older_number, q.reference
 from nightshift.models m
-join lateral (
-    select * from nightshift.promotions where model_id = m.model_id order by seq desc limit 1
-) p on true
+join lateral nightshift.promotion_at(m.model_id, 'infinity') p on true
 join nightshift.decisions d on d.decision_id = p.decision_id and d.kind = 'promote'
 join nightshift.promotions q on q.model_id = p.model_id and q.seq = p.seq - 1 and q.version_id <> p.version_id
 join nightshift.versions v on v.version_id = p.version_id
@@ -84,7 +77,7 @@ where (cast(:approval_id as int) is null or a.approval_id = :approval_id)
       left join nightshift.shadows s on about.about = 'shadow' and s.shadow_id = about.about_id
       where about.decision_id = any(:decision_ids)
         and (about.about = 'comparison' and about.about_id = a.comparison_id or s.comparison_id = a.comparison_id)))
-  and (not :pending or not exists (select from nightshift.answers w where w.approval_id = a.approval_id))
+  and (not :pending or a.approval_id in (select o.approval_id from nightshift.open_approvals o))
 order by a.approval_id;
 
 -- name: find_answer

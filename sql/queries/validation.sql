@@ -6,8 +6,4 @@ returning validation_id;
 
 -- name: latest
 -- The latest verdict on a snapshot, and by which rules.
-select validation_id, rules_hash, verdict
-from nightshift.validations
-where snapshot_id = :snapshot_id
-order by validation_id desc
-limit 1;
+select validation_id, rules_hash, verdict from nightshift.latest_validation(:snapshot_id);

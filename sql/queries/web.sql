@@ -15,8 +15,8 @@ from nightshift.models m
 cross join lateral (
     select array_agg(value order by as_of) as points
     from (
-        select as_of, value from nightshift.measurements
-        where model_id = m.model_id and decisive and basis = 'realized' and slice = '' and version_id is not null
+        select as_of, value from nightshift.decisive_measurements
+        where model_id = m.model_id and version_id is not null
         order by as_of desc
         limit :nights
     ) last
@@ -49,16 +49,12 @@ order by f.family;
 -- The latest nights of a family: rows, verdict, when published, what was refused last.
 select s.as_of, s.row_count as rows, v.verdict, p.published_at, e.code, e.reason
 from (
-    select distinct on (as_of) as_of, snapshot_id, row_count
-    from nightshift.snapshots
+    select as_of, snapshot_id, row_count from nightshift.latest_snapshots
     where family = :family
-    order by as_of desc, revision desc
+    order by as_of desc
     limit :nights
 ) s
-left join lateral (
-    select verdict from nightshift.validations where snapshot_id = s.snapshot_id
-    order by validation_id desc limit 1
-) v on true
+left join lateral nightshift.latest_validation(s.snapshot_id) v on true
 left join nightshift.published p on p.family = :family and p.as_of = s.as_of
 left join lateral (
     select code, detail ->> 'reason' as reason from nightshift.events
@@ -70,18 +66,11 @@ order by s.as_of desc;
 -- name: model
 -- A model, its group, whether it is active, and the version that serves with what it was worth when promoted.
 select m.model_id, m.family, m.name as model, n.state, n.group_name as group,
-       c.number as version, c.version_id, c.effective_from, c.reference
+       v.number as version, c.version_id, c.effective_from, c.reference
 from nightshift.models m
-left join lateral (
-    select state, group_name from nightshift.memberships
-    where model_id = m.model_id order by as_of desc limit 1
-) n on true
-left join lateral (
-    select v.number, v.version_id, p.effective_from, p.reference
-    from nightshift.promotions p
-    join nightshift.versions v using (version_id)
-    where p.model_id = m.model_id order by p.seq desc limit 1
-) c on true
+left join lateral nightshift.membership_at(m.model_id, 'infinity') n on true
+left join lateral nightshift.promotion_at(m.model_id, 'infinity') c on true
+left join nightshift.versions v on v.version_id = c.version_id
 where m.family = :family and m.name = :model;
 
 -- name: measurements
