@@ -19,7 +19,7 @@ RULES = "nightshift/policy/retraining.py"
 SECTION = "nightshift/family/rules.py"
 TOUCHED = (
     f"include/{SECTION}",
-    "include/nightshift/records.py",
+    "include/nightshift/records/models.py",
     f"include/{RULES}",
     "docs/policy.md",
     "tests/unit/policy/test_policy.py",

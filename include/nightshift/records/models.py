@@ -1,4 +1,4 @@
-"""The facts that travel between rooms. Every moment is an aware ``datetime`` in UTC."""
+"""Models, their versions and their nights: what was frozen, checked, scored and measured."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from nightshift.documents import Inputs, Manifest, Shift, Worth
-from nightshift.wording import day, moment
+from nightshift.documents import Manifest, Shift, Worth
+from nightshift.records.decisions import DecisionKind
+from nightshift.wording import day
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
-DecisionKind = Literal[
-    "keep",
-    "alert",
-    "wait",
-    "ask",
-    "held",
-    "defer",
-    "retrain",
-    "promote",
-    "reject",
-    "shadow",
-    "rollback",
-    "failed",
-]
 Health = Literal[
     "failed",
     "awaiting",
@@ -38,17 +25,6 @@ Health = Literal[
     "undefined",
     "immature",
     "healthy",
-]
-AboutKind = Literal[
-    "monitor",
-    "request",
-    "rollback",
-    "version",
-    "comparison",
-    "shadow",
-    "probation",
-    "approval",
-    "training",
 ]
 MadeAs = Literal["challenger", "since_break", "refit"]
 """What a decision trains: from the window, from the nights since a break, what serves on proof."""
@@ -317,188 +293,3 @@ class Standing:
     fresh_labels: int | None = None
     has_champion: bool = True
     trainable: int = 0
-
-
-@dataclass(frozen=True)
-class About:
-    """What a decision is about: a thing by its kind and number, or what was asked for at a moment.
-
-    ``number`` is None where there is none: a monitoring, a request and a rollback are told apart by
-    their moment and by who asked for what. Deciding twice about one ``subject`` is deciding once.
-    """
-
-    kind: AboutKind
-    number: int | None
-    subject: str
-
-    @classmethod
-    def monitoring(cls, as_of: datetime) -> About:
-        """What was measured at a moment."""
-        return cls("monitor", None, f"monitor {as_of.isoformat()}")
-
-    @classmethod
-    def request(cls, as_of: datetime, by: str, reason: str) -> About:
-        """A retrain that somebody, or a calendar, has asked for."""
-        return cls("request", None, f"request {as_of.isoformat()} {by}: {reason}")
-
-    @classmethod
-    def rollback(cls, as_of: datetime, by: str, reason: str) -> About:
-        """A way back that somebody has asked for."""
-        return cls("rollback", None, f"rollback {as_of.isoformat()} {by}: {reason}")
-
-    @classmethod
-    def version(cls, version_id: int, reason: str) -> About:
-        """A version that is to serve on somebody's word."""
-        return cls("version", version_id, f"promote {version_id}: {reason}")
-
-    @classmethod
-    def comparison(cls, comparison_id: int) -> About:
-        """A challenger that was compared with the champion."""
-        return cls("comparison", comparison_id, f"comparison {comparison_id}")
-
-    @classmethod
-    def shadow(cls, shadow_id: int) -> About:
-        """A challenger that has scored beside the champion."""
-        return cls("shadow", shadow_id, f"shadow {shadow_id}")
-
-    @classmethod
-    def probation(cls, version_id: int, seq: int) -> About:
-        """A champion on probation since the promotion ``seq`` of its model."""
-        return cls("probation", seq, f"probation {version_id} of promotion {seq}")
-
-    @classmethod
-    def training(cls, decision_id: int) -> About:
-        """A decision to retrain, as far as it has come."""
-        return cls("training", decision_id, f"training {decision_id}")
-
-    @classmethod
-    def approval(cls, approval_id: int) -> About:
-        """What a person was asked."""
-        return cls("approval", approval_id, f"approval {approval_id}")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a policy concluded, by which rule, from which inputs, in a sentence.
-
-    ``severity`` orders retrains where there are more than the budget allows: how many standard
-    errors, or limits of the detector, the model lies below its threshold. ``alarming`` says that it
-    lies below, or that a rule has fired; ``falling_since`` from which night on the detector says
-    so, None where it does not.
-    """
-
-    model_id: int
-    kind: DecisionKind
-    rule: str
-    reason: str
-    as_of: datetime
-    inputs: Inputs
-    severity: float = 0.0
-    alarming: bool = False
-    falling_since: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Somebody has held a family: no model of it is retrained or replaced by itself."""
-
-    family: str
-    reason: str
-    by: str
-    since: datetime
-
-    def __str__(self) -> str:
-        return f"held by {self.by} since {moment(self.since)}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A version that could replace the champion, on the rows of the comparison.
-
-    ``difference`` is candidate minus champion in the metric, greater is better; ``low`` is its
-    one-sided lower bound. ``kind`` is ``trained`` or ``earlier`` (a champion of the past).
-    ``missing`` says why there is no value, or no difference.
-    """
-
-    version_id: int
-    number: int
-    kind: Literal["trained", "earlier"]
-    value: float | None
-    difference: float | None = None
-    low: float | None = None
-    missing: str | None = None
-
-
-@dataclass(frozen=True)
-class SliceDifference:
-    """The paired difference on the rows with one value of a column, as ``column=value``.
-
-    ``high`` is its one-sided upper bound; None where it cannot be told.
-    """
-
-    slice: str
-    rows: int
-    difference: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class BorderCases:
-    """The family's frozen border cases: what champion and challenger are worth on them."""
-
-    rows: int
-    champion_value: float | None
-    challenger_value: float | None
-
-
-@dataclass(frozen=True)
-class NightGain:
-    """Challenger minus champion on one night, in the metric."""
-
-    as_of: datetime
-    gain: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Champion and challenger on the same later rows that neither was trained on.
-
-    ``difference`` is challenger minus champion in the metric, greater is better; ``low`` is its
-    one-sided lower bound at ``confidence``, the family's, shared among the ``candidates`` of which
-    the challenger is the best. ``champion_version`` is None for a first model, which is unopposed.
-    ``champion_reference`` is the most that a champion of the model was ever worth when promoted,
-    ``gains`` the difference by night, ``holdout_rows`` how many labelled rows the holdout has,
-    those that the champion has learnt among them. ``unscorable`` says why it could not score the
-    rows, ``perfect`` what the metric would be if every prediction were
-    the truth, ``baseline`` if all were the same, ``guess`` if all were the best constant of the
-    rows that the challenger has learnt from; ``gains`` of a first version are over that.
-    ``coverage`` is the share of the holdout's rows that have labels, ``learnt_coverage`` that of
-    what the challenger has learnt from. ``reference`` is what the challenger is worth on
-    these rows, by metric, with the distribution of its scores.
-    """
-
-    decision_id: int
-    champion_version: int | None
-    challenger_version: int
-    metric: str
-    holdout_start: datetime
-    holdout_end: datetime
-    row_count: int
-    champion_value: float | None
-    challenger_value: float | None
-    difference: float | None
-    low: float | None
-    confidence: float | None = None
-    candidates: tuple[Candidate, ...] = ()
-    slices: tuple[SliceDifference, ...] = ()
-    border_cases: BorderCases | None = None
-    champion_reference: float | None = None
-    unscorable: str | None = None
-    perfect: float | None = None
-    baseline: float | None = None
-    reference: Worth | None = None
-    gains: tuple[NightGain, ...] = ()
-    holdout_rows: int | None = None
-    guess: float | None = None
-    coverage: float | None = None
-    learnt_coverage: float | None = None
