@@ -76,6 +76,11 @@ def reading() -> Database:
     return connect(local.site().database_url)
 
 
+def say(sentence: object, *, style: str | None = None) -> None:
+    """Print a sentence as it is: not broken into lines, no word of it taken for markup."""
+    console.print(sentence, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
 def print_json(data: object) -> None:
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import typer
 
 from nightshift import local
-from nightshift.cli.base import app, console
+from nightshift.cli.base import app, console, say
 
 demo_app = typer.Typer(help="Load the flights, live through 190 nights, run one cycle in Airflow.")
 app.add_typer(demo_app, name="demo")
@@ -21,7 +21,7 @@ def demo_load() -> None:
     site = local.site()
     with console.status("flights"):
         report = demo.load(local.warehouse_url(site), today=_today(), progress=console.print)
-    console.print(str(report), highlight=False)
+    say(report)
 
 
 @demo_app.callback(invoke_without_command=True)

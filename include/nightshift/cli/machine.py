@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nightshift import local, project
-from nightshift.cli.base import app, console
+from nightshift.cli.base import app, console, say
 from nightshift.site import Site
 from nightshift.wording import listed
 
@@ -70,19 +70,19 @@ def check(
     if stale is not None:
         problems += [_stale(site, stale)]
     for problem in problems:
-        console.print(problem, highlight=False, soft_wrap=True, markup=False)
+        say(problem)
     findings: list[Finding] = []
     if source:
         names = families or checking.loadable(site)
         findings = checking.check_source(site, names, now=datetime.now(UTC))
         _print_findings(findings)
     for sentence in [*upkeep.waiting(site), *upkeep.blind_spots(site, now=datetime.now(UTC))]:
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        say(sentence)
     if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)
     count = len(family_folders(site.models))
     order = "every family is in order" if count else f"there is no family in {site.models} yet"
-    console.print(order, highlight=False, soft_wrap=True)
+    say(order)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from nightshift import local, wording
-from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of, stop
+from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of, say, stop
 from nightshift.site import Site
 
 
@@ -52,10 +52,10 @@ def score(family: Family, as_of: AsOf = None) -> None:
         snapshot_id = night_steps.freeze(site, family, moment, now=now)
         night_steps.validate(site, snapshot_id, now=now)
         batch = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
-    console.print(
-        f"{family} {batch['as_of']}: {wording.count(batch['rows'], 'row')} published,"
-        f" batch {batch['batch_id']}, version {wording.listed(batch['versions'])}",
-        highlight=False,
+    night = wording.moment(datetime.fromisoformat(batch["as_of"]))
+    say(
+        f"{family} {night}: {wording.count(batch['rows'], 'row')} published,"
+        f" batch {batch['batch_id']}, version {wording.listed(batch['versions'])}"
     )
 
 
@@ -123,14 +123,11 @@ def _print_decisions(site: Site, decision_ids: list[int], *, requested: int) -> 
         decisions = [registry.decision(tx, decision_id) for decision_id in decision_ids]
         names = {d.model_id: registry.model_of(tx, d.model_id).name for d in decisions}
     for decision in decisions:
-        console.print(
-            f"{names[decision.model_id]}: {decision.kind}: {decision.reason}", highlight=False
-        )
+        say(f"{names[decision.model_id]}: {decision.kind}: {decision.reason}")
     if requested > len(decisions):
-        console.print(
+        say(
             f"{requested - len(decisions)} of {requested} models could not be trained; the"
-            " audit trail (nightshift.events) says why",
-            highlight=False,
+            " audit trail (nightshift.events) says why"
         )
 
 
@@ -157,7 +154,7 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
     won = simulation.won_back(outcomes)
     if won is not None:
         fits = {outcome.policy: outcome.fits for outcome in outcomes}
-        console.print(
+        say(
             f"as-configured wins back {won[0]:.0%} of what {won[1]} wins over never, with"
             f" {fits['as-configured'] / fits[won[1]]:.0%} of its fits"
         )
@@ -165,7 +162,7 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
     frame = pd.concat([o.nights.assign(policy=o.policy) for o in outcomes])
     frame.to_csv(out / f"{name}.csv", index=False)
     reports.plot_policies(family, outcomes, out / f"{name}.png")
-    console.print(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}", highlight=False)
+    say(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}")
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nightshift import local
-from nightshift.cli.base import AsJson, By, Family, Model, Reason, app, console, print_json, reading
+from nightshift.cli.base import (
+    AsJson,
+    By,
+    Family,
+    Model,
+    Reason,
+    app,
+    console,
+    print_json,
+    reading,
+    say,
+)
 from nightshift.wording import moment
 
 if TYPE_CHECKING:
@@ -40,12 +51,7 @@ def exclude(
     count = people.exclude(
         site, family, entity, state, reason=reason, by=user, now=datetime.now(UTC)
     )
-    console.print(
-        f"{family}: {entity} is {state}; {count} labels of it are known",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    say(f"{family}: {entity} is {state}; {count} labels of it are known")
 
 
 @app.command()
@@ -56,7 +62,7 @@ def pseudonym(
     from nightshift.steps import people
 
     name = people.pseudonym(local.site(), family, entity)
-    console.print(name, highlight=False, soft_wrap=True, markup=False)
+    say(name)
 
 
 @keys_app.command("list")
@@ -67,7 +73,7 @@ def list_keys() -> None:
     keys = Keys(local.site().keys)
     for name in keys.trusted():
         sentence = f"{name} signs" if name == keys.signs() else f"{name} signed before"
-        console.print(sentence, highlight=False)
+        say(sentence)
 
 
 @keys_app.command()
@@ -82,12 +88,7 @@ def rotate(by: By = None) -> None:
         if rotation.before
         else "none before"
     )
-    console.print(
-        f"{rotation.after} signs from now on; {before}. Back up {site.keys}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    say(f"{rotation.after} signs from now on; {before}. Back up {site.keys}")
 
 
 @app.command()
@@ -97,7 +98,7 @@ def hold(family: Family, reason: Reason, by: By = None) -> None:
 
     site, user = local.site(), by or getpass.getuser()
     held = people.hold(site, family, reason=reason, by=user, now=datetime.now(UTC))
-    console.print(f"{family} is {held}", highlight=False, soft_wrap=True, markup=False)
+    say(f"{family} is {held}")
 
 
 @app.command()
@@ -108,7 +109,7 @@ def release(family: Family, reason: Reason, by: By = None) -> None:
     site, user = local.site(), by or getpass.getuser()
     ended = people.release(site, family, reason=reason, by=user, now=datetime.now(UTC))
     sentence = f"{family} is released; it was {ended}" if ended else f"{family} was not held"
-    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    say(sentence)
 
 
 @app.command()
@@ -122,16 +123,13 @@ def approvals(as_json: AsJson = False) -> None:
         print_json([reports.as_data(approval) for approval in pending])
         return
     for approval in pending:
-        console.print(
+        say(
             f"{approval.approval_id}  {approval.subject}  since {moment(approval.asked_at)}",
             style="bold",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
         )
-        console.print(f"   {approval.headline}", highlight=False, soft_wrap=True, markup=False)
+        say(f"   {approval.headline}")
     if not pending:
-        console.print("nothing waits for approval")
+        say("nothing waits for approval")
 
 
 @app.command()
@@ -178,17 +176,14 @@ def rollback(
     )
     with reading().transaction() as tx:
         latest = registry.promotions(tx, row.model_id)[-1]
-    console.print(
+    say(
         f"{row.family}/{row.model}: version {latest.number} serves from"
-        f" {moment(latest.effective_from)} on (decision {decision_id})",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f" {moment(latest.effective_from)} on (decision {decision_id})"
     )
     if rescore:
         with console.status(f"{row.family}: scoring nights anew"):
             nights = rollback_rescore(site, decision_id, now=datetime.now(UTC))
-        console.print(f"{len(nights)} nights were scored anew", highlight=False)
+        say(f"{len(nights)} nights were scored anew")
 
 
 def _answer(
@@ -205,6 +200,6 @@ def _answer(
     with connect(site.database_url).transaction() as tx:
         decision = registry.decision(tx, decision_id)
     sentence = f"{decision.kind}: {decision.reason}"
-    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    say(sentence)
     if decision.rule != answer:  # somebody, or something, was faster
         raise typer.Exit(1)

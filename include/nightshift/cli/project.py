@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nightshift import project
-from nightshift.cli.base import app, console
+from nightshift.cli.base import app, say
 
 _NEXT = """\
 {files} files. Next:{enter}
@@ -34,15 +34,15 @@ def init(
     sentence = (
         f"{folder.resolve().name} is a project of {_NEXT.format(files=len(paths), enter=enter)}"
     )
-    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    say(sentence)
 
 
 def show_renewal(renewal: project.Renewal) -> None:
     """Say what was renewed, and what was left to its owner."""
     for path in renewal.renewed:
-        console.print(f"renewed     {path}", highlight=False, soft_wrap=True, markup=False)
+        say(f"renewed     {path}")
     for path in renewal.left_alone:
         line = f"left alone  {path}: yours differs from what was written, and so does the new one"
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
     if not renewal.renewed:
-        console.print(f"nothing to renew; the project is of {renewal.installed}", highlight=False)
+        say(f"nothing to renew; the project is of {renewal.installed}")

@@ -24,6 +24,7 @@ from nightshift.cli.base import (
     moment_of,
     print_json,
     reading,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def status(
         print_json(reports.as_data(replace(report, lines=tuple(lines))))
         return
     for sentence in report.sentences:
-        console.print(sentence, highlight=False, soft_wrap=True)
+        say(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("model", "state", "version", "value", "threshold", "last decision"):
         right = heading in ("version", "value", "threshold")
@@ -61,7 +62,7 @@ def status(
     console.print(table)
     if len(lines) > rows:
         more = len(lines) - rows
-        console.print(f"and {more:,} more; --rows {len(lines)} shows all", highlight=False)
+        say(f"and {more:,} more; --rows {len(lines)} shows all")
 
 
 @app.command()
@@ -79,14 +80,12 @@ def why(
     if as_json:
         print_json(reports.as_data(report))
         return
-    console.print(
+    say(
         f"{report.family}/{report.model} at {wording.moment(report.as_of)}: {report.decision}",
         style="bold",
-        highlight=False,
-        markup=False,
     )
     for sentence in report.sentences:
-        console.print(f"- {sentence}", highlight=False, soft_wrap=True, markup=False)
+        say(f"- {sentence}")
 
 
 @app.command()
@@ -99,12 +98,7 @@ def history(model: Model, as_json: AsJson = False) -> None:
         print_json(reports.as_data(report))
         return
     for event in report.events:
-        console.print(
-            f"{wording.moment(event.as_of)}  {event.kind:<8} {event.sentence}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        say(f"{wording.moment(event.as_of)}  {event.kind:<8} {event.sentence}")
 
 
 @app.command("labels")
@@ -138,7 +132,7 @@ def label_arrivals(
         print_json(reports.as_data(report))
         return
     subjects = {"nights": "predictions", "entities": "entities"}.get(report.basis, "labels")
-    console.print(f"{family}: the share of {subjects} whose label is known", highlight=False)
+    say(f"{family}: the share of {subjects} whose label is known")
     table = Table()
     for heading in ("days after", "known", "nights", subjects):
         table.add_column(heading, justify="right")
@@ -146,8 +140,8 @@ def label_arrivals(
         share = "-" if row.share is None else f"{row.share:.1%}"
         table.add_row(str(row.days), share, str(row.nights), f"{row.predictions:,}")
     console.print(table)
-    console.print(report.sentence, highlight=False, soft_wrap=True)
-    console.print(f"plot: {file}", highlight=False)
+    say(report.sentence)
+    say(f"plot: {file}")
 
 
 def _listed_entities(file: Path) -> list[tuple[str, datetime | None]]:
@@ -181,13 +175,11 @@ def verify(
         print_json(reports.as_data(report))
     else:
         for fault in report.faults:
-            console.print(fault, highlight=False, soft_wrap=True)
+            say(fault)
         verdict = "the chain is broken" if report.faults else "the chain is whole"
-        console.print(
+        say(
             f"{wording.count(report.decisions, 'decision')}: {verdict};"
-            f" its head is {report.head or 'empty'}",
-            highlight=False,
-            soft_wrap=True,
+            f" its head is {report.head or 'empty'}"
         )
     if report.faults:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nightshift import local
-from nightshift.cli.base import AsJson, Model, app, console, print_json, reading
+from nightshift.cli.base import AsJson, Model, app, print_json, reading, say
 
 
 @app.command()
@@ -28,7 +28,7 @@ def reproduce(
     if as_json:
         print_json(reports.as_data(report))
     else:
-        console.print(report.sentence, highlight=False, soft_wrap=True, markup=False)
+        say(report.sentence)
     if not report.same:
         raise typer.Exit(1)
 
@@ -51,6 +51,6 @@ def export(
     if as_json:
         print_json(reports.as_data(report))
     else:
-        console.print(report.sentence, highlight=False, soft_wrap=True, markup=False)
+        say(report.sentence)
     if not report.agrees:
         raise typer.Exit(1)
