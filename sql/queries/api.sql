@@ -63,7 +63,7 @@ from (
            case when p.batch_id is not null then 'published'
                 when judged.verdict = 'rejected' then 'rejected'
                 else 'unpublished' end as state
-    from nightshift.latest_snapshots s
+    from nightshift.latest_snapshots() s
     left join lateral nightshift.latest_validation(s.snapshot_id) judged on true
     left join nightshift.published p on p.family = s.family and p.as_of = s.as_of
     left join nightshift.batches b on b.batch_id = p.batch_id

@@ -276,10 +276,10 @@ select v.artifact_hash, m.family, later.champions as later_champions,
             join nightshift.comparisons c using (comparison_id)
             where c.challenger_version = v.version_id)) as last_used,
        exists (
-           select from nightshift.open_shadows s
+           select from nightshift.open_shadows() s
            where v.version_id in (s.version_id, s.instead_of))
        or exists (
-           select from nightshift.open_approvals a
+           select from nightshift.open_approvals() a
            join nightshift.comparisons c using (comparison_id)
            where c.challenger_version = v.version_id) as wanted
 from nightshift.versions v

@@ -21,14 +21,14 @@ refused as (
 ),
 waiting as (
     select v.model_id, max(a.approval_id) as approval_id
-    from nightshift.open_approvals a
+    from nightshift.open_approvals() a
     join nightshift.comparisons c using (comparison_id)
     join nightshift.versions v on v.version_id = c.challenger_version
     group by v.model_id
 ),
 in_shadow as (
     select distinct on (s.model_id) s.model_id, v.number
-    from nightshift.open_shadows s
+    from nightshift.open_shadows() s
     join nightshift.versions v using (version_id)
     order by s.model_id, s.shadow_id desc
 ),
@@ -60,12 +60,12 @@ left join (
 ) c on c.model_id = m.model_id
 left join lateral (
     (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
-     from nightshift.decisive_measurements
+     from nightshift.decisive_measurements()
      where model_id = m.model_id and version_id is not null
      order by as_of desc limit 1)
     union all
     (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
-     from nightshift.decisive_measurements
+     from nightshift.decisive_measurements()
      where model_id = m.model_id and version_id is null and c.number is null
      order by as_of desc limit 1)
     limit 1
@@ -222,7 +222,7 @@ order by d.as_of, d.decision_id;
 -- A model's decisive measurements of the versions that served, oldest first.
 select x.as_of, x.metric, x.state, x.value, x.low, x.high, x.threshold, x.reference, x.labels, x.predictions,
        v.number as version
-from nightshift.decisive_measurements x
+from nightshift.decisive_measurements() x
 join nightshift.versions v using (version_id)
 where x.model_id = :model_id
 order by x.as_of;

@@ -2,7 +2,7 @@
 -- The newest snapshot of a night, with the verdict on it (null before validation).
 select s.snapshot_id, s.family, s.as_of, s.revision, s.content_hash, s.row_count, s.dropped_rows,
        s.query_hash, s.taken_at, s.left_out, v.verdict
-from nightshift.latest_snapshots s
+from nightshift.latest_snapshots() s
 left join lateral nightshift.latest_validation(s.snapshot_id) v on true
 where s.family = :family and s.as_of = :as_of;
 
@@ -24,7 +24,7 @@ where snapshot_id = :snapshot_id;
 -- name: nights
 -- The latest snapshot of each night in (start, end], with the verdict on it (null before validation).
 select s.as_of, s.snapshot_id, s.content_hash, s.query_hash, v.verdict
-from nightshift.latest_snapshots s
+from nightshift.latest_snapshots() s
 left join lateral nightshift.latest_validation(s.snapshot_id) v on true
 where s.family = :family and s.as_of > :start and s.as_of <= :end
 order by s.as_of;

@@ -11,7 +11,7 @@ on conflict (decision_id) do nothing;
 select s.shadow_id, s.model_id, m.name as model, s.version_id as newer, s.instead_of as older, s.comparison_id,
        v.number, s.starts, s.ends, champion.version_id as champion, s.carried,
        coalesce(cast(o.inputs ->> 'below' as boolean), false) as below, c.champion_value, c.perfect
-from nightshift.open_shadows s
+from nightshift.open_shadows() s
 join nightshift.models m using (model_id)
 join nightshift.versions v using (version_id)
 join nightshift.comparisons c using (comparison_id)
@@ -77,7 +77,7 @@ where (cast(:approval_id as int) is null or a.approval_id = :approval_id)
       left join nightshift.shadows s on about.about = 'shadow' and s.shadow_id = about.about_id
       where about.decision_id = any(:decision_ids)
         and (about.about = 'comparison' and about.about_id = a.comparison_id or s.comparison_id = a.comparison_id)))
-  and (not :pending or a.approval_id in (select o.approval_id from nightshift.open_approvals o))
+  and (not :pending or a.approval_id in (select o.approval_id from nightshift.open_approvals() o))
 order by a.approval_id;
 
 -- name: find_answer

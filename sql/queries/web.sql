@@ -15,7 +15,7 @@ from nightshift.models m
 cross join lateral (
     select array_agg(value order by as_of) as points
     from (
-        select as_of, value from nightshift.decisive_measurements
+        select as_of, value from nightshift.decisive_measurements()
         where model_id = m.model_id and version_id is not null
         order by as_of desc
         limit :nights
@@ -49,7 +49,7 @@ order by f.family;
 -- The latest nights of a family: rows, verdict, when published, what was refused last.
 select s.as_of, s.row_count as rows, v.verdict, p.published_at, e.code, e.reason
 from (
-    select as_of, snapshot_id, row_count from nightshift.latest_snapshots
+    select as_of, snapshot_id, row_count from nightshift.latest_snapshots()
     where family = :family
     order by as_of desc
     limit :nights

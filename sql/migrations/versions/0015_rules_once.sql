@@ -53,14 +53,42 @@ language sql immutable parallel safe
 return lower(regexp_replace(regexp_replace(btrim(entity), '[.]0+$', ''), '^0+(?=.)', ''));
 comment on function nightshift.bare_key is 'An entity_id without what spellings of one key differ by: blanks, case, leading zeros, an empty fraction.';
 
-create view nightshift.latest_snapshots as
-select s.snapshot_id, s.family, s.as_of, s.revision, s.content_hash, s.row_count, s.dropped_rows, s.query_hash,
-       s.taken_at, s.left_out
-from nightshift.snapshots s
-where not exists (
-    select from nightshift.snapshots newer
-    where newer.family = s.family and newer.as_of = s.as_of and newer.revision > s.revision);
-comment on view nightshift.latest_snapshots is 'The newest snapshot of each night.';
+create function nightshift.latest_snapshots()
+returns setof nightshift.snapshots
+language sql stable
+as $$
+    select s.* from nightshift.snapshots s
+    where not exists (
+        select from nightshift.snapshots newer
+        where newer.family = s.family and newer.as_of = s.as_of and newer.revision > s.revision)
+$$;
+comment on function nightshift.latest_snapshots is 'The newest snapshot of each night.';
+
+create function nightshift.open_shadows()
+returns setof nightshift.shadows
+language sql stable
+as $$
+    select s.* from nightshift.shadows s
+    where not exists (select from nightshift.decisions d where d.about = 'shadow' and d.about_id = s.shadow_id)
+$$;
+comment on function nightshift.open_shadows is 'Challengers in shadow about which nothing was decided yet.';
+
+create function nightshift.open_approvals()
+returns setof nightshift.approvals
+language sql stable
+as $$
+    select a.* from nightshift.approvals a
+    where not exists (select from nightshift.answers w where w.approval_id = a.approval_id)
+$$;
+comment on function nightshift.open_approvals is 'Approvals that nobody has answered yet.';
+
+create function nightshift.decisive_measurements()
+returns setof nightshift.measurements
+language sql stable
+as $$
+    select x.* from nightshift.measurements x where x.decisive and x.basis = 'realized' and x.slice = ''
+$$;
+comment on function nightshift.decisive_measurements is 'What decisions look at: the deciding metric over all rows, as labels have shown it.';
 
 create view nightshift.version_records as
 select v.version_id, v.model_id, m.family, m.name, v.number, v.artifact_hash, v.signature, v.manifest, v.decision_id,
@@ -70,26 +98,7 @@ join nightshift.models m using (model_id)
 left join nightshift.collected_artifacts g using (artifact_hash);
 comment on view nightshift.version_records is 'Versions with the names of their models, and when their artifacts were collected, if they were.';
 
-create view nightshift.open_shadows as
-select s.shadow_id, s.model_id, s.version_id, s.instead_of, s.decision_id, s.comparison_id, s.starts, s.ends, s.carried
-from nightshift.shadows s
-where not exists (select from nightshift.decisions d where d.about = 'shadow' and d.about_id = s.shadow_id);
-comment on view nightshift.open_shadows is 'Challengers in shadow about which nothing was decided yet.';
-
-create view nightshift.open_approvals as
-select a.approval_id, a.comparison_id, a.evidence, a.evidence_hash, a.asked_at
-from nightshift.approvals a
-where not exists (select from nightshift.answers w where w.approval_id = a.approval_id);
-comment on view nightshift.open_approvals is 'Approvals that nobody has answered yet.';
-
-create view nightshift.decisive_measurements as
-select x.*
-from nightshift.measurements x
-where x.decisive and x.basis = 'realized' and x.slice = '';
-comment on view nightshift.decisive_measurements is 'What decisions look at: the deciding metric over all rows, as labels have shown it.';
-
-grant select on nightshift.latest_snapshots, nightshift.version_records, nightshift.open_shadows,
-                nightshift.open_approvals, nightshift.decisive_measurements to nightshift_writer;
+grant select on nightshift.version_records to nightshift_writer;
 
 do $$
 declare
@@ -98,7 +107,9 @@ begin
     foreach act in array array[
         'nightshift.latest_validation(int)', 'nightshift.membership_at(int, timestamptz)',
         'nightshift.promotion_at(int, timestamptz)', 'nightshift.last_night(text)',
-        'nightshift.labels_known(text, timestamptz, timestamptz)', 'nightshift.bare_key(text)']::regprocedure[]
+        'nightshift.labels_known(text, timestamptz, timestamptz)', 'nightshift.bare_key(text)',
+        'nightshift.latest_snapshots()', 'nightshift.open_shadows()', 'nightshift.open_approvals()',
+        'nightshift.decisive_measurements()']::regprocedure[]
     loop
         execute format('revoke execute on function %s from public', act);
         execute format('grant execute on function %s to nightshift_writer', act);
