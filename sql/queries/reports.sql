@@ -48,16 +48,13 @@ select m.model_id, m.family, m.name as model, n.group_name as group,
        coalesce(w.alerts, 0) as alerts, q.approval_id as waiting,
        coalesce(r.failure, case d.kind when 'failed' then d.reason when 'retrain' then t.failure end) as failure
 from nightshift.models m
-join (
-    select distinct on (model_id) model_id, state, group_name from nightshift.memberships
-    order by model_id desc, as_of desc
-) n on n.model_id = m.model_id and n.state = 'active'
-left join (
-    select p.model_id, v.number, p.effective_from, p.promoted_at, by.kind
-    from (select distinct on (model_id) * from nightshift.promotions order by model_id desc, seq desc) p
+join lateral nightshift.membership_at(m.model_id, 'infinity') n on n.state = 'active'
+left join lateral (
+    select v.number, p.effective_from, p.promoted_at, by.kind
+    from nightshift.promotion_at(m.model_id, 'infinity') p
     join nightshift.versions v using (version_id)
     join nightshift.decisions by on by.decision_id = p.decision_id
-) c on c.model_id = m.model_id
+) c on true
 left join lateral (
     (select metric, state, value, low, high, threshold, reference, labels, predictions, as_of
      from nightshift.decisive_measurements()
