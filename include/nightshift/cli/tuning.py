@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from nightshift import local, wording
-from nightshift.cli.base import Family, app, console, day_of, stop
+from nightshift.cli.base import Family, app, console, day_of, say, stop
 
 if TYPE_CHECKING:
     from nightshift.tuning import Line, Report
@@ -140,17 +140,14 @@ def _print(report: Report, out: Path) -> None:
         table.add_row(*cells, style="bold" if chosen else None)
     console.print(table)
     if not report.lines:
-        console.print(
-            f"Keep {family.folder / 'model.yaml'} as it is: no change won enough on the first half",
-            highlight=False,
-        )
+        say(f"Keep {family.folder / 'model.yaml'} as it is: no change won enough on the first half")
     for line in report.lines:
         _print_line(line, family.performance.metric)
     out.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([o.nights.assign(policy=o.policy) for o in report.outcomes])
     frame.to_csv(out / f"{name}.csv", index=False)
     reports.plot_tuning(report, out / f"{name}.png")
-    console.print(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}", highlight=False)
+    say(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}")
 
 
 def _print_line(line: Line, metric: str) -> None:
@@ -164,9 +161,9 @@ def _print_line(line: Line, metric: str) -> None:
         )
         if line.low <= 0:
             told += "; that may be chance"
-    console.print(told, highlight=False)
+    say(told)
     for written in line.lines:
-        console.print(f"  {written}", highlight=False)
+        say(f"  {written}")
 
 
 def _midnight(moment: datetime) -> datetime:
