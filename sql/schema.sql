@@ -5,6 +5,12 @@
 set local role nightshift_owner;
 set local check_function_bodies = off;
 
+CREATE FUNCTION nightshift.bare_key(entity text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN lower(regexp_replace(regexp_replace(btrim(entity), '[.]0+$'::text, ''::text), '^0+(?=.)'::text, ''::text));
+
+COMMENT ON FUNCTION nightshift.bare_key(entity text) IS 'An entity_id without what spellings of one key differ by: blanks, case, leading zeros, an empty fraction.';
+
 CREATE FUNCTION nightshift.chain_decision() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -79,6 +85,61 @@ CREATE FUNCTION nightshift.decision_hash(d nightshift.decisions) RETURNS text
 
 COMMENT ON FUNCTION nightshift.decision_hash(d nightshift.decisions) IS 'What a decision''s hash must be: of every column, moments in UTC to the microsecond, with the hash before it.';
 
+CREATE TABLE nightshift.measurements (
+    measurement_id integer NOT NULL,
+    model_id integer NOT NULL,
+    metric text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    window_start timestamp with time zone NOT NULL,
+    window_end timestamp with time zone NOT NULL,
+    state text NOT NULL,
+    value double precision,
+    low double precision,
+    high double precision,
+    predictions bigint NOT NULL,
+    labels bigint NOT NULL,
+    threshold double precision,
+    measured_at timestamp with time zone NOT NULL,
+    version_id integer,
+    slice text DEFAULT ''::text NOT NULL,
+    basis text DEFAULT 'realized'::text NOT NULL,
+    method text DEFAULT ''::text NOT NULL,
+    reference double precision,
+    nights jsonb DEFAULT '[]'::jsonb NOT NULL,
+    decisive boolean DEFAULT true NOT NULL,
+    remark text,
+    CONSTRAINT measurements_basis_check CHECK ((basis = ANY (ARRAY['realized'::text, 'estimated'::text]))),
+    CONSTRAINT measurements_check CHECK (((state = ANY (ARRAY['measured'::text, 'breached'::text])) = (value IS NOT NULL))),
+    CONSTRAINT measurements_state_check CHECK ((state = ANY (ARRAY['measured'::text, 'breached'::text, 'immature'::text, 'undefined'::text]))),
+    CONSTRAINT measurements_value_check CHECK ((value <> 'NaN'::double precision))
+);
+
+COMMENT ON TABLE nightshift.measurements IS 'A metric over a window of matured nights, as it was known at as_of. Greater is better, as scikit-learn''s scorers have it.';
+
+COMMENT ON COLUMN nightshift.measurements.version_id IS 'Only rows that this version scored; null: of every version that served in the window.';
+
+COMMENT ON COLUMN nightshift.measurements.slice IS 'Only rows with this value of a column, as column=value; empty: all rows.';
+
+COMMENT ON COLUMN nightshift.measurements.basis IS 'realized: from labels; estimated: from calibrated scores, before any label.';
+
+COMMENT ON COLUMN nightshift.measurements.method IS 'How the interval was made: a formula, or a bootstrap with its seed.';
+
+COMMENT ON COLUMN nightshift.measurements.reference IS 'What the champion was worth when it was promoted.';
+
+COMMENT ON COLUMN nightshift.measurements.nights IS 'Night by night: as_of, predictions, labels, value, error. What the sequential detector reads.';
+
+COMMENT ON COLUMN nightshift.measurements.decisive IS 'Whether decisions look at this metric; the others are measured beside it.';
+
+COMMENT ON COLUMN nightshift.measurements.remark IS 'Why the metric is undefined on these rows, or that a single row makes up most of its value; null where there is nothing to say';
+
+CREATE FUNCTION nightshift.decisive_measurements() RETURNS SETOF nightshift.measurements
+    LANGUAGE sql STABLE
+    AS $$
+    select x.* from nightshift.measurements x where x.decisive and x.basis = 'realized' and x.slice = ''
+$$;
+
+COMMENT ON FUNCTION nightshift.decisive_measurements() IS 'What decisions look at: the deciding metric over all rows, as labels have shown it.';
+
 CREATE FUNCTION nightshift.labelled_rows(of_family text, since timestamp with time zone, until timestamp with time zone, known_by timestamp with time zone) RETURNS TABLE(as_of timestamp with time zone, score double precision, batch_id integer, version_id integer, model_id integer, flags smallint, role smallint, entity_id text, label text, value text)
     LANGUAGE sql STABLE
     AS $$
@@ -88,6 +149,148 @@ CREATE FUNCTION nightshift.labelled_rows(of_family text, since timestamp with ti
 $$;
 
 COMMENT ON FUNCTION nightshift.labelled_rows(of_family text, since timestamp with time zone, until timestamp with time zone, known_by timestamp with time zone) IS 'The rows of a family''s published nights in (since, until], each with its latest label known by a moment; null where there is none.';
+
+CREATE TABLE nightshift.labels (
+    label_id bigint NOT NULL,
+    family text NOT NULL,
+    entity_id text NOT NULL,
+    answers timestamp with time zone,
+    value text NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    known_at timestamp with time zone NOT NULL,
+    collected_at timestamp with time zone NOT NULL,
+    stated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE nightshift.labels IS 'The truth about entities, append-only; a correction is a new row with a later known_at, and the latest known wins.';
+
+COMMENT ON COLUMN nightshift.labels.answers IS 'The as_of that the label answers, where an entity is scored night after night; null where it is scored once.';
+
+COMMENT ON COLUMN nightshift.labels.known_at IS 'When we could know the label: what the source stated, but never before a collection that did not find it.';
+
+COMMENT ON COLUMN nightshift.labels.stated_at IS 'When the source says that the label became known.';
+
+CREATE FUNCTION nightshift.labels_known(of_family text, since timestamp with time zone, until timestamp with time zone) RETURNS SETOF nightshift.labels
+    LANGUAGE sql STABLE
+    AS $$
+    select l.* from nightshift.labels l
+    where l.family = of_family
+      and l.known_at at time zone 'UTC' > since at time zone 'UTC'  -- as the index has it
+      and l.known_at at time zone 'UTC' <= until at time zone 'UTC'
+$$;
+
+COMMENT ON FUNCTION nightshift.labels_known(of_family text, since timestamp with time zone, until timestamp with time zone) IS 'The labels of a family that became known in (since, until].';
+
+CREATE TABLE nightshift.published (
+    family text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    batch_id integer NOT NULL,
+    published_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE nightshift.published IS 'The pointer readers follow: one batch for each family and as_of. It never goes back to an older batch.';
+
+CREATE FUNCTION nightshift.last_night(of_family text) RETURNS SETOF nightshift.published
+    LANGUAGE sql STABLE
+    AS $$
+    select p.* from nightshift.published p where p.family = of_family order by p.as_of desc limit 1
+$$;
+
+COMMENT ON FUNCTION nightshift.last_night(of_family text) IS 'The last night that a family has published; none before the first.';
+
+CREATE TABLE nightshift.snapshots (
+    snapshot_id integer NOT NULL,
+    family text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    revision integer NOT NULL,
+    content_hash text NOT NULL,
+    row_count bigint NOT NULL,
+    dropped_rows bigint NOT NULL,
+    query_hash text NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
+    left_out jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT snapshots_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text))
+);
+
+COMMENT ON TABLE nightshift.snapshots IS 'Rows frozen at an as_of: a Parquet file in the store, named by its content hash, taken once.';
+
+COMMENT ON COLUMN nightshift.snapshots.revision IS 'Above 1 only where validation rejected the one before and the source was mended.';
+
+COMMENT ON COLUMN nightshift.snapshots.dropped_rows IS 'Rows that the query returned although they were known only after as_of; they are not in the file.';
+
+COMMENT ON COLUMN nightshift.snapshots.left_out IS 'Rows that could not be scored and were left out, by reason: {"missing_key": {"rows": 2, "examples": [...]}}. No values of sensitive columns.';
+
+CREATE FUNCTION nightshift.latest_snapshots() RETURNS SETOF nightshift.snapshots
+    LANGUAGE sql STABLE
+    AS $$
+    select s.* from nightshift.snapshots s
+    where not exists (
+        select from nightshift.snapshots newer
+        where newer.family = s.family and newer.as_of = s.as_of and newer.revision > s.revision)
+$$;
+
+COMMENT ON FUNCTION nightshift.latest_snapshots() IS 'The newest snapshot of each night.';
+
+CREATE TABLE nightshift.validations (
+    validation_id integer NOT NULL,
+    snapshot_id integer NOT NULL,
+    rules_hash text NOT NULL,
+    verdict text NOT NULL,
+    checks jsonb NOT NULL,
+    validated_at timestamp with time zone NOT NULL,
+    CONSTRAINT validations_verdict_check CHECK ((verdict = ANY (ARRAY['passed'::text, 'warned'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE nightshift.validations IS 'The verdict on one snapshot, check by check. The latest row counts.';
+
+COMMENT ON COLUMN nightshift.validations.rules_hash IS 'What was expected: the same snapshot is judged once by the same rules.';
+
+CREATE FUNCTION nightshift.latest_validation(of_snapshot integer) RETURNS SETOF nightshift.validations
+    LANGUAGE sql STABLE
+    AS $$
+    select v.* from nightshift.validations v where v.snapshot_id = of_snapshot order by v.validation_id desc limit 1
+$$;
+
+COMMENT ON FUNCTION nightshift.latest_validation(of_snapshot integer) IS 'The verdict that counts on a snapshot: its latest; none before it is validated.';
+
+CREATE TABLE nightshift.memberships (
+    model_id integer NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    state text NOT NULL,
+    group_name text,
+    CONSTRAINT memberships_state_check CHECK ((state = ANY (ARRAY['active'::text, 'retired'::text])))
+);
+
+COMMENT ON TABLE nightshift.memberships IS 'Which models a family had when, and in which group. Append-only: the latest row up to a moment holds then.';
+
+CREATE FUNCTION nightshift.membership_at(of_model integer, moment timestamp with time zone) RETURNS SETOF nightshift.memberships
+    LANGUAGE sql STABLE
+    AS $$
+    select m.* from nightshift.memberships m
+    where m.model_id = of_model and m.as_of <= moment
+    order by m.as_of desc limit 1
+$$;
+
+COMMENT ON FUNCTION nightshift.membership_at(of_model integer, moment timestamp with time zone) IS 'Whether a model is active at a moment, and in which group; none before its first mention.';
+
+CREATE TABLE nightshift.approvals (
+    approval_id integer NOT NULL,
+    comparison_id integer NOT NULL,
+    evidence text NOT NULL,
+    evidence_hash text NOT NULL,
+    asked_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE nightshift.approvals IS 'What people were asked to approve, with the hash of the evidence they saw.';
+
+CREATE FUNCTION nightshift.open_approvals() RETURNS SETOF nightshift.approvals
+    LANGUAGE sql STABLE
+    AS $$
+    select a.* from nightshift.approvals a
+    where not exists (select from nightshift.answers w where w.approval_id = a.approval_id)
+$$;
+
+COMMENT ON FUNCTION nightshift.open_approvals() IS 'Approvals that nobody has answered yet.';
 
 CREATE FUNCTION nightshift.open_month(moment timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -119,6 +322,57 @@ end
 $$;
 
 COMMENT ON FUNCTION nightshift.open_month(moment timestamp with time zone) IS 'Make the partition of a moment''s month unless it is there; false where the month was retired.';
+
+CREATE TABLE nightshift.shadows (
+    shadow_id integer NOT NULL,
+    model_id integer NOT NULL,
+    version_id integer NOT NULL,
+    instead_of integer NOT NULL,
+    decision_id integer NOT NULL,
+    comparison_id integer NOT NULL,
+    starts timestamp with time zone NOT NULL,
+    ends timestamp with time zone NOT NULL,
+    carried jsonb DEFAULT '[]'::jsonb NOT NULL
+);
+
+COMMENT ON TABLE nightshift.shadows IS 'Challengers that score beside the champion for a while. Over when a decision about the shadow was made.';
+
+COMMENT ON COLUMN nightshift.shadows.comparison_id IS 'What it proved to be put to the test; a promotion takes over its reference.';
+
+COMMENT ON COLUMN nightshift.shadows.carried IS 'The gains by night that it takes along as evidence; none where it was proven, and must prove itself again';
+
+CREATE FUNCTION nightshift.open_shadows() RETURNS SETOF nightshift.shadows
+    LANGUAGE sql STABLE
+    AS $$
+    select s.* from nightshift.shadows s
+    where not exists (select from nightshift.decisions d where d.about = 'shadow' and d.about_id = s.shadow_id)
+$$;
+
+COMMENT ON FUNCTION nightshift.open_shadows() IS 'Challengers in shadow about which nothing was decided yet.';
+
+CREATE TABLE nightshift.promotions (
+    model_id integer NOT NULL,
+    seq integer NOT NULL,
+    version_id integer NOT NULL,
+    decision_id integer NOT NULL,
+    effective_from timestamp with time zone NOT NULL,
+    promoted_at timestamp with time zone NOT NULL,
+    reference jsonb
+);
+
+COMMENT ON TABLE nightshift.promotions IS 'Append-only: the latest row effective at a moment is the champion at that moment. Two racers cannot both take a seq.';
+
+COMMENT ON COLUMN nightshift.promotions.reference IS 'What the version was worth on rows it was not trained on: by metric value, error, spread; scores; calibration.';
+
+CREATE FUNCTION nightshift.promotion_at(of_model integer, moment timestamp with time zone) RETURNS SETOF nightshift.promotions
+    LANGUAGE sql STABLE
+    AS $$
+    select p.* from nightshift.promotions p
+    where p.model_id = of_model and p.effective_from <= moment
+    order by p.seq desc limit 1
+$$;
+
+COMMENT ON FUNCTION nightshift.promotion_at(of_model integer, moment timestamp with time zone) IS 'The promotion by which a model''s champion serves at a moment; none before the first.';
 
 CREATE TABLE nightshift.prediction_rows (
     as_of timestamp with time zone NOT NULL,
@@ -316,16 +570,6 @@ CREATE TABLE nightshift.answers (
 );
 
 COMMENT ON TABLE nightshift.answers IS 'Who answered, what, and the hash of the evidence they saw. Append-only.';
-
-CREATE TABLE nightshift.approvals (
-    approval_id integer NOT NULL,
-    comparison_id integer NOT NULL,
-    evidence text NOT NULL,
-    evidence_hash text NOT NULL,
-    asked_at timestamp with time zone NOT NULL
-);
-
-COMMENT ON TABLE nightshift.approvals IS 'What people were asked to approve, with the hash of the evidence they saw.';
 
 ALTER TABLE nightshift.approvals ALTER COLUMN approval_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.approvals_approval_id_seq
@@ -587,26 +831,6 @@ ALTER TABLE nightshift.label_collections ALTER COLUMN collection_id ADD GENERATE
     CACHE 1
 );
 
-CREATE TABLE nightshift.labels (
-    label_id bigint NOT NULL,
-    family text NOT NULL,
-    entity_id text NOT NULL,
-    answers timestamp with time zone,
-    value text NOT NULL,
-    event_at timestamp with time zone NOT NULL,
-    known_at timestamp with time zone NOT NULL,
-    collected_at timestamp with time zone NOT NULL,
-    stated_at timestamp with time zone NOT NULL
-);
-
-COMMENT ON TABLE nightshift.labels IS 'The truth about entities, append-only; a correction is a new row with a later known_at, and the latest known wins.';
-
-COMMENT ON COLUMN nightshift.labels.answers IS 'The as_of that the label answers, where an entity is scored night after night; null where it is scored once.';
-
-COMMENT ON COLUMN nightshift.labels.known_at IS 'When we could know the label: what the source stated, but never before a collection that did not find it.';
-
-COMMENT ON COLUMN nightshift.labels.stated_at IS 'When the source says that the label became known.';
-
 ALTER TABLE nightshift.labels ALTER COLUMN label_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.labels_label_id_seq
     START WITH 1
@@ -631,53 +855,6 @@ COMMENT ON TABLE nightshift.labels_set_aside IS 'Labels of which an expectation 
 
 COMMENT ON COLUMN nightshift.labels_set_aside.reason IS 'The expectation that does not hold';
 
-CREATE TABLE nightshift.measurements (
-    measurement_id integer NOT NULL,
-    model_id integer NOT NULL,
-    metric text NOT NULL,
-    as_of timestamp with time zone NOT NULL,
-    window_start timestamp with time zone NOT NULL,
-    window_end timestamp with time zone NOT NULL,
-    state text NOT NULL,
-    value double precision,
-    low double precision,
-    high double precision,
-    predictions bigint NOT NULL,
-    labels bigint NOT NULL,
-    threshold double precision,
-    measured_at timestamp with time zone NOT NULL,
-    version_id integer,
-    slice text DEFAULT ''::text NOT NULL,
-    basis text DEFAULT 'realized'::text NOT NULL,
-    method text DEFAULT ''::text NOT NULL,
-    reference double precision,
-    nights jsonb DEFAULT '[]'::jsonb NOT NULL,
-    decisive boolean DEFAULT true NOT NULL,
-    remark text,
-    CONSTRAINT measurements_basis_check CHECK ((basis = ANY (ARRAY['realized'::text, 'estimated'::text]))),
-    CONSTRAINT measurements_check CHECK (((state = ANY (ARRAY['measured'::text, 'breached'::text])) = (value IS NOT NULL))),
-    CONSTRAINT measurements_state_check CHECK ((state = ANY (ARRAY['measured'::text, 'breached'::text, 'immature'::text, 'undefined'::text]))),
-    CONSTRAINT measurements_value_check CHECK ((value <> 'NaN'::double precision))
-);
-
-COMMENT ON TABLE nightshift.measurements IS 'A metric over a window of matured nights, as it was known at as_of. Greater is better, as scikit-learn''s scorers have it.';
-
-COMMENT ON COLUMN nightshift.measurements.version_id IS 'Only rows that this version scored; null: of every version that served in the window.';
-
-COMMENT ON COLUMN nightshift.measurements.slice IS 'Only rows with this value of a column, as column=value; empty: all rows.';
-
-COMMENT ON COLUMN nightshift.measurements.basis IS 'realized: from labels; estimated: from calibrated scores, before any label.';
-
-COMMENT ON COLUMN nightshift.measurements.method IS 'How the interval was made: a formula, or a bootstrap with its seed.';
-
-COMMENT ON COLUMN nightshift.measurements.reference IS 'What the champion was worth when it was promoted.';
-
-COMMENT ON COLUMN nightshift.measurements.nights IS 'Night by night: as_of, predictions, labels, value, error. What the sequential detector reads.';
-
-COMMENT ON COLUMN nightshift.measurements.decisive IS 'Whether decisions look at this metric; the others are measured beside it.';
-
-COMMENT ON COLUMN nightshift.measurements.remark IS 'Why the metric is undefined on these rows, or that a single row makes up most of its value; null where there is nothing to say';
-
 ALTER TABLE nightshift.measurements ALTER COLUMN measurement_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.measurements_measurement_id_seq
     START WITH 1
@@ -686,16 +863,6 @@ ALTER TABLE nightshift.measurements ALTER COLUMN measurement_id ADD GENERATED AL
     NO MAXVALUE
     CACHE 1
 );
-
-CREATE TABLE nightshift.memberships (
-    model_id integer NOT NULL,
-    as_of timestamp with time zone NOT NULL,
-    state text NOT NULL,
-    group_name text,
-    CONSTRAINT memberships_state_check CHECK ((state = ANY (ARRAY['active'::text, 'retired'::text])))
-);
-
-COMMENT ON TABLE nightshift.memberships IS 'Which models a family had when, and in which group. Append-only: the latest row up to a moment holds then.';
 
 CREATE TABLE nightshift.models (
     model_id integer NOT NULL,
@@ -715,20 +882,6 @@ ALTER TABLE nightshift.models ALTER COLUMN model_id ADD GENERATED ALWAYS AS IDEN
     CACHE 1
 );
 
-CREATE TABLE nightshift.promotions (
-    model_id integer NOT NULL,
-    seq integer NOT NULL,
-    version_id integer NOT NULL,
-    decision_id integer NOT NULL,
-    effective_from timestamp with time zone NOT NULL,
-    promoted_at timestamp with time zone NOT NULL,
-    reference jsonb
-);
-
-COMMENT ON TABLE nightshift.promotions IS 'Append-only: the latest row effective at a moment is the champion at that moment. Two racers cannot both take a seq.';
-
-COMMENT ON COLUMN nightshift.promotions.reference IS 'What the version was worth on rows it was not trained on: by metric value, error, spread; scores; calibration.';
-
 CREATE TABLE nightshift.pseudonym_keys (
     family text NOT NULL,
     method text NOT NULL,
@@ -741,15 +894,6 @@ CREATE TABLE nightshift.pseudonym_keys (
 COMMENT ON TABLE nightshift.pseudonym_keys IS 'Families whose entities are told by pseudonym, and by which key: with another one, labels would meet no prediction. Append-only.';
 
 COMMENT ON COLUMN nightshift.pseudonym_keys.key_id IS 'The beginning of a SHA-256 made of the key, which is in a file and never here.';
-
-CREATE TABLE nightshift.published (
-    family text NOT NULL,
-    as_of timestamp with time zone NOT NULL,
-    batch_id integer NOT NULL,
-    published_at timestamp with time zone NOT NULL
-);
-
-COMMENT ON TABLE nightshift.published IS 'The pointer readers follow: one batch for each family and as_of. It never goes back to an older batch.';
 
 CREATE TABLE nightshift.recollections (
     model_id integer NOT NULL,
@@ -777,24 +921,6 @@ COMMENT ON TABLE nightshift.retirements IS 'Months whose prediction rows were dr
 CREATE TABLE nightshift.schema_version (
     version_num character varying(32) NOT NULL
 );
-
-CREATE TABLE nightshift.shadows (
-    shadow_id integer NOT NULL,
-    model_id integer NOT NULL,
-    version_id integer NOT NULL,
-    instead_of integer NOT NULL,
-    decision_id integer NOT NULL,
-    comparison_id integer NOT NULL,
-    starts timestamp with time zone NOT NULL,
-    ends timestamp with time zone NOT NULL,
-    carried jsonb DEFAULT '[]'::jsonb NOT NULL
-);
-
-COMMENT ON TABLE nightshift.shadows IS 'Challengers that score beside the champion for a while. Over when a decision about the shadow was made.';
-
-COMMENT ON COLUMN nightshift.shadows.comparison_id IS 'What it proved to be put to the test; a promotion takes over its reference.';
-
-COMMENT ON COLUMN nightshift.shadows.carried IS 'The gains by night that it takes along as evidence; none where it was proven, and must prove itself again';
 
 ALTER TABLE nightshift.shadows ALTER COLUMN shadow_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.shadows_shadow_id_seq
@@ -824,28 +950,6 @@ COMMENT ON TABLE nightshift.signals IS 'Inputs and outputs against what the cham
 
 COMMENT ON COLUMN nightshift.signals.value IS 'A share of rows, a distance from 0 to 1, or (estimated) a fall of the metric.';
 
-CREATE TABLE nightshift.snapshots (
-    snapshot_id integer NOT NULL,
-    family text NOT NULL,
-    as_of timestamp with time zone NOT NULL,
-    revision integer NOT NULL,
-    content_hash text NOT NULL,
-    row_count bigint NOT NULL,
-    dropped_rows bigint NOT NULL,
-    query_hash text NOT NULL,
-    taken_at timestamp with time zone NOT NULL,
-    left_out jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT snapshots_content_hash_check CHECK ((content_hash ~ '^[0-9a-f]{64}$'::text))
-);
-
-COMMENT ON TABLE nightshift.snapshots IS 'Rows frozen at an as_of: a Parquet file in the store, named by its content hash, taken once.';
-
-COMMENT ON COLUMN nightshift.snapshots.revision IS 'Above 1 only where validation rejected the one before and the source was mended.';
-
-COMMENT ON COLUMN nightshift.snapshots.dropped_rows IS 'Rows that the query returned although they were known only after as_of; they are not in the file.';
-
-COMMENT ON COLUMN nightshift.snapshots.left_out IS 'Rows that could not be scored and were left out, by reason: {"missing_key": {"rows": 2, "examples": [...]}}. No values of sensitive columns.';
-
 ALTER TABLE nightshift.snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.snapshots_snapshot_id_seq
     START WITH 1
@@ -873,20 +977,6 @@ CREATE TABLE nightshift.trials (
 
 COMMENT ON TABLE nightshift.trials IS 'Two versions on the same matured nights, looked at every night: newer minus older, with the e-value gathered so far.';
 
-CREATE TABLE nightshift.validations (
-    validation_id integer NOT NULL,
-    snapshot_id integer NOT NULL,
-    rules_hash text NOT NULL,
-    verdict text NOT NULL,
-    checks jsonb NOT NULL,
-    validated_at timestamp with time zone NOT NULL,
-    CONSTRAINT validations_verdict_check CHECK ((verdict = ANY (ARRAY['passed'::text, 'warned'::text, 'rejected'::text])))
-);
-
-COMMENT ON TABLE nightshift.validations IS 'The verdict on one snapshot, check by check. The latest row counts.';
-
-COMMENT ON COLUMN nightshift.validations.rules_hash IS 'What was expected: the same snapshot is judged once by the same rules.';
-
 ALTER TABLE nightshift.validations ALTER COLUMN validation_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.validations_validation_id_seq
     START WITH 1
@@ -913,6 +1003,25 @@ CREATE TABLE nightshift.versions (
 COMMENT ON TABLE nightshift.versions IS 'Trained artifacts: joblib files in the store, named by content hash and signed.';
 
 COMMENT ON COLUMN nightshift.versions.made_as IS 'challenger, learnt from retrain.training.window; since_break, from the nights since a break; refit, what serves after the proof, the holdout learnt along';
+
+CREATE VIEW nightshift.version_records AS
+ SELECT v.version_id,
+    v.model_id,
+    m.family,
+    m.name,
+    v.number,
+    v.artifact_hash,
+    v.signature,
+    v.manifest,
+    v.decision_id,
+    v.made_as,
+    v.trained_at,
+    g.collected_at
+   FROM ((nightshift.versions v
+     JOIN nightshift.models m USING (model_id))
+     LEFT JOIN nightshift.collected_artifacts g USING (artifact_hash));
+
+COMMENT ON VIEW nightshift.version_records IS 'Versions with the names of their models, and when their artifacts were collected, if they were.';
 
 ALTER TABLE nightshift.versions ALTER COLUMN version_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME nightshift.versions_version_id_seq
@@ -1567,13 +1676,65 @@ ALTER TABLE ONLY nightshift.versions
 
 GRANT USAGE ON SCHEMA nightshift TO nightshift_writer;
 
+REVOKE ALL ON FUNCTION nightshift.bare_key(entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.bare_key(entity text) TO nightshift_writer;
+
 GRANT SELECT,INSERT ON TABLE nightshift.decisions TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.measurements TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.decisive_measurements() FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.decisive_measurements() TO nightshift_writer;
 
 REVOKE ALL ON FUNCTION nightshift.labelled_rows(of_family text, since timestamp with time zone, until timestamp with time zone, known_by timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION nightshift.labelled_rows(of_family text, since timestamp with time zone, until timestamp with time zone, known_by timestamp with time zone) TO nightshift_writer;
 
+GRANT SELECT,INSERT ON TABLE nightshift.labels TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.labels_known(of_family text, since timestamp with time zone, until timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.labels_known(of_family text, since timestamp with time zone, until timestamp with time zone) TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.published TO nightshift_writer;
+
+GRANT UPDATE(batch_id) ON TABLE nightshift.published TO nightshift_writer;
+
+GRANT UPDATE(published_at) ON TABLE nightshift.published TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.last_night(of_family text) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.last_night(of_family text) TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.snapshots TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.latest_snapshots() FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.latest_snapshots() TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.validations TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.latest_validation(of_snapshot integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.latest_validation(of_snapshot integer) TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.memberships TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.membership_at(of_model integer, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.membership_at(of_model integer, moment timestamp with time zone) TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.approvals TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.open_approvals() FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.open_approvals() TO nightshift_writer;
+
 REVOKE ALL ON FUNCTION nightshift.open_month(moment timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION nightshift.open_month(moment timestamp with time zone) TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.shadows TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.open_shadows() FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.open_shadows() TO nightshift_writer;
+
+GRANT SELECT,INSERT ON TABLE nightshift.promotions TO nightshift_writer;
+
+REVOKE ALL ON FUNCTION nightshift.promotion_at(of_model integer, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION nightshift.promotion_at(of_model integer, moment timestamp with time zone) TO nightshift_writer;
 
 GRANT SELECT,INSERT,DELETE ON TABLE nightshift.prediction_rows TO nightshift_writer;
 
@@ -1597,8 +1758,6 @@ GRANT SELECT,INSERT ON TABLE nightshift.alert_deliveries TO nightshift_writer;
 GRANT SELECT,INSERT ON TABLE nightshift.alerts TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.answers TO nightshift_writer;
-
-GRANT SELECT,INSERT ON TABLE nightshift.approvals TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.batch_models TO nightshift_writer;
 
@@ -1640,41 +1799,23 @@ GRANT SELECT,INSERT ON TABLE nightshift.holds TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.label_collections TO nightshift_writer;
 
-GRANT SELECT,INSERT ON TABLE nightshift.labels TO nightshift_writer;
-
 GRANT SELECT,INSERT ON TABLE nightshift.labels_set_aside TO nightshift_writer;
-
-GRANT SELECT,INSERT ON TABLE nightshift.measurements TO nightshift_writer;
-
-GRANT SELECT,INSERT ON TABLE nightshift.memberships TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.models TO nightshift_writer;
 
-GRANT SELECT,INSERT ON TABLE nightshift.promotions TO nightshift_writer;
-
 GRANT SELECT,INSERT ON TABLE nightshift.pseudonym_keys TO nightshift_writer;
-
-GRANT SELECT,INSERT ON TABLE nightshift.published TO nightshift_writer;
-
-GRANT UPDATE(batch_id) ON TABLE nightshift.published TO nightshift_writer;
-
-GRANT UPDATE(published_at) ON TABLE nightshift.published TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.recollections TO nightshift_writer;
 
 GRANT SELECT ON TABLE nightshift.retirements TO nightshift_writer;
 
-GRANT SELECT,INSERT ON TABLE nightshift.shadows TO nightshift_writer;
-
 GRANT SELECT,INSERT ON TABLE nightshift.signals TO nightshift_writer;
-
-GRANT SELECT,INSERT ON TABLE nightshift.snapshots TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.trials TO nightshift_writer;
 
-GRANT SELECT,INSERT ON TABLE nightshift.validations TO nightshift_writer;
-
 GRANT SELECT,INSERT ON TABLE nightshift.versions TO nightshift_writer;
+
+GRANT SELECT ON TABLE nightshift.version_records TO nightshift_writer;
 
 GRANT SELECT ON TABLE public.champions TO nightshift_reader;
 GRANT SELECT ON TABLE public.champions TO nightshift_writer;
@@ -1703,4 +1844,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0015');
+insert into nightshift.schema_version values ('0016');
