@@ -27,7 +27,7 @@ down: $(INSTALLED)  ## Stop what was started; the data stays
 	$(VENV)/bin/nightshift down
 
 test: $(INSTALLED)  ## Every test, real Postgres and real Airflow included
-	$(PY) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
 check: $(INSTALLED)  ## Lint, format, types, import direction and unit tests, in under 60 seconds
 	$(VENV)/bin/ruff check .
