@@ -1,5 +1,6 @@
 """One machine: the embedded Postgres, Airflow, and the processes that they run in."""
 
+from nightshift.local.databases import drop_database, fresh_database, warehouse_url
 from nightshift.local.embedded import Postgres, binaries, session
 from nightshift.local.installation import (
     admin_url,
@@ -17,9 +18,6 @@ from nightshift.local.servers import (
     airflow,
     airflow_is_running,
     down,
-    drop_database,
-    fresh_database,
     prepare,
     up,
-    warehouse_url,
 )

@@ -17,29 +17,22 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import psycopg2.extensions
 from rich.console import Console
-from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from nightshift import data
 from nightshift.data import write_once
 from nightshift.errors import SetupError
+from nightshift.local.databases import ready_databases
 from nightshift.local.embedded import (
     Postgres,
-    create_database,
     private_folder,
     require_free_port,
     session,
 )
 from nightshift.local.installation import (
-    LOCAL_ROLES,
     admin_url,
     airflow_environment,
     embedded_server,
@@ -50,7 +43,6 @@ from nightshift.local.installation import (
     psql_command,
     runtime_folder,
     site,
-    stored_secrets,
     ui_url,
 )
 from nightshift.local.processes import Processes
@@ -65,14 +57,12 @@ __all__ = [
     "airflow_environment",
     "airflow_is_running",
     "down",
-    "fresh_database",
     "logins",
     "prepare",
     "psql_command",
     "site",
     "ui_url",
     "up",
-    "warehouse_url",
 ]
 
 PARTS = {
@@ -110,17 +100,17 @@ def up(site: Site, *, airflow: bool = True, console: Console | None = None) -> N
     with _alone(site):
         if airflow:
             _claim_port(site)
-        _start_databases(site, progress)
+        with ready_databases(site, progress):
+            if airflow:
+                _prepare_airflow(site, progress)
         if airflow:
-            _prepare_airflow(site, progress)
             _start_airflow(site, progress)
 
 
 def prepare(site: Site, *, console: Console | None = None) -> None:
     """Bring both schemas and Airflow's pools to their newest state; start no Airflow."""
     progress = Progress(console or Console())
-    with _alone(site):
-        _start_databases(site, progress)
+    with _alone(site), ready_databases(site, progress):
         _prepare_airflow(site, progress)
 
 
@@ -150,43 +140,6 @@ def airflow(site: Site, arguments: Sequence[str]) -> int:
     return subprocess.run([*_AIRFLOW, *arguments], env=environment, check=False).returncode
 
 
-def fresh_database(site: Site, name: str, template: str | None = None) -> str:
-    """An empty, migrated database beside ``nightshift``, or a copy of ``template``; its URL.
-
-    A database of that name is dropped first.
-    """
-    admin = make_url(admin_url(site))
-    with session(admin_url(site)) as connection:
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        connection.exec_driver_sql(f"drop database if exists {quote(name)} with (force)")
-        copied = f" template {quote(template)}" if template else ""
-        connection.exec_driver_sql(f"create database {quote(name)}{copied}")
-        # What is lost with the power is simulated again.
-        connection.exec_driver_sql(f"alter database {quote(name)} set synchronous_commit = off")
-    data.migrate(admin.set(database=name).render_as_string(hide_password=False))
-    own = make_url(site.database_url).set(database=name)
-    return own.render_as_string(hide_password=False)
-
-
-def drop_database(site: Site, name: str) -> None:
-    """Drop a database that :func:`fresh_database` made; nothing happens where it is gone."""
-    with session(admin_url(site)) as connection:
-        quoted = connection.dialect.identifier_preparer.quote_identifier(name)
-        connection.exec_driver_sql(f"drop database if exists {quoted} with (force)")
-
-
-def warehouse_url(site: Site) -> str:
-    """Where ``nightshift demo load`` puts the flights, as somebody who may create tables there."""
-    if is_embedded(site):
-        return admin_url(site, "warehouse")
-    if "warehouse" not in site.sources:
-        raise SetupError(
-            "the flights need a database on your server: set AIRFLOW_CONN_WAREHOUSE to the URL of"
-            " somebody who may create schemas in it"
-        )
-    return site.sources["warehouse"]
-
-
 def airflow_is_running(site: Site) -> bool:
     """Whether ``up`` started Airflow and it has not been stopped since."""
     return _processes(site).is_running()
@@ -199,163 +152,6 @@ def _alone(site: Site) -> Iterator[None]:
     with (site.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-# Databases ----------------------------------------------------------------------------------------
-
-
-def _start_databases(site: Site, progress: Progress) -> None:
-    if is_embedded(site):
-        _start_embedded(site, progress)
-        own = _AirflowsOwn(None, None)
-    else:
-        own = _airflows_own(site, progress)
-    with progress("Schema", "migrating", "is the newest"):
-        data.migrate(admin_url(site), logins=[own.owner] if own.owner else [])
-        _give_passwords(site)
-        _make_airflow_database(site, own)
-
-
-def _start_embedded(site: Site, progress: Progress) -> None:
-    server = embedded_server(site.state)
-    running = "is running already" if server.is_running() else f"runs on 127.0.0.1:{server.port}"
-    with progress("Postgres", "starting", running):
-        server.start()
-        with session(server.url("postgres")) as connection:
-            for role in ("airflow", "warehouse_reader"):
-                _create_login(connection, role)
-            create_database(connection, "airflow", owner="airflow")
-            create_database(connection, "nightshift")
-            create_database(connection, "warehouse")
-            connection.exec_driver_sql("revoke all on database airflow, warehouse from public")
-            connection.exec_driver_sql("grant connect on database warehouse to warehouse_reader")
-        with session(server.url("warehouse")) as connection:
-            connection.exec_driver_sql("grant usage on schema public to warehouse_reader")
-            connection.exec_driver_sql(
-                "alter default privileges in schema public"
-                " grant select on tables to warehouse_reader"
-            )
-
-
-@dataclass(frozen=True)
-class _AirflowsOwn:
-    """What of Airflow's is missing on the server that Nightshift's database is on.
-
-    Parameters
-    ----------
-    database
-        The database to make; None: it is there.
-    owner
-        Who owns it; None: whoever makes it.
-    """
-
-    database: str | None
-    owner: str | None
-
-
-def _airflows_own(site: Site, progress: Progress) -> _AirflowsOwn:
-    """Connect to a server of yours, and see before anything is made that all of it can be."""
-    admin, airflow = make_url(admin_url(site)), make_url(metadata_url(site))
-    with (
-        progress("Postgres", "connecting", f"is yours, at {_address(admin)}"),
-        session(admin_url(site)) as connection,
-    ):
-        if _address(airflow) != _address(admin):
-            return _AirflowsOwn(None, None)
-        distinct = "NIGHTSHIFT_ADMIN_URL" in os.environ and airflow.username != admin.username
-        owner = airflow.username if distinct else None
-        exists, has_owner, may_make = connection.exec_driver_sql(
-            "select exists (select from pg_database where datname = %s),"
-            " exists (select from pg_roles where rolname = %s), rolcreatedb or rolsuper"
-            " from pg_roles where rolname = current_user",
-            (airflow.database, owner),
-        ).one()
-    if exists:
-        return _AirflowsOwn(None, None if has_owner else owner)
-    if not may_make:
-        raise SetupError(
-            f"Airflow's database {airflow.database!r} is not there, and {admin.username} may not"
-            " make it. Let a role with CREATEDB run: create database"
-            f" {airflow.database} owner {owner or admin.username}; or name another database with"
-            " AIRFLOW__DATABASE__SQL_ALCHEMY_CONN. Nothing was changed"
-        )
-    return _AirflowsOwn(airflow.database, owner)
-
-
-def _make_airflow_database(site: Site, own: _AirflowsOwn) -> None:
-    """Last of all, because Postgres cannot take it back with what failed after it."""
-    if own.database is None:
-        return
-    try:
-        with session(admin_url(site)) as connection:
-            create_database(connection, own.database, own.owner)
-    except DBAPIError as error:
-        raise SetupError(
-            f"Airflow's database {own.database!r} cannot be made:"
-            f" {str(error.orig).splitlines()[0]}. Make it, or name another with"
-            " AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-        ) from error
-
-
-def _address(url: URL) -> str:
-    return f"{url.query.get('host') or url.host}:{url.query.get('port') or url.port or 5432}"
-
-
-def _create_login(connection: Connection, role: str) -> None:
-    roles = connection.exec_driver_sql("select 1 from pg_roles where rolname = %s", (role,))
-    if roles.first() is None:
-        name = connection.dialect.identifier_preparer.quote_identifier(role)
-        connection.exec_driver_sql(f"create role {name} login")
-
-
-def _give_passwords(site: Site) -> None:
-    """Let logins in that come over TCP."""
-    with session(admin_url(site)) as connection:
-        for role, password in _passwords(site).items():
-            try:
-                _set_password(connection, role, password)
-            except ProgrammingError as error:
-                if not _lets_in(admin_url(site), role, password):
-                    raise SetupError(
-                        f"the password of {role} cannot be set: {str(error.orig).splitlines()[0]}."
-                        f" Let who administers {role} give it the one that its URL has"
-                    ) from error
-
-
-def _lets_in(url: str, role: str, password: str) -> bool:
-    """Whether the server takes a login as it is; a role may lack the right to one database."""
-    own = make_url(url).set(username=role, password=password)
-    for database in (own.database, "postgres"):
-        try:
-            with session(own.set(database=database).render_as_string(hide_password=False)):
-                return True
-        except SetupError:
-            continue
-    return False
-
-
-def _passwords(site: Site) -> dict[str, str]:
-    """Role to password: all of ours, or on a server of yours those that our URLs name."""
-    if is_embedded(site):
-        stored = stored_secrets(site.state)
-        return {role: stored[role] for role in LOCAL_ROLES}
-    if "NIGHTSHIFT_ADMIN_URL" not in os.environ:
-        return {}
-    admin = make_url(admin_url(site))
-    urls = [make_url(site.database_url), make_url(metadata_url(site))]
-    return {
-        str(url.username): str(url.password)
-        for url in urls
-        if url.password and url.username != admin.username and _address(url) == _address(admin)
-    }
-
-
-def _set_password(connection: Connection, role: str, password: str) -> None:
-    # Hashed here, so that the password itself is in no statement and in no log.
-    driver: Any = connection.connection.driver_connection
-    verifier = psycopg2.extensions.encrypt_password(password, role, driver, "scram-sha-256")
-    name = connection.dialect.identifier_preparer.quote_identifier(role)
-    connection.exec_driver_sql(f"alter role {name} password '{verifier}'")
 
 
 # Airflow ------------------------------------------------------------------------------------------

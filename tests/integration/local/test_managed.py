@@ -196,3 +196,29 @@ def test_a_login_that_is_no_administrator_is_sent_to_one(
     prepare()
     monkeypatch.delenv("NIGHTSHIFT_ADMIN_URL")
     assert "or as an administrator (NIGHTSHIFT_ADMIN_URL): nothing was changed" in refused()
+
+
+def test_our_database_is_made_too_where_it_is_not_there(managed: Managed) -> None:
+    managed.run("drop database nightshift")
+    prepare()
+    assert_ready(managed)
+
+
+def test_a_database_that_is_not_there_and_cannot_be_made_is_asked_for(managed: Managed) -> None:
+    managed.run("drop database nightshift", "alter role admin nocreatedb")
+    sentence = refused()
+    assert "create database nightshift owner admin" in sentence
+    assert "CREATEDB" in sentence
+    assert managed.databases() == set()
+    assert managed.roles() == []
+
+
+def test_what_was_made_goes_again_where_something_after_it_fails(managed: Managed) -> None:
+    managed.run("drop database nightshift", "create role airflow login", "grant airflow to admin")
+    assert "the password of airflow cannot be set" in refused()
+    assert managed.databases() == set()
+
+    managed.run("grant airflow to admin with admin true", "alter role airflow connection limit 0")
+    with pytest.raises(SetupError, match="too many connections for role"):
+        local.prepare(local.site(), console=QUIET)  # it ends when Airflow looks into its database
+    assert managed.databases() == set()
