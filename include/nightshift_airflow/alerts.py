@@ -51,7 +51,7 @@ def tell(family: ModelFamily, kind: runtime.Kind, decision_ids: Sequence[int] = 
                 kind,
                 runtime.as_of(family, kind, context),
                 since=run.run_after,
-                failed=_failed_tasks(context),
+                failed=failed_tasks(context),
                 decision_ids=decision_ids,
             ),
             now=runtime.now(),
@@ -154,7 +154,8 @@ def _named(family: ModelFamily) -> Iterator[tuple[str, str, Notifier]]:
         yield name, f"alerts.{number}", notifier
 
 
-def _failed_tasks(context: Context) -> list[str]:
+def failed_tasks(context: Context) -> list[str]:
+    """The tasks of the current run that have failed, each once."""
     ti = context["ti"]
     states: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
     failed = {name for name, state in states[ti.run_id].items() if state == "failed"}

@@ -62,11 +62,34 @@ cross join lateral (
       and not exists (
           select from nightshift.decisions f
           where f.model_id = r.model_id and f.about = 'training' and f.about_id = r.decision_id
-            and not exists (select from nightshift.comparisons c where c.decision_id = r.decision_id))
+            and not exists (
+                select from nightshift.comparisons c
+                join nightshift.decisions e on e.about = 'comparison' and e.about_id = c.comparison_id
+                where c.decision_id = r.decision_id))
     order by r.as_of desc
     limit 1
 ) d
 where m.family = :family;
+
+-- name: unended
+-- Decisions to retrain that came to no end, since nothing was concluded and no failure told: of a list, or (null) all that were made in (since, before].
+select d.decision_id, m.family, m.name as model, d.as_of, d.decided_at,
+       exists (select from nightshift.comparisons c where c.decision_id = d.decision_id) as compared,
+       exists (select from nightshift.versions v where v.decision_id = d.decision_id) as trained
+from nightshift.decisions d
+join nightshift.models m using (model_id)
+where d.kind = 'retrain'
+  and (cast(:decision_ids as int[]) is null or d.decision_id = any(cast(:decision_ids as int[])))
+  and (cast(:since as timestamptz) is null or d.decided_at > cast(:since as timestamptz))
+  and (cast(:before as timestamptz) is null or d.decided_at <= cast(:before as timestamptz))
+  and not exists (
+      select from nightshift.decisions f
+      where f.model_id = d.model_id and f.about = 'training' and f.about_id = d.decision_id)
+  and not exists (
+      select from nightshift.comparisons c
+      join nightshift.decisions e on e.about = 'comparison' and e.about_id = c.comparison_id
+      where c.decision_id = d.decision_id)
+order by d.decision_id;
 
 -- name: families
 -- Every family that has, or has had, a model or a night.

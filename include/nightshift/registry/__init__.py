@@ -10,6 +10,7 @@ from nightshift.registry.decisions import (
     decision,
     decision_about,
     end_as_failed,
+    end_unended,
     failures,
     last_retrains,
     models_decided,

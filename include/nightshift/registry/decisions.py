@@ -11,7 +11,7 @@ from nightshift.data import Transaction, as_json
 from nightshift.documents import Inputs
 from nightshift.records import About, Decision
 
-FailedAt = Literal["training", "comparison"]
+FailedAt = Literal["training", "comparison", "conclusion"]
 """What a decision to retrain has failed at."""
 
 
@@ -39,6 +39,33 @@ def end_as_failed(
     inputs = Inputs({"decision_id": decision_id})
     ended = Decision(order.model_id, "failed", rule, reason, order.as_of, inputs)
     decide(tx, ended, about=About.training(decision_id), now=now)
+
+
+def end_unended(
+    tx: Transaction,
+    why: str,
+    *,
+    now: datetime,
+    decision_ids: Sequence[int] | None = None,
+    since: datetime | None = None,
+    before: datetime | None = None,
+) -> list[int]:
+    """End, for one reason, the decisions to retrain that nobody carries out any more; their ids.
+
+    Parameters
+    ----------
+    decision_ids
+        Of these; None for those of all families that were made in (since, before].
+    """
+    rows = tx.rows("registry.unended", decision_ids=decision_ids, since=since, before=before)
+    for row in rows:
+        rule: FailedAt = (
+            "conclusion" if row.compared else "comparison" if row.trained else "training"
+        )
+        reason = f"{row.model}: the {rule} of its challenger came to no end: {why}"
+        end_as_failed(tx, row.decision_id, rule, reason, now=now)
+        tx.record("retrain_unended", now=now, family=row.family, as_of=row.as_of, reason=reason)
+    return [row.decision_id for row in rows]
 
 
 def decide_all(

@@ -1,6 +1,6 @@
 """What people are told: the state of the fleet, why, what happened before, and alerts."""
 
-from nightshift.reports.alerting import Alert, Run, RunKind, delivered, raise_alerts
+from nightshift.reports.alerting import Alert, Run, RunKind, delivered, raise_alerts, refusals
 from nightshift.reports.chain import audit
 from nightshift.reports.evidence import evidence
 from nightshift.reports.explanation import Why, why, why_in

@@ -71,6 +71,8 @@ class Run:
         In a monitoring: a sentence if labels have been missing for too long.
     strangers
         In a monitoring: a sentence if labels came and none answers a prediction.
+    fewer_labels
+        In a monitoring: a sentence if fewer labels came than usual.
     set_aside
         In a monitoring: a sentence if labels were not as expected.
     repeated
@@ -84,6 +86,7 @@ class Run:
     decision_ids: Sequence[int] = ()
     silence: str | None = None
     strangers: str | None = None
+    fewer_labels: str | None = None
     set_aside: str | None = None
     repeated: str | None = None
 
@@ -206,6 +209,9 @@ def _of_monitor(tx: Transaction, family: ModelFamily, run: Run, now: datetime) -
         findings.append(_about(run, "missing_labels", "labels answer nobody", run.strangers))
     elif run.silence is not None:
         findings.append(_about(run, "missing_labels", "labels are missing", run.silence))
+    elif run.fewer_labels is not None:
+        what = "fewer labels than usual"
+        findings.append(_about(run, "missing_labels", what, run.fewer_labels))
     if run.set_aside is not None:
         findings.append(
             _about(run, "left_out", "labels were set aside", run.set_aside, of="labels")
@@ -410,11 +416,16 @@ def _refusals(
     tx: Transaction, family: ModelFamily, run: Run, moments: Sequence[datetime]
 ) -> list[str]:
     """What was said, the latest first, each once; an unforeseen error has said nothing."""
-    rows = tx.rows(
-        "alerting.refusals", family=family.family, moments=list(moments), since=run.since
-    )
-    reasons = list(dict.fromkeys(_short(row.reason) for row in rows))
+    reasons = refusals(tx, family.family, moments, run.since)
     return reasons or ["the error was not foreseen; the task's log in Airflow has it"]
+
+
+def refusals(
+    tx: Transaction, family: str, moments: Sequence[datetime], since: datetime
+) -> list[str]:
+    """What steps of a family refused about some moments from ``since`` on, the latest first."""
+    rows = tx.rows("alerting.refusals", family=family, moments=list(moments), since=since)
+    return list(dict.fromkeys(_short(row.reason) for row in rows))
 
 
 def _about(

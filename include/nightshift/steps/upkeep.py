@@ -13,6 +13,7 @@ from nightshift.family import ModelFamily, Problem, load_families
 from nightshift.site import Site
 from nightshift.steps.frame import UNSEEN_GRACE, loadable, registry_of, store_of
 from nightshift.steps.people import answer
+from nightshift.wording import listed
 
 ARTIFACT_GRACE = timedelta(days=7)
 """How long an artifact is kept after it was written, or last of use."""
@@ -22,6 +23,24 @@ RETIRE_GRACE = timedelta(days=7)
 
 DRAFT_GRACE = timedelta(days=1)
 """How long unfinished files of the store are left alone: longer than any task may write one."""
+
+TRAINING_GRACE = timedelta(days=2)
+"""How long a retrain may take, its tries and its place in the pool included."""
+
+FORGOTTEN = timedelta(days=60)
+"""How old a decision may be for anybody to mind that nothing came of it."""
+
+KILLED = (
+    "nothing was told, as where a process is killed since memory is short, is stopped by hand, or"
+    " takes longer than it may: the task's log in Airflow has the rest"
+)
+"""Why a task has failed that could not say why."""
+
+NOBODY_CAME = (
+    f"for {TRAINING_GRACE.days} days nobody has carried it out, as where `nightshift train` was"
+    " killed or the DAG retrain is paused"
+)
+"""Why a decision to retrain is ended that no run has ended."""
 
 ANSWER_GRACE = timedelta(days=1)
 """How long after its time an approval is left to the run that waits for it."""
@@ -76,10 +95,40 @@ def blind_spots(site: Site, *, now: datetime) -> list[str]:
     return [sentence for sentence in sentences if sentence is not None]
 
 
+def settle(
+    site: Site,
+    family_name: str,
+    decision_ids: Sequence[int],
+    failed: Sequence[str],
+    *,
+    since: datetime,
+    now: datetime,
+) -> list[int]:
+    """End the retrains of a run whose tasks have died, as of a kill, without a word; their ids.
+
+    What a task refuses ends its decision by itself; a process that is killed cannot.
+
+    Parameters
+    ----------
+    failed
+        The names of the run's tasks that failed; without one nothing is ended.
+    since
+        When the run began: an outage that was told since then is the reason.
+    """
+    if not failed or not decision_ids:
+        return []
+    with connect(site.database_url).transaction() as tx:
+        moments = [registry.decision(tx, decision_id).as_of for decision_id in decision_ids]
+        refusals = reports.refusals(tx, family_name, moments, since)
+        tasks = f"task {failed[0]}" if len(failed) == 1 else f"tasks {listed(failed)}"
+        why = f"the {tasks} failed; {refusals[0] if refusals else KILLED}"
+        return registry.end_unended(tx, why, now=now, decision_ids=list(decision_ids))
+
+
 def maintain(site: Site, *, now: datetime) -> dict[str, int]:
     """Nightly housekeeping: delete rows that no reader will ever see and artifacts that nothing
-    needs, sweep up files that were left unfinished, reject what nobody approved, drop months of
-    predictions that nobody keeps.
+    needs, sweep up files that were left unfinished, reject what nobody approved, end retrains that
+    nobody carries out, drop months of predictions that nobody keeps.
 
     Returns counts by name.
     """
@@ -94,10 +143,20 @@ def maintain(site: Site, *, now: datetime) -> dict[str, int]:
         ),
         "swept_drafts": store_of(site).sweep(before=now - DRAFT_GRACE),
         "timed_out_approvals": len(_time_out(site, database, now)),
+        "ended_retrains": len(_end_forgotten(database, now)),
         "retired_months": 0
         if problems  # nobody knows what a family needs that does not load
         else len(_retire(site, database, families, now)),
     }
+
+
+def _end_forgotten(database: Database, now: datetime) -> list[int]:
+    """End the retrains that nobody carries out any more, whatever had started them; their ids."""
+    before = now - TRAINING_GRACE
+    with database.transaction() as tx:
+        return registry.end_unended(
+            tx, NOBODY_CAME, now=now, since=before - FORGOTTEN, before=before
+        )
 
 
 def _retire(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import get_current_context
+
 from nightshift.family import ModelFamily
 from nightshift_airflow import approvals, runtime, wiring
+from nightshift_airflow.alerts import failed_tasks
 from nightshift_airflow.runtime import now, site
 from nightshift_airflow.wiring import Pool, step
 
@@ -46,13 +49,27 @@ def retrain_dag(family: ModelFamily) -> None:
 
             return retrain.conclude(site(family), comparison_ids, now=now())
 
+        @step()
+        def settle(decision_ids: list[int] | None) -> list[int]:
+            from nightshift.steps import upkeep
+
+            context = get_current_context()
+            return upkeep.settle(
+                site(),
+                family.family,
+                decision_ids or (),
+                failed_tasks(context),
+                since=context["dag_run"].run_after,
+                now=now(),
+            )
+
         decision_ids = request()
         open_approvals = approvals.ask_after(family, conclude(compare(fit(decision_ids))))
-        alerts = wiring.alert_after(
-            family, "retrain", open_approvals, decision_ids, name="alert_asked"
-        )
+        settled = settle(decision_ids).as_teardown()  # whatever happened, and the run stays red
+        open_approvals >> settled
+        alerts = wiring.alert_after(family, "retrain", settled, decision_ids, name="alert_asked")
         answered = approvals.answer_after(family, open_approvals)
-        wiring.alert_after(family, "retrain", [answered, *alerts], decision_ids)
+        wiring.alert_after(family, "retrain", [answered, settled, *alerts], decision_ids)
 
 
 def define() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.harness import Process
+from tests.hosts import Airflow
 from tests.world import ESTIMATOR, FAMILY, World
 
 from nightshift import reports
 from nightshift.data import connect
 from nightshift.errors import NightshiftError, TrainingError
-from nightshift.steps import retrain
+from nightshift.steps import retrain, upkeep
 
 HEAD = """
 import threading
@@ -197,3 +201,91 @@ def test_whatever_else_a_training_or_comparison_dies_of_ends_it_as_well(
     )
     assert [row.rule for row in ended] == ["training", "comparison"]
     assert all(str(fault) in row.reason for row in ended)
+
+
+# Killed -------------------------------------------------------------------------------------------
+
+
+def killed(work: partial[Any], place: str) -> None:
+    """Let a process of its own begin some work, and kill it with SIGKILL, as the kernel does."""
+    Process(work, place).reached(place).kill()
+
+
+def health(world: World) -> tuple[str, str | None]:
+    [line] = reports.status(connect(world.site.database_url)).lines
+    return line.health, line.failure
+
+
+def test_a_training_that_the_kernel_kills_is_ended_by_its_run_with_the_reason(
+    world: World,
+) -> None:
+    asked, now = ask(world, 9)
+    killed(partial(retrain.fit, world.site, asked, now=now), "registry.stored")
+    assert health(world)[0] == "retraining"
+    run = partial(upkeep.settle, world.site, FAMILY, asked, since=now, now=now)
+    assert run([]) == []  # its other tasks go on: nothing has failed yet
+    assert run(["fit"]) == asked
+    assert run(["fit"]) == []
+    state, failure = health(world)
+    assert state == "failed"
+    assert failure is not None
+    assert failure.startswith("loads: the training of its challenger came to no end: the task fit")
+    assert "killed since memory is short" in failure
+    assert world.monitor(10)  # the next night may ask again
+    compared = retrain.compare(world.site, retrain.fit(world.site, asked, now=now), now=now)
+    retrain.conclude(world.site, compared, now=now)
+    assert health(world)[0] != "failed"
+
+
+def test_a_killed_conclusion_is_ended_as_well_and_can_be_carried_out_later(world: World) -> None:
+    world.configure(promotion={"refit": True})
+    asked, now = ask(world, 9)
+    compared = retrain.compare(world.site, retrain.fit(world.site, asked, now=now), now=now)
+    conclude = partial(retrain.conclude, world.site, compared, now=now)
+    killed(conclude, "registry.stored")  # while it fits the winner once more
+    assert upkeep.settle(world.site, FAMILY, asked, ["conclude"], since=now, now=now) == asked
+    [ended] = world.rows("select rule, reason from nightshift.decisions where kind = 'failed'")
+    assert ended.rule == "conclusion"
+    assert "the task conclude failed" in ended.reason
+    assert len(conclude()) == 1
+    assert world.score(10)
+
+
+def test_what_no_run_ends_is_ended_by_the_upkeep_two_days_later(world: World) -> None:
+    real = datetime.now(UTC)
+    asked = retrain.request_retrain(
+        world.site, FAMILY, world.night(9), reason="test", by="test", now=real
+    )
+    killed(partial(retrain.fit, world.site, asked, now=real), "storage.written")
+    ended = [
+        upkeep.maintain(world.site, now=real + timedelta(days=days))["ended_retrains"]
+        for days in (1, 3, 4)
+    ]
+    assert ended == [0, 1, 0]
+    state, failure = health(world)
+    assert state == "failed"
+    assert failure is not None
+    assert "for 2 days nobody has carried it out" in failure
+
+
+@pytest.fixture
+def airflow(world: World, runner: tuple[Any, Path], tmp_path: Path) -> Airflow:
+    return Airflow(*runner, world, tmp_path)
+
+
+def test_in_airflow_a_task_that_fails_without_an_end_is_settled_and_told(airflow: Airflow) -> None:
+    world = airflow.world
+    world.configure(alerts=[airflow.lines(on=["failed"])])
+    asked, _ = ask(world, 9)
+    away = dict(world.site.sources, warehouse="postgresql+psycopg2://u@127.0.0.1:9/x")
+    world.rows("delete from nightshift.label_collections returning 1")  # so fit asks the source
+    object.__setattr__(world.site, "sources", away)
+    run = airflow.run("retrain", 9, decision_ids=asked)
+    assert run["state"] == "failed"
+    assert run["tasks"]["fit"] == "failed"
+    assert (run["tasks"]["settle"], run["tasks"]["alert"]) == ("success", "success")
+    state, failure = health(world)
+    assert state == "failed"
+    assert failure is not None
+    assert "the task fit failed; " in failure
+    assert airflow.told() == [f"{FAMILY}: retrain failed in fit"]
