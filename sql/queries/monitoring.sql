@@ -29,10 +29,11 @@ order by p.as_of;
 -- Store measurements of a moment, an array of objects; of each the first one stays.
 insert into nightshift.measurements
     (model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
-     threshold, version_id, slice, basis, method, reference, decisive, nights, remark, measured_at)
+     threshold, version_id, slice, basis, method, reference, decisive, nights, remark,
+     matured_predictions, matured_labels, measured_at)
 select model_id, metric, as_of, window_start, window_end, state, value, low, high, predictions, labels,
        threshold, version_id, slice, basis, method, reference, decisive, nights, remark,
-       cast(:measured_at as timestamptz)
+       matured_predictions, matured_labels, cast(:measured_at as timestamptz)
 from jsonb_populate_recordset(null::nightshift.measurements, cast(:measurements as jsonb))
 on conflict (model_id, as_of, metric, basis, version_id, slice) do nothing;
 
@@ -49,7 +50,7 @@ order by asked.place;
 -- The latest decisive measurements of every model of a family up to a moment, latest first.
 select x.model_id, x.metric, x.as_of, x.window_start, x.window_end, x.state, x.value, x.low, x.high,
        x.predictions, x.labels, x.threshold, x.version_id, x.slice, x.basis, x.method, x.reference, x.decisive, x.nights,
-       x.remark
+       x.remark, x.matured_predictions, x.matured_labels
 from nightshift.models m
 join lateral (
     select *
@@ -61,6 +62,16 @@ join lateral (
 ) x on true
 where m.family = :family
 order by x.model_id, x.as_of desc;
+
+-- name: matured
+-- How many predictions matured between two monitorings in (since, as_of], and how many of them had a label: by model and slice.
+select m.name as model, x.slice, x.as_of, x.matured_predictions as predictions, x.matured_labels as labels
+from nightshift.models m
+join nightshift.measurements x using (model_id)
+where m.family = :family and x.metric = :metric
+  and x.as_of > cast(:since as timestamptz) and x.as_of <= cast(:as_of as timestamptz)
+  and x.basis = 'realized' and x.version_id is null and x.matured_predictions is not null
+order by x.as_of;
 
 -- name: append_signals
 -- Store the signals of a night, an array of objects; of each the first one stays.

@@ -205,6 +205,11 @@ class ModelFamily(Section):
         """The latest tick of ``schedule.score`` at or before ``moment``, in UTC."""
         return previous_tick(self.schedule.score, self.schedule.timezone, moment)
 
+    def previous_monitoring(self, moment: datetime) -> datetime:
+        """The latest tick of ``schedule.monitor`` before ``moment``, in UTC."""
+        instant = timedelta(microseconds=1)
+        return previous_tick(self.schedule.monitor, self.schedule.timezone, moment - instant)
+
     def next_tick(self, moment: datetime) -> datetime:
         """The first tick of ``schedule.score`` after ``moment``, in UTC."""
         return next_tick(self.schedule.score, self.schedule.timezone, moment)

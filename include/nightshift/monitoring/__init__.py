@@ -1,8 +1,9 @@
 """When truth arrives: labels in, what they say of each model, and what can be seen before."""
 
 from nightshift.monitoring.arrivals import ARRIVALS, Arrivals, arrivals, foreseen
+from nightshift.monitoring.coverage import fewer_labels
 from nightshift.monitoring.labels import Collected, collect, complete, first_look, known_labels
-from nightshift.monitoring.levels import level_problems
+from nightshift.monitoring.levels import constant_guess, level_problems
 from nightshift.monitoring.measuring import (
     fresh_labels,
     judged,

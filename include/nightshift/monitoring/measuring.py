@@ -60,10 +60,12 @@ def measure(
     nothing = rows.iloc[:0]
     measured = []
     held_to = references(family, champions)
+    before = family.previous_monitoring(as_of) - family.labels.maturity
+    moments = (as_of, start, end, before)
     for model in models:
         own = rows_of.get(model.model_id, nothing)
         champion = champions.get(model.model_id)
-        scope = _Scope(family, model, champion, held_to.get(model.model_id), (as_of, start, end))
+        scope = _Scope(family, model, champion, held_to.get(model.model_id), moments)
         measured.append(list(_measurements(scope, own)))
     with database.transaction() as tx:
         _append(tx, [m for of_model in measured for m in of_model], now)
@@ -242,11 +244,11 @@ class _Scope:
         model: Model,
         champion: Champion | None,
         reference: Reference | None,
-        moments: tuple[datetime, datetime, datetime],
+        moments: tuple[datetime, datetime, datetime, datetime],
     ) -> None:
         self.family = family
         self.champion = champion
-        as_of, start, end = moments
+        as_of, start, end, self.matured_since = moments
         self.common: dict[str, Any] = {
             "model_id": model.model_id,
             "as_of": as_of,
@@ -282,6 +284,8 @@ class _Scope:
             threshold=self.threshold if decisive else None,
             decisive=decisive,
             reference=worth.value if worth else None,
+            matured_predictions=int((rows["as_of"] > self.matured_since).sum()),
+            matured_labels=int((known["as_of"] > self.matured_since).sum()),
         )
         enough = len(rows) and counted.coverage >= family.labels.min_coverage
         if not enough or len(known) < family.performance.min_labels:
@@ -372,9 +376,9 @@ def _snapshots(
     A night that was frozen without one of them has nulls there.
     """
     parts = _frozen(database, store, start, end, family, columns)
-    empty = pa.table({name: pa.array([], pa.string()) for name in [*columns, "as_of"]})
     if not parts:
-        return empty
+        moments = pa.array([], pa.timestamp("us", "UTC"))
+        return pa.table({name: pa.array([], pa.string()) for name in columns} | {"as_of": moments})
     table = pa.concat_tables(parts, promote_options="permissive")
     for name in columns:
         if name not in table.column_names:

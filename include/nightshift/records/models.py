@@ -194,7 +194,8 @@ class Measurement:
     ``version_id`` is None where rows of every version count, ``slice`` is ``column=value`` or empty
     for all rows. ``basis`` is ``estimated`` where no label was used. ``threshold`` is None where
     nothing is asked of the value, ``reference`` is what the champion was worth when promoted.
-    Decisions look at the ``decisive`` metric only.
+    Decisions look at the ``decisive`` metric only. ``matured_predictions`` and ``matured_labels``
+    count those of nights that matured since the monitoring before; None where it was not told yet.
     """
 
     model_id: int
@@ -217,6 +218,8 @@ class Measurement:
     decisive: bool = True
     nights: tuple[Night, ...] = ()
     remark: str | None = None
+    matured_predictions: int | None = None
+    matured_labels: int | None = None
 
     @property
     def coverage(self) -> float:

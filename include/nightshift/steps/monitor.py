@@ -139,6 +139,7 @@ def alerts(site: Site, family_name: str, run: reports.Run, *, now: datetime) -> 
             run,
             silence=monitoring.silence(database, family, run.as_of),
             strangers=monitoring.strangers(database, family, run.as_of),
+            fewer_labels=monitoring.fewer_labels(database, family, run.as_of),
             set_aside=monitoring.set_aside(database, family, run.as_of),
         )
     elif run.kind == "score":

@@ -130,8 +130,8 @@ def test_entities_are_not_shown_where_the_file_forbids_it(world: World) -> None:
 
 
 def test_labels_of_before_the_first_night_are_no_strangers(world: World) -> None:
-    world.source("update truths set known_at = night + interval '5 days'")
     world.train(9)
+    world.source("update truths set known_at = night + interval '5 days'")
     assert all("answer nobody" not in message for message in live(world, 10, 14).values())
 
 
@@ -142,6 +142,26 @@ def test_labels_of_others_are_no_strangers_where_predictions_are_answered(world:
         " from truths"
     )
     assert live(world, 10, 14) == {}
+
+
+# Fewer labels than usual --------------------------------------------------------------------------
+
+
+def test_labels_that_stop_for_a_part_are_told_within_two_nights(world: World) -> None:
+    world.configure(performance={"slices": ["kind"]})
+    world.train(9)
+    world.source(
+        "delete from truths using items where items.entity_id = truths.entity_id"
+        " and kind = 'k1' and truths.night > '2026-01-16'"
+    )
+    told = live(world, 10, 17)
+    assert list(told) == [17]  # when the second of two nights has matured: one may be late
+    assert told[17].startswith(
+        "loads: fewer labels than usual: loads: of the predictions that matured since"
+        " 2026-01-16 06:00Z, 40 of 60 have a label (67%), usually 100%; kind=k1: 0 of 20 have a"
+        " label (0%), usually 100%. Look at what "
+    )
+    assert "labels.sql reads from the source 'warehouse'" in told[17]
 
 
 # The same entities every night --------------------------------------------------------------------

@@ -89,6 +89,16 @@ def test_a_level_that_can_be_is_in_order(tmp_path: Path) -> None:
             " by 2; write 0.02 for 2 percent",
         ),
         (
+            {"performance": measured("neg_mean_absolute_error", threshold=0)},
+            "performance.threshold: found 0.0: neg_mean_absolute_error is at most 0, so whatever is"
+            " not perfect is a breach",
+        ),
+        (
+            of_classes("accuracy", threshold=0.0),
+            "performance.threshold: found 0.0: accuracy lies between 0 and 1, so nothing is ever a"
+            " breach",
+        ),
+        (
             {**of_classes("f1", threshold=0.5), "promotion": {"holdout": "P7D", "margin": 1}},
             "promotion.margin: found 1.0: f1 lies between 0 and 1, so it can never change by 1",
         ),
