@@ -95,15 +95,22 @@ def _whole(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime)
 
 def _refuse_name(tx: Transaction, family: ModelFamily, as_of: datetime, now: datetime) -> None:
     """Say that a member cannot be a model of its own, for the fallback is called so already."""
-    assert family.models is not None
     tx.record(
         "member_refused",
         now=now,
         family=family.family,
         as_of=as_of,
-        reason=f"{family.family}: {family.models.by} has the value {family.family!r}, and so is"
-        " called the model of the whole family, which models.fallback asks for: that model scores"
-        " those rows. Give the family or the value another name, and it gets a model of its own",
+        reason=f"{family.family}: {taken_name(family)}",
+    )
+
+
+def taken_name(family: ModelFamily) -> str:
+    """Why a member of a factory with a fallback gets no model where it is called as the family."""
+    assert family.models is not None
+    return (
+        f"{family.models.by} has the value {family.family!r}, and so is called the model of the"
+        " whole family, which models.fallback asks for: that model scores those rows. Give the"
+        " family or the value another name, and it gets a model of its own"
     )
 
 

@@ -331,6 +331,15 @@ class Models(Section):
                     return table[key]
         return None
 
+    @property
+    def named(self) -> dict[str, set[str]]:
+        """The members that the file names, by the key that does."""
+        keys = {"models.thresholds": self.thresholds} | {
+            f"models.groups.{name}.thresholds": group.thresholds
+            for name, group in self.groups.items()
+        }
+        return {key: set(levels) - {"*"} for key, levels in keys.items()}
+
     def includes(self, member: str) -> bool:
         """Whether a value of ``by`` is a member: any is where members are discovered."""
         return not self.groups or self.group_of(member) is not None

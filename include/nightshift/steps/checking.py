@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift import monitoring, night
+from nightshift import fleet, monitoring, night, stats, wording
 from nightshift.errors import NightshiftError, SourceError
-from nightshift.family import ModelFamily, load_families
+from nightshift.family import Fault, ModelFamily, Models, load_families
 from nightshift.site import Site
 from nightshift.sources import Source
 from nightshift.steps.frame import source_of
@@ -19,6 +19,9 @@ from nightshift.wording import moment, nearest
 
 NIGHTS = 3
 """How many nights are looked at, the latest of them and those whose labels are due."""
+
+FEWEST_LABELS = 20
+"""With fewer labels nothing is said of the metric."""
 
 SAME_ENTITIES = 0.9
 """From this share on, two nights in a row hold the same entities."""
@@ -122,25 +125,45 @@ class _Check:
         none = not rows.num_rows and not family.allow_empty
         yield self._finding("night", f"{rows.num_rows:,} rows at {moment(as_of)}", problem=none)
         if missing := ids.null_count:
-            yield self._finding("night", f"{missing:,} rows have no entity_id", problem=True)
+            yield self._unfit(missing, rows, "missing_key", "without an entity_id")
         present = ids.drop_null()
         if doubled := len(present) - len(present.unique()):
             which = "" if family.discreet else f", such as {_repeated(present)!r}"
-            yield self._finding(
-                "night", f"{doubled:,} rows repeat an entity_id{which}", problem=True
-            )
+            yield self._unfit(doubled, rows, "repeated_key", f"with an entity_id of others{which}")
         if family.models:
-            yield from self._members(rows[family.models.by], family.models.by)
+            yield from self._members(rows, family.models)
         if family.labels.per == "entity" and family.source.history == "append_only":
             yield from self._same_entities(as_of, present.unique())
 
-    def _members(self, column: pa.ChunkedArray, name: str) -> Iterator[Finding]:
+    def _unfit(self, count: int, rows: pa.Table, fault: Fault, what: str) -> Finding:
+        """Rows that cannot be scored: to be mended, unless the file lets them be left out."""
+        allowed = self.family.rows
+        sentence = f"{wording.count(count, 'row')} {what}"
+        left = fault in allowed.excusable and not allowed.too_many(count, rows.num_rows)
+        if left:
+            sentence += ", left out as rows.leave_out says"
+        subject = "models.by" if fault == "missing_member" else "night"
+        return self._finding(subject, sentence, problem=not left)
+
+    def _members(self, rows: pa.Table, models: Models) -> Iterator[Finding]:
+        column = rows[models.by]
         if column.null_count:
-            yield self._finding(
-                "models.by", f"{column.null_count:,} rows have no {name}", problem=True
-            )
-        members = column.drop_null().unique()
-        yield self._finding("models.by", f"{len(members):,} members in {name}")
+            yield self._unfit(column.null_count, rows, "missing_member", f"without {models.by}")
+        members = column.drop_null().unique().to_pylist()
+        yield self._finding("models.by", f"{len(members):,} members in {models.by}")
+        if models.fallback and self.family.family in members:
+            yield self._finding("models.by", fleet.taken_name(self.family), problem=True)
+        for key, named in models.named.items():
+            spelt = {name.strip().casefold(): name for name in members}
+            for name in sorted(named.difference(members)):
+                meant = spelt.get(name.strip().casefold())
+                if meant is not None and meant not in named:
+                    yield self._finding(
+                        key,
+                        f"{name!r} is no value of {models.by}, and {meant!r} is: names are taken"
+                        " letter by letter",
+                        problem=True,
+                    )
 
     def _same_entities(self, as_of: datetime, ids: pa.Array) -> Iterator[Finding]:
         before = self.family.previous_tick(as_of - timedelta(microseconds=1))
@@ -173,6 +196,7 @@ class _Check:
             yield self._finding("labels.sql", f"no labels {stretch}", problem=True)
             return
         yield self._finding("labels.sql", f"{labels.num_rows:,} labels {stretch}")
+        yield from self._metric(labels)
         if not of_nights:
             return
         if family.source.history == "mutable":
@@ -183,6 +207,28 @@ class _Check:
             )
             return
         yield from self._answers(labels)
+
+    def _metric(self, labels: pa.Table) -> Iterator[Finding]:
+        """What a constant guess is worth on the labels there are, and where the metric has none."""
+        performance = self.family.performance
+        if labels.num_rows < FEWEST_LABELS:
+            return
+        guess = monitoring.constant_guess(self.family, labels["value"].to_pandas())
+        if isinstance(guess, stats.Undefined):
+            yield self._finding(
+                "performance.metric",
+                f"{performance.metric} has no value on these {labels.num_rows:,} labels:"
+                f" {guess.reason}",
+                problem=True,
+            )
+            return
+        sentence = f"a constant guess is worth {guess.value:.4g} in {performance.metric}"
+        if guess.remark:
+            sentence += f"; {guess.remark}: see labels.expectations, or a metric that bears it"
+        level = performance.threshold
+        if level is not None and level <= guess.value:
+            sentence += f"; who has learnt nothing never breaches the threshold {level:g}"
+        yield self._finding("performance.metric", sentence)
 
     def _answers(self, labels: pa.Table) -> Iterator[Finding]:
         """How many entities of the last nights, whose labels are due, have one."""
