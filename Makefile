@@ -45,10 +45,11 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, then twenty times the random tests
+soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, twenty times the random tests, and sixty nights in Airflow
 	$(PY) -m tests.faults.soak
 	SOAK=1 $(PY) -m pytest -q --numprocesses 2 tests/faults/test_machine.py tests/faults/test_fuzz.py \
-		tests/faults/test_windows.py tests/faults/test_fuzz_queries.py tests/faults/test_label_streams.py
+		tests/faults/test_windows.py tests/faults/test_fuzz_queries.py tests/faults/test_label_streams.py \
+		tests/integration/steps/test_sixty_nights.py
 
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants

@@ -144,6 +144,11 @@ class Manifest(Document):
         return dict(self.stored["features"])
 
     @property
+    def columns(self) -> frozenset[str]:
+        """The columns of features.sql that the version needs."""
+        return frozenset((*self.features["numeric"], *self.features["categorical"]))
+
+    @property
     def policy(self) -> dict[str, Any]:
         """The section ``retrain.training``; before it had policies, a window."""
         start, end = self.training

@@ -29,7 +29,7 @@ from nightshift.errors import ConfigError, SnapshotRejected, TrainingError
 from nightshift.family import ModelFamily, next_tick
 from nightshift.night import missing_nights
 from nightshift.site import Site
-from nightshift.steps import monitor, people
+from nightshift.steps import monitor, people, replacing
 from nightshift.steps import night as night_steps
 from nightshift.steps import retrain as retrain_steps
 
@@ -221,6 +221,7 @@ def score_night(site: Site, family_name: str, as_of: datetime, *, now: datetime)
         night_steps.validate(site, snapshot_id, now=now)
     except SnapshotRejected:
         return False
+    replacing.replace_outgrown(site, snapshot_id, now=now)
     shown = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     night_steps.watch(site, shown["batch_id"], now=now)
     return True

@@ -45,12 +45,14 @@ def train(
 def score(family: Family, as_of: AsOf = None) -> None:
     """Freeze, validate, score and publish one night, as the score DAG does."""
     from nightshift.steps import night as night_steps
+    from nightshift.steps import replacing
 
     site, now = local.site(), datetime.now(UTC)
     moment = moment_of(as_of) or site.family(family).previous_tick(now)
     with console.status(f"{family}: scoring {wording.moment(moment)}"):
         snapshot_id = night_steps.freeze(site, family, moment, now=now)
         night_steps.validate(site, snapshot_id, now=now)
+        replacing.replace_outgrown(site, snapshot_id, now=now)
         batch = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
     night = wording.moment(datetime.fromisoformat(batch["as_of"]))
     say(

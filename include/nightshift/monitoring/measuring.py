@@ -51,8 +51,8 @@ def measure(
     list of int
         The ids of the decisive measurements, one for each model in order.
     """
-    end = as_of - family.labels.maturity
-    start = end - family.performance.window
+    moments = _moments(family, as_of)
+    _, start, end, _ = moments
     rows = outcomes(database, family, start, end, as_of)
     if family.performance.slices:
         rows = _with_slices(database, store, family, rows, start, end)
@@ -60,8 +60,6 @@ def measure(
     nothing = rows.iloc[:0]
     measured = []
     held_to = references(family, champions)
-    before = family.previous_monitoring(as_of) - family.labels.maturity
-    moments = (as_of, start, end, before)
     for model in models:
         own = rows_of.get(model.model_id, nothing)
         champion = champions.get(model.model_id)
@@ -97,9 +95,7 @@ def judged(
     nights
         The same rows night by night, see :func:`nightshift.stats.by_night`.
     """
-    end = as_of - family.labels.maturity
-    moments = (as_of, end - family.performance.window, end)
-    scope = _Scope(family, model, champion, reference, moments)
+    scope = _Scope(family, model, champion, reference, _moments(family, as_of))
     scope.meet(nights)
     version_id = champion.version.version_id
     measured = scope.measurement(family.performance.metric, rows, version_id=version_id)
@@ -233,6 +229,13 @@ def fresh_labels(latest: Measurement, since: datetime) -> int:
     """Labels of the nights that had not matured at an earlier measuring of the same model."""
     matured_then = latest.window_end - (latest.as_of - since)
     return sum(night.labels for night in latest.nights if night.as_of > matured_then)
+
+
+def _moments(family: ModelFamily, as_of: datetime) -> tuple[datetime, datetime, datetime, datetime]:
+    """The moment of measuring, its window's start and end, and the end of the one before."""
+    end = as_of - family.labels.maturity
+    before = family.previous_monitoring(as_of) - family.labels.maturity
+    return as_of, end - family.performance.window, end, before
 
 
 class _Scope:

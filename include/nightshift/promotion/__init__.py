@@ -16,6 +16,7 @@ from nightshift.promotion.comparison import (
     Unopened,
     border_problems,
     compare,
+    opened,
     register,
     registered,
     stored_comparison,

@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from nightshift import stats, tables
-from nightshift.artifacts import Predictions
+from nightshift.artifacts import LoadedVersion, Predictions
 from nightshift.data import Transaction, as_json
 from nightshift.documents import Worth
-from nightshift.errors import ConfigError, ScoringError, TrainingError, words_of
+from nightshift.errors import ConfigError, RegistryError, ScoringError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
 from nightshift.records import (
     BorderCases,
@@ -30,6 +30,7 @@ from nightshift.records import (
     SliceDifference,
     Version,
 )
+from nightshift.registry import Registry
 from nightshift.training import Rows
 from nightshift.wording import listed
 
@@ -69,10 +70,22 @@ class _Told:
 
 @dataclass(frozen=True)
 class Unopened:
-    """A champion that cannot be opened, and why: whatever can score is better."""
+    """A version that can score nothing, and why: whatever can is better."""
 
     version: Version
     reason: str
+
+
+def opened(family: ModelFamily, versions: Registry, version: Version) -> LoadedVersion | Unopened:
+    """A version that may be compared, or why it can score none of the family's rows."""
+    gone = version.manifest.columns.difference(family.features.names)
+    if gone:
+        needs = f"{version} needs {listed(sorted(gone))}, which features.sql does not give any more"
+        return Unopened(version, needs)
+    try:
+        return versions.load(version)
+    except RegistryError as error:
+        return Unopened(version, str(error))
 
 
 def compare(
@@ -102,8 +115,11 @@ def compare(
         How many challengers the retrain has trained, which share the confidence.
     """
     start, end = challenger.version.manifest.holdout
-    versions = [version for version in (champion, *earlier) if version is not None]
-    start = max([start, *(_learnt_until(version) for version in versions)])
+    # What one that can score nothing has learnt is no advantage.
+    scorers = [*earlier]
+    if champion is not None and not isinstance(champion, Unopened):
+        scorers.append(champion)
+    start = max([start, *(_learnt_until(version) for version in scorers)])
     own = rows.of(family, challenger.version.model).after(start)
     metric = family.performance.metric
     empty = Comparison(
@@ -378,7 +394,7 @@ def border_problems(family: ModelFamily) -> Iterator[Problem]:
         yield Problem(family.folder / BORDER_CASES, "", str(error))
 
 
-def _learnt_until(version: Scorer | Unopened) -> datetime:
+def _learnt_until(version: Scorer) -> datetime:
     return version.version.manifest.training[1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from nightshift import registry, reports
+from nightshift import night, registry, reports
 from nightshift.data import Transaction
 from nightshift.documents import Inputs, Worth
 from nightshift.family import ModelFamily
@@ -68,7 +68,9 @@ def carry_out(
         change = _Change(
             proof.serving or compared.challenger_version,
             compared.champion_version,
-            _serves_from(compared.champion_version, verdict.as_of, now),
+            verdict.as_of
+            if _could_not_serve(tx, family, verdict, compared.champion_version)
+            else _serves_from(compared.champion_version, verdict.as_of, now),
             compared.reference.capped(below) if compared.reference else None,
         )
         _serve(tx, versions, change, decision_id, now)
@@ -184,6 +186,20 @@ def _serves_from(instead_of: int | None, as_of: datetime, now: datetime) -> date
     version; before the first there was none to disagree with.
     """
     return as_of if instead_of is None else now
+
+
+def _could_not_serve(
+    tx: Transaction, family: ModelFamily, verdict: Decision, champion: int | None
+) -> bool:
+    """Whether a champion can score nothing, and has no night from the verdict's moment on.
+
+    Whoever replaces it may serve from there, and the night that it could not score is not lost.
+    """
+    return (
+        champion is not None
+        and verdict.rule == "unscorable"
+        and not night.nights_scored_by(tx, family.family, champion, verdict.as_of)
+    )
 
 
 def _serve(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,9 +11,8 @@ from typing import Any, Literal
 from nightshift import fleet, monitoring, night, policy, promotion, registry, training
 from nightshift.artifacts import LoadedVersion
 from nightshift.data import connect
-from nightshift.errors import NightshiftError, RegistryError, TrainingError, words_of
+from nightshift.errors import NightshiftError, TrainingError, words_of
 from nightshift.records import About, Comparison, Decision, Model, Version
-from nightshift.registry import Registry
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
 from nightshift.steps.frame import Frame, audited, cutoff_of, each
@@ -253,13 +252,24 @@ class _Side:
 def _compared(frame: Frame, challenger: Version, side: _Side, bench: _Bench) -> Comparison:
     family, versions, serving = frame.family, frame.registry, side.serving
     rows = bench.holdout(frame, challenger)
-    taking_part = [v for v in (challenger, serving, *side.earlier) if v is not None]
+    champion = promotion.opened(family, versions, serving) if serving else None
+    earlier = [
+        past
+        for version in side.earlier
+        if version != serving
+        and isinstance(past := promotion.opened(family, versions, version), LoadedVersion)
+    ]
+    taking_part = [
+        loaded.version
+        for loaded in (versions.load(challenger), champion, *earlier)
+        if isinstance(loaded, LoadedVersion)
+    ]
     compared = promotion.compare(
         family,
         training.without_learnt(frame.store, family, rows, taking_part, bench.learnt),
         versions.load(challenger),
-        _openable(versions, serving),
-        list(_loaded(versions, (version for version in side.earlier if version != serving))),
+        champion,
+        earlier,
         worth=side.best,
         candidates=side.challengers,
     )
@@ -406,27 +416,6 @@ def _base(frame: Frame, model: Model) -> LoadedVersion | None:
         serving = registry.champion(tx, model.model_id, frame.now)
         base = training.goes_on_from(tx, frame.family, serving, now=frame.now)
     return frame.registry.load(base) if base else None
-
-
-def _openable(
-    versions: Registry, serving: Version | None
-) -> LoadedVersion | promotion.Unopened | None:
-    """The champion, or why it cannot be opened."""
-    if serving is None:
-        return None
-    try:
-        return versions.load(serving)
-    except RegistryError as error:
-        return promotion.Unopened(serving, str(error))
-
-
-def _loaded(versions: Registry, candidates: Iterable[Version]) -> Iterator[LoadedVersion]:
-    """The versions that can be loaded: an earlier champion that cannot is no candidate."""
-    for version in candidates:
-        try:
-            yield versions.load(version)
-        except RegistryError:
-            continue
 
 
 def _track(frame: Frame, version: Version, comparison_id: int) -> None:

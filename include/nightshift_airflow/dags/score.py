@@ -20,11 +20,13 @@ def score_dag(family: ModelFamily) -> None:
             as_of = runtime.as_of(family, "score")
             return night.freeze(site(family), family.family, as_of, now=now())
 
-        @step(pool=Pool.SCORING)
+        # Two hours, for a night whose columns have changed is waited for by a training.
+        @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=2))
         def validate(snapshot_id: int) -> list[dict[str, int]]:
-            from nightshift.steps import night
+            from nightshift.steps import night, replacing
 
             night.validate(site(family), snapshot_id, now=now())
+            replacing.replace_outgrown(site(family), snapshot_id, now=now())
             return night.share_out(site(family), snapshot_id, now=now())
 
         @step(pool=Pool.SCORING, execution_timeout=timedelta(hours=2))

@@ -101,15 +101,41 @@ def test_a_champion_whose_column_is_gone_is_replaced_without_a_person(
         declare(grown, ["weight"])
     else:
         declare(grown, ["length"], shown="size as length")
-    with pytest.raises(ScoringError, match=r"version 1 of loads needs size, which features.sql"):
-        grown.score(18)
-    asked = grown.monitor(18)
-    assert asked
-    now = grown.night(18) + timedelta(hours=5)
-    versions = retrain.fit(grown.site, asked, now=now)
-    retrain.conclude(grown.site, retrain.compare(grown.site, versions, now=now), now=now)
+    assert grown.score(18)  # by what was trained for it, and serves from it on
     assert serving(grown) == 2
+    [scored] = grown.rows(
+        "select distinct model_version from predictions where as_of = '2026-01-19 02:00+00'"
+    )
+    assert scored.model_version == 2
     assert grown.rows("select * from nightshift.approvals") == []
+    watch(grown, 18)
+    assert grown.monitor(18) == []
     assert grown.score(19)
+    assert serving(grown) == 2
     watch(grown, 19)
     grown.monitor(19)
+
+
+def test_where_a_person_must_agree_the_night_says_what_the_champion_lacks(grown: World) -> None:
+    assert grown.score(17)
+    declare(grown, ["weight"])
+    grown.configure(promotion={"approval": "human"})
+    with pytest.raises(ScoringError, match=r"version 1 of loads needs size, which features.sql"):
+        grown.score(18)
+    assert grown.monitor(18)
+    assert serving(grown) == 1
+
+
+def test_a_night_that_was_scored_keeps_its_version_though_its_champion_is_outgrown(
+    grown: World,
+) -> None:
+    assert grown.score(17)
+    assert grown.score(18)
+    declare(grown, ["weight"])
+
+    assert grown.score(19)
+    assert grown.score(18)  # again: it has what it had
+    [scored] = grown.rows(
+        "select distinct model_version from predictions where as_of = '2026-01-19 02:00+00'"
+    )
+    assert scored.model_version == 1
