@@ -38,7 +38,11 @@ WITHHELD = "its words are withheld, because model.yaml protects data of this fam
 """Said instead of a foreign error's message, which may repeat values."""
 
 
-def words_of(error: Exception, *, discreet: bool) -> str:
+FOREIGN = (Exception, SystemExit)
+"""What code of others may raise where it is called: `sys.exit()` in it must not end us unheard."""
+
+
+def words_of(error: BaseException, *, discreet: bool) -> str:
     """A foreign error as we tell it: its kind, and what it says where that may be repeated."""
     kind = type(error).__name__
     return f"{kind} ({WITHHELD})" if discreet else f"{kind}: {error}"

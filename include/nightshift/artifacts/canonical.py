@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from joblib.numpy_pickle import NumpyPickler
 
-from nightshift.errors import TrainingError
+from nightshift.errors import FOREIGN, TrainingError
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -32,7 +32,7 @@ def to_bytes(pipeline: Pipeline) -> bytes:
     """
     try:
         return _written(pipeline)
-    except Exception as error:  # a step of the family's own may say how it is written
+    except FOREIGN as error:  # a step of the family's own may say how it is written
         raise TrainingError(_why(pipeline, error)) from error
 
 
@@ -52,7 +52,7 @@ _REBUILT = (
 )
 
 
-def _why(pipeline: Any, error: Exception) -> str:
+def _why(pipeline: Any, error: BaseException) -> str:
     """Which part of a pipeline cannot be stored, and what to write instead."""
     place, part = _culprit(pipeline)
     held = None if "<locals>" in type(part).__qualname__ else _held(part)
@@ -110,7 +110,7 @@ def _held(part: Any) -> tuple[str, Any] | None:
 def _can_be_written(value: Any) -> bool:
     try:
         _written(value)
-    except Exception:  # whatever it says, it cannot
+    except FOREIGN:  # whatever it says, it cannot
         return False
     return True
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from cloudpickle import register_pickle_by_value
 
-from nightshift.errors import ConfigError
+from nightshift.errors import FOREIGN, ConfigError
 from nightshift.wording import moment
 
 PREFIX = "nightshift_family_"
@@ -97,7 +97,7 @@ class Code:
             )
         try:
             return importlib.import_module(f"{self.package}.{name}")
-        except Exception as error:  # importing runs whatever stands in the file
+        except FOREIGN as error:  # importing runs whatever stands in the file
             cause = f"{type(error).__name__}: {error}".replace(f"{self.package}.", "")
             raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {cause}") from error
 
@@ -187,7 +187,7 @@ class LegacyCode:
         sys.modules[qualified] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # importing runs whatever stands in the file
+        except FOREIGN as error:  # importing runs whatever stands in the file
             cause = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{self.folder.name}: {file} cannot be imported: {cause}") from error
         return module

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from nightshift import tables
 from nightshift.artifacts.predicting import predict
-from nightshift.errors import ScoringError, words_of
+from nightshift.errors import FOREIGN, ScoringError, words_of
 from nightshift.family import Features
 from nightshift.records import Version
 from nightshift.wording import listed
@@ -65,7 +65,7 @@ class LoadedVersion:
         try:
             frame = tables.frame(table, features, missing_text(self.version.manifest))
             score, label = predict(self.pipeline, frame, self.version.manifest.task)
-        except Exception as error:  # a pipeline may be of the family's own code
+        except FOREIGN as error:  # a pipeline may be of the family's own code
             message = f"{self} cannot score these rows: {words_of(error, discreet=self.discreet)}"
             raise ScoringError(message) from None if self.discreet else error
         if len(score) != table.num_rows:

@@ -29,6 +29,7 @@ from nightshift.artifacts import (
 from nightshift.data import Database, Keys, Store, Transaction, as_json
 from nightshift.documents import Manifest, Worth
 from nightshift.errors import (
+    FOREIGN,
     ArtifactRefused,
     PromotionLost,
     RegistryError,
@@ -344,7 +345,7 @@ def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pip
             return joblib.load(io.BytesIO(data))
     except ArtifactRefused:
         raise
-    except Exception as error:  # deserialising runs the code of the family and of every library
+    except FOREIGN as error:  # deserialising runs the code of the family and of every library
         raise RegistryError(
             f"{_where(version)} cannot be opened"
             f" with the {'libraries' if 'archive' in version.manifest.get('code', {}) else 'code'}"

@@ -12,6 +12,7 @@ from functools import cached_property
 from nightshift import sources
 from nightshift.data import Database, Store, connect
 from nightshift.errors import (
+    FOREIGN,
     ConfigError,
     DatabaseError,
     InternalError,
@@ -89,7 +90,7 @@ def audited(site: Site, family_name: str, as_of: datetime, now: datetime) -> Ite
     except NightshiftError as error:
         _record(frame, error)
         raise
-    except Exception as error:  # whatever nobody foresaw must not vanish, nor leave as it is
+    except FOREIGN as error:  # whatever nobody foresaw must not vanish, nor leave as it is
         discreet = _discreet(frame)
         unforeseen = InternalError(words_of(error, discreet=discreet))
         unforeseen.add_note("".join(traceback.format_tb(error.__traceback__)))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nightshift import fleet, monitoring, night, policy, promotion, registry, training
 from nightshift.artifacts import LoadedVersion
 from nightshift.data import connect
-from nightshift.errors import NightshiftError, TrainingError, words_of
+from nightshift.errors import FOREIGN, NightshiftError, TrainingError, words_of
 from nightshift.records import About, Comparison, Decision, Model, Version
 from nightshift.site import Site
 from nightshift.steps.budget import within_budget
@@ -398,7 +398,7 @@ def _ended(
     def to_its_end(frame: Frame) -> int:
         try:
             return work(frame)
-        except Exception as error:  # a fit runs the family's own code
+        except FOREIGN as error:  # a fit runs the family's own code
             if isinstance(error, NightshiftError) and error.transient:
                 raise
             ours = isinstance(error, NightshiftError)

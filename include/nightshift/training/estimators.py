@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from nightshift import artifacts
 from nightshift.artifacts import Code, LegacyCode
-from nightshift.errors import ConfigError
+from nightshift.errors import FOREIGN, ConfigError
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ SMALL_FIT = 2_000_000
 
 THREADS = 2
 """At how many threads a larger fit is made, on any machine."""
-
-FIT_ERRORS = (Exception,)
-"""What a pipeline may raise of its own accord when it is fitted: anything, for it runs the family's
-own code."""
 
 LONGEST = 200
 """How many characters of a parameter a manifest keeps."""
@@ -72,7 +68,7 @@ def build(
         pipeline = function(**arguments, seed=family.estimator.seed)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where} refused estimator.params: {error}") from error
-    except Exception as error:  # it is the family's own code
+    except FOREIGN as error:  # it is the family's own code
         raise ConfigError(f"{where} failed: {type(error).__name__}: {error}") from error
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(
@@ -118,7 +114,7 @@ def _responses(pipeline: Pipeline) -> tuple[bool, bool]:
         warnings.simplefilter("ignore")
         try:
             last = clone(pipeline[-1]).fit(rows, truth)
-        except FIT_ERRORS:
+        except FOREIGN:  # the family's own code runs here
             return True, True
     return hasattr(last, "predict_proba"), hasattr(last, "decision_function")
 

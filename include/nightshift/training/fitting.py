@@ -13,7 +13,7 @@ import pandas as pd
 
 from nightshift import artifacts, stats, tables
 from nightshift.artifacts import Code, LegacyCode, LoadedVersion
-from nightshift.errors import NightshiftError, TrainingError, words_of
+from nightshift.errors import FOREIGN, NightshiftError, TrainingError, words_of
 from nightshift.family import ModelFamily, Problem
 from nightshift.records import Model, Version
 from nightshift.training import estimators
@@ -162,7 +162,7 @@ def make(
             raise TrainingError(f"{model.name}: retrain.training.policy {why}")
     except NightshiftError:
         raise
-    except estimators.FIT_ERRORS as error:
+    except FOREIGN as error:  # a fit runs the family's own code
         raise TrainingError(
             f"{model.name}: {family.estimator.build} could not be fitted on {len(frame)} rows:"
             f" {words_of(error, discreet=family.discreet)}"

@@ -26,7 +26,7 @@ from nightshift import artifacts, stats, tables
 from nightshift.artifacts import Code
 from nightshift.data import Store
 from nightshift.documents import Manifest
-from nightshift.errors import ConfigError, NightshiftError
+from nightshift.errors import FOREIGN, ConfigError, NightshiftError
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily, Problem, load_family
 from nightshift.records import Model, Version
 from nightshift.registry import Registry
@@ -73,7 +73,7 @@ def rehearse(families: Sequence[ModelFamily]) -> Iterator[Problem]:
                 stored.append(_stored(family, folder))
             except NightshiftError as error:
                 yield _problem(family, str(error))
-            except Exception as error:  # the family's own code runs here
+            except FOREIGN as error:  # the family's own code runs here
                 yield _problem(family, _died(family, error))
         if stored:
             yield from _opened_elsewhere(stored, folder)
@@ -209,7 +209,7 @@ def _answered(folder: Path) -> Iterator[dict[str, Any]]:
             loaded = _registry(folder, family_folder).load(version)
             table, _ = invented_rows(load_family(family_folder))
             yield {"scores": loaded.predict(table).score.tolist()}
-        except Exception as error:  # the family's own code runs here
+        except FOREIGN as error:  # the family's own code runs here
             yield {"problem": f"{type(error).__name__}: {error}"}
 
 
@@ -221,7 +221,7 @@ def _problem(family: ModelFamily, message: str) -> Problem:
     return Problem(family.folder / "model.yaml", "estimator.build", message)
 
 
-def _died(family: ModelFamily, error: Exception) -> str:
+def _died(family: ModelFamily, error: BaseException) -> str:
     """What an estimator raised, and the line of the family's own code where there is one."""
     own = [
         f"{Path(frame.filename).name}, line {frame.lineno}"

@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from nightshift import artifacts, stats
 from nightshift.artifacts import Code, LegacyCode
-from nightshift.errors import TrainingError, words_of
+from nightshift.errors import FOREIGN, TrainingError, words_of
 from nightshift.family import ModelFamily, Search
 from nightshift.training import estimators
 from nightshift.wording import listed
@@ -204,11 +204,11 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
             if problem is not None:
                 raise TrainingError(problem[1])
             self.pipeline = pipeline.fit(frame, truth)
-        except estimators.FIT_ERRORS as error:
+        except FOREIGN as error:  # a fit runs the family's own code
             self._failed(error)
         return self
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         error_sentence = words_of(error, discreet=self.family.discreet)
         self.log.problems.setdefault(_key(self.chosen), error_sentence)
 

@@ -269,6 +269,10 @@ ORDINARY = {
             imports="from sklearn.linear_model import LinearRegression\n",
         ),
     ),
+    "leaving": Ordinary(
+        ("estimator.build", "cannot be imported: SystemExit: 2"),
+        estimator="import sys\n\nsys.exit(2)\n",
+    ),
     "exponents": Ordinary(
         estimator=estimator(
             "('last', Ridge(alpha=alpha))",

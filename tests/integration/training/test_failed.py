@@ -73,6 +73,15 @@ def inside():
         "inside()",
         "step 'before' (Local, a class that is made inside a function) cannot be stored",
     ),
+    "leaves": (
+        """
+class Leaving(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        raise SystemExit("nothing to learn from")
+""",
+        "Leaving()",
+        "could not be fitted on 150 rows: SystemExit: nothing to learn from",
+    ),
     "cannot_predict": (
         """
 class Mute(LinearRegression):
