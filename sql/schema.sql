@@ -108,6 +108,8 @@ CREATE TABLE nightshift.measurements (
     nights jsonb DEFAULT '[]'::jsonb NOT NULL,
     decisive boolean DEFAULT true NOT NULL,
     remark text,
+    matured_predictions bigint,
+    matured_labels bigint,
     CONSTRAINT measurements_basis_check CHECK ((basis = ANY (ARRAY['realized'::text, 'estimated'::text]))),
     CONSTRAINT measurements_check CHECK (((state = ANY (ARRAY['measured'::text, 'breached'::text])) = (value IS NOT NULL))),
     CONSTRAINT measurements_state_check CHECK ((state = ANY (ARRAY['measured'::text, 'breached'::text, 'immature'::text, 'undefined'::text]))),
@@ -131,6 +133,10 @@ COMMENT ON COLUMN nightshift.measurements.nights IS 'Night by night: as_of, pred
 COMMENT ON COLUMN nightshift.measurements.decisive IS 'Whether decisions look at this metric; the others are measured beside it.';
 
 COMMENT ON COLUMN nightshift.measurements.remark IS 'Why the metric is undefined on these rows, or that a single row makes up most of its value; null where there is nothing to say';
+
+COMMENT ON COLUMN nightshift.measurements.matured_predictions IS 'Of the predictions, those of nights that matured since the monitoring before; null where it was not told yet';
+
+COMMENT ON COLUMN nightshift.measurements.matured_labels IS 'How many of these had a known label; null where it was not told yet';
 
 CREATE FUNCTION nightshift.decisive_measurements() RETURNS SETOF nightshift.measurements
     LANGUAGE sql STABLE
@@ -1844,4 +1850,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0016');
+insert into nightshift.schema_version values ('0017');

@@ -74,7 +74,13 @@ def _column_problems(file: Path, query: Query, columns: Sequence[str]) -> Iterat
         return
     for name in columns:
         if name not in returned:
-            near = nearest(name, [column for column in returned if column not in columns])
+            others = [column for column in returned if column not in columns]
+            near = nearest(name, others)
+            if name != name.lower() and name.lower() in others:
+                near = (
+                    f", but {name.lower()!r}, as Postgres folds a name without quotes: write"
+                    f' "{name}" in quotes, or {name.lower()} in model.yaml'
+                )
             yield Problem(
                 file, f"line {_line(items[0])}", f"the select list has no column {name!r}{near}"
             )

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift import fleet, monitoring, night, stats, wording
-from nightshift.errors import NightshiftError, SourceError
+from nightshift import fleet, monitoring, night, stats, tables, wording
+from nightshift.errors import FOREIGN, NightshiftError, SourceError
 from nightshift.family import Fault, ModelFamily, Models, load_families
 from nightshift.site import Site
 from nightshift.sources import Source
@@ -58,6 +58,9 @@ def check_source(site: Site, families: Sequence[str], *, now: datetime) -> list[
             if error.transient:
                 raise
             findings.append(Finding(name, "", str(error), problem=True))
+        except FOREIGN as error:  # what nobody foresaw of one family must not hide the others
+            unforeseen = f"[internal] {type(error).__name__}: {error}"
+            findings.append(Finding(name, "", unforeseen, problem=True))
     return findings
 
 
@@ -116,9 +119,9 @@ class _Check:
                 if "known_at" in rows.schema.names:
                     in_time = pc.less_equal(rows["known_at"], pa.scalar(as_of))
                     rows = rows.filter(pc.fill_null(in_time, False))
-                parts.append(rows.select(names))
+                parts.append(tables.with_keys(rows.select(names), names))
             empty = pa.schema([schema.field(name) for name in names]).empty_table()
-        return pa.concat_tables([empty, *parts])
+        return pa.concat_tables([tables.with_keys(empty, names), *parts])
 
     def _night(self, as_of: datetime, rows: pa.Table) -> Iterator[Finding]:
         family, ids = self.family, rows["entity_id"]

@@ -81,20 +81,37 @@ def scoring_problems(family: ModelFamily, pipeline: Pipeline) -> Iterator[tuple[
     """What the family's metrics need and its classifier does not have: (key, message)."""
     from nightshift import stats
 
+    name, kind = type(pipeline[-1]).__name__, _kind(pipeline)
+    if kind in ("a classifier", "a regressor") and (kind == "a regressor") != (
+        family.task == "regression"
+    ):
+        yield "estimator.build", f"task is {family.task}, and the last step, {name}, is {kind}"
+        return
     if family.task == "regression":
         return
     probabilities, decisions = _responses(pipeline)
-    name = type(pipeline[-1]).__name__
     advice = f"{name} has none: wrap it in sklearn.calibration.CalibratedClassifierCV"
     if not (probabilities or decisions):
         needs = "a score is published beside the label, by predict_proba or decision_function"
-        yield "estimator.build", f"{needs}; {advice}"
+        yield "estimator.build", f"{needs}; {advice if kind else f'{name} is no classifier'}"
         return
     for metric in family.performance.metrics:
         problem = stats.metric_problem(metric, family.task, probabilities=probabilities)
         if problem is not None and stats.metric_problem(metric, family.task) is None:
             key = "metric" if metric == family.performance.metric else "also"
             yield f"performance.{key}", f"{problem}; {advice}"
+
+
+def _kind(pipeline: Pipeline) -> str | None:
+    """What scikit-learn takes the last step for; None where that is neither, or cannot be told."""
+    from sklearn.base import is_classifier, is_regressor
+
+    try:
+        if is_classifier(pipeline):
+            return "a classifier"
+        return "a regressor" if is_regressor(pipeline) else None
+    except FOREIGN:  # a step of the family's own may tell nothing of itself
+        return None
 
 
 def _responses(pipeline: Pipeline) -> tuple[bool, bool]:

@@ -180,7 +180,7 @@ def _refuse_what_cannot_score(
     some = frame.iloc[:SCORED_FIRST]
     try:
         score, _ = artifacts.predict(pipeline, some, family.task)
-    except estimators.FIT_ERRORS as error:
+    except FOREIGN as error:  # the family's own code runs here
         raise TrainingError(
             f"{model.name}: what {family.estimator.build} made was fitted, and cannot score the"
             f" rows that it has learnt from: {words_of(error, discreet=family.discreet)}"

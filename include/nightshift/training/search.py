@@ -219,7 +219,7 @@ class _Candidate(BaseEstimator):  # type: ignore[misc]
         task = self.family.task
         try:
             score, label = artifacts.predict(self.pipeline, frame, task)
-        except estimators.FIT_ERRORS as error:
+        except FOREIGN as error:  # a fit runs the family's own code
             self._failed(error)
             return math.nan
         rows = pd.DataFrame({"value": truth, "score": score, "label": label})

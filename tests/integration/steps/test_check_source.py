@@ -273,6 +273,23 @@ ORDINARY = {
         ("estimator.build", "cannot be imported: SystemExit: 2"),
         estimator="import sys\n\nsys.exit(2)\n",
     ),
+    "identifiers": Ordinary(
+        features=f"select md5(entity_id)::uuid as entity_id, size, kind {TABLE}",
+        labels=LABELS.replace("entity_id,", "md5(entity_id) as entity_id,", 1),
+    ),
+    "capitals": Ordinary(
+        ("features.sql", "no column 'Size', but 'size'", "folds a name without quotes"),
+        features=f"select entity_id, size as Size, kind {TABLE}",
+        sections={"features": {"numeric": ["Size"], "categorical": ["kind"]}},
+    ),
+    "lines": Ordinary(
+        ("task is binary_classification, and the last step, LinearRegression, is a regressor",),
+        labels=BINARY.replace("{kind}", "int"),
+        sections={
+            "task": "binary_classification",
+            "performance": {**MODEL["performance"], "metric": "roc_auc", "threshold": 0.6},
+        },
+    ),
     "exponents": Ordinary(
         estimator=estimator(
             "('last', Ridge(alpha=alpha))",

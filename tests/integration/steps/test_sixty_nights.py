@@ -167,7 +167,7 @@ def test_in_airflows_own_runs_as_well(
         for row in decided:
             run = airflow.run("retrain", number, decision_ids=[row.decision_id])
             assert run["state"] == "success"
-    assert airflow.told() == []
+    assert airflow.titles() == []
     assert_lived(growing)
 
 

@@ -297,4 +297,4 @@ def test_in_airflow_a_task_that_fails_without_an_end_is_settled_and_told(airflow
     assert state == "failed"
     assert failure is not None
     assert "the task fit failed; " in failure
-    assert airflow.told() == [f"{FAMILY}: retrain failed in fit"]
+    assert airflow.titles() == [f"{FAMILY}: retrain failed in fit"]
