@@ -1815,6 +1815,8 @@ GRANT SELECT,INSERT ON TABLE nightshift.recollections TO nightshift_writer;
 
 GRANT SELECT ON TABLE nightshift.retirements TO nightshift_writer;
 
+GRANT SELECT ON TABLE nightshift.schema_version TO nightshift_writer;
+
 GRANT SELECT,INSERT ON TABLE nightshift.signals TO nightshift_writer;
 
 GRANT SELECT,INSERT ON TABLE nightshift.trials TO nightshift_writer;

@@ -109,6 +109,23 @@ class Site:
             )
 
 
+class LakeSettings(Section):
+    """``lake``: where published nights are written as files too."""
+
+    url: str = Field(
+        description="a folder, or `s3://bucket/prefix`, below which each published night is one"
+        " Parquet file; it is replaced when the night is published anew"
+    )
+    families: list[str] | None = Field(
+        default=None, description="only these families; null means every one"
+    )
+    iceberg: str | None = Field(
+        default=None,
+        description="the name of a catalog of pyiceberg, in which each family is a table"
+        " `nightshift.predictions_<family>` as well; null writes files only",
+    )
+
+
 class Settings(Section):
     """``include/nightshift.yaml``: what holds for all families together."""
 
@@ -130,6 +147,15 @@ class Settings(Section):
         description="about how many rows of a night a task holds in memory at once. Neither a"
         " snapshot nor a verdict depends on it",
     )
+    lake: LakeSettings | None = Field(
+        default=None, description="where published nights are written as files too; null nowhere"
+    )
+
+    def lake_of(self, family: str) -> LakeSettings | None:
+        """Where the nights of a family are written as files, if anywhere."""
+        lake = self.lake
+        wanted = lake is not None and (lake.families is None or family in lake.families)
+        return lake if wanted else None
 
 
 def load_settings(home: Path) -> Settings:

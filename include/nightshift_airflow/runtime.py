@@ -14,9 +14,16 @@ from urllib.parse import quote
 from airflow.sdk import Connection, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from nightshift.errors import InternalError, NightshiftError, SetupError
+from nightshift.errors import ConfigError, InternalError, NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
-from nightshift.site import Site, default_home, models_folder, shared_places
+from nightshift.site import (
+    Settings,
+    Site,
+    default_home,
+    load_settings,
+    models_folder,
+    shared_places,
+)
 from nightshift.wording import listed, moment
 from nightshift_airflow import connections
 
@@ -44,6 +51,14 @@ def home() -> Path:
 def models() -> Path:
     """The folder of families."""
     return models_folder(home())
+
+
+def settings() -> Settings:
+    """What ``include/nightshift.yaml`` says; where it is wrong, which ``check`` tells, defaults."""
+    try:
+        return load_settings(home())
+    except ConfigError:
+        return Settings()
 
 
 def site(*families: ModelFamily) -> Site:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -21,8 +21,11 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, get_current_context
 
 from nightshift.family import ModelFamily, load_families
-from nightshift_airflow import alerts, runtime
+from nightshift_airflow import alerts, lineage, metrics, runtime
 from nightshift_airflow.runtime import Kind, failing_once
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 RUNBOOKS = files("nightshift_airflow") / "runbooks"
 
@@ -206,6 +209,29 @@ def rollback_params() -> dict[str, Param]:
     }
 
 
+class StepOperator(PythonOperator):
+    """Calls one step, and lets those who watch the platform know: seconds, and lineage."""
+
+    def __init__(self, *, gather: lineage.Gather | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.gather = gather
+        self.gathered: Any = None
+
+    def execute(self, context: Context) -> Any:
+        """Call the step; what it returns."""
+        result = None
+        try:
+            with metrics.timed(self.task_id):
+                result = super().execute(context)
+            return result
+        finally:
+            self.gathered = lineage.gathered(self.gather, self.op_args, result)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """What OpenLineage's listener asks for, also after a failure."""
+        return self.gathered
+
+
 class Step:
     """A task in the making that calls one step, and takes its name from the function that does.
 
@@ -222,11 +248,11 @@ class Step:
 
     def __call__(self, *arguments: Any) -> Any:
         """One task; what it returns is an argument of others."""
-        return PythonOperator(op_args=arguments, **self._operator).output
+        return StepOperator(op_args=arguments, **self._operator).output
 
     def for_each(self, arguments: Any) -> Any:
         """As many tasks as another one returns mappings of arguments by name."""
-        return PythonOperator.partial(**self._operator).expand(op_kwargs=arguments).output
+        return StepOperator.partial(**self._operator).expand(op_kwargs=arguments).output
 
 
 def step(**settings: Any) -> Callable[[Callable[..., Any]], Step]:

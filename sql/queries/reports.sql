@@ -98,6 +98,51 @@ join lateral nightshift.last_night(f.family) p on true
 join nightshift.batches b on b.batch_id = p.batch_id
 order by f.family;
 
+-- name: figures
+-- The night of a family that readers see, and what its last monitoring came to.
+with seen as (
+    select p.as_of, b.row_count as rows
+    from nightshift.last_night(:family) p join nightshift.batches b using (batch_id)
+),
+last as (
+    select max(d.as_of) as as_of
+    from nightshift.models m
+    join lateral (
+        select as_of from nightshift.decisions
+        where model_id = m.model_id and about = 'monitor' order by as_of desc limit 1
+    ) d on true
+    where m.family = :family
+),
+decided as (
+    select count(*) filter (where d.alarming) as breaches, count(*) filter (where d.kind = 'retrain') as retrains
+    from last
+    join nightshift.models m on m.family = :family
+    join nightshift.decisions d on d.model_id = m.model_id and d.as_of = last.as_of and d.about = 'monitor'
+),
+measured as (
+    select sum(x.labels) as labels, sum(x.predictions) as predictions
+    from last
+    join nightshift.models m on m.family = :family
+    join nightshift.decisive_measurements() x on x.as_of = last.as_of and x.model_id = m.model_id
+    where x.version_id is null
+)
+select seen.as_of, seen.rows,
+       case when last.as_of is not null then decided.breaches end as breaches,
+       case when last.as_of is not null then decided.retrains end as retrains,
+       cast(measured.labels as double precision) as labels, cast(measured.predictions as double precision) as predictions
+from last cross join decided cross join measured left join seen on true;
+
+-- name: frozen
+-- A snapshot, and the latest verdict on it, check by check.
+select s.family, s.as_of, s.content_hash, s.row_count as rows, v.checks
+from nightshift.snapshots s
+left join nightshift.latest_validation(s.snapshot_id) v on true
+where s.snapshot_id = :snapshot_id;
+
+-- name: shown
+-- A batch, with the snapshot that it was made of.
+select b.batch_id, b.row_count as rows, b.snapshot_id from nightshift.batches b where b.batch_id = :batch_id;
+
 -- name: ingredients
 -- What the champions of active models were made of: files of code by their hashes, libraries, Python; equal ones once.
 select distinct m.family, v.manifest #> '{code,files}' as files, v.manifest -> 'libraries' as libraries,

@@ -173,3 +173,13 @@ from nightshift.batches b
 join nightshift.versions v on v.version_id = any(b.version_ids)
 where b.batch_id = :batch_id
 order by v.number;
+
+-- name: replayed_parts
+-- The plans of a batch's parts, in order, and which versions failed in them.
+select plan, failed from nightshift.batch_parts where batch_id = :batch_id order by part;
+
+-- name: replayed_rows
+-- What readers see of a batch.
+select entity_id, model_id, version_id, score, label, flags
+from nightshift.prediction_rows
+where batch_id = :batch_id and as_of = :as_of and role = 0;

@@ -22,6 +22,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 from tests.ports import free_port
+from tests.receivers import Receiver, receiver
 from tests.waiting import until
 
 from nightshift import demo, local
@@ -67,6 +68,20 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "4",
 }
+
+
+def watching(metrics: Receiver, lineage: Receiver) -> dict[str, str]:
+    """What sends our numbers and our lineage to receivers, by Airflow's own settings."""
+    transport = {"type": "http", "url": lineage.url, "endpoint": "api/v1/lineage"}
+    return {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "nightshift",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{metrics.url}/v1/metrics",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "e2e",
+    }
+
+
 WORKERS = ("one", "two")
 REDIS = shutil.which("redis-server") is not None or "CI" in os.environ
 """Whether there can be workers; in CI a missing Redis is an error."""
@@ -108,6 +123,12 @@ class Installation:
 
     workers: Mapping[str, psutil.Popen]
     """Celery's, by name; none without Redis."""
+
+    metrics: Receiver
+    """What came over OTLP."""
+
+    lineage: Receiver
+    """What came as OpenLineage's events."""
 
     @property
     def url(self) -> str:
@@ -243,7 +264,8 @@ def running() -> Iterator[Installation]:
     flights = write_families(folder / "models")
     with pytest.MonkeyPatch.context() as environment, ExitStack() as started:
         started.callback(shutil.rmtree, folder)
-        describe(environment, SETTINGS | places(folder))
+        metrics, lineage = (started.enter_context(receiver()) for _ in range(2))
+        describe(environment, SETTINGS | places(folder) | watching(metrics, lineage))
         site = local.site()
         started.callback(local.down, site)
         local.up(site, airflow=False)
@@ -258,7 +280,7 @@ def running() -> Iterator[Installation]:
         airflow = Airflow.log_in(local.ui_url(site), "admin", local.logins(site)["admin"])
         until_unpaused(airflow)
         until(lambda: all(is_ready(folder, name) for name in workers), 120)
-        yield Installation(site, airflow, as_of, workers)
+        yield Installation(site, airflow, as_of, workers, metrics, lineage)
 
 
 @pytest.fixture(scope="package")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.buckets import s3
 from tests.conftest import leave
 from tests.hosts import runner
 from tests.world import (
@@ -30,7 +31,7 @@ from nightshift.local import Postgres
 from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import Site
 
-__all__ = ["runner"]  # fixtures that stand elsewhere
+__all__ = ["runner", "s3"]  # fixtures that stand elsewhere
 
 
 @pytest.fixture

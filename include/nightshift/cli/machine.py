@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nightshift import local, project
-from nightshift.cli.base import app, console, say
+from nightshift.cli.base import AsJson, app, console, print_json, say
 from nightshift.site import Site
-from nightshift.wording import listed
+from nightshift.wording import count, listed
 
 if TYPE_CHECKING:
     from nightshift.steps.checking import Finding
@@ -80,9 +81,37 @@ def check(
         say(sentence)
     if problems or any(finding.problem for finding in findings):
         raise typer.Exit(1)
-    count = len(family_folders(site.models))
-    order = "every family is in order" if count else f"there is no family in {site.models} yet"
+    there = len(family_folders(site.models))
+    order = "every family is in order" if there else f"there is no family in {site.models} yet"
     say(order)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Examine this installation: what is wrong, and what to do; exit code 1 where something is."""
+    from nightshift import doctor as doctors
+
+    site = local.site()
+    examination = doctors.examine(site, local.metadata_url(site), now=datetime.now(UTC))
+    if as_json:
+        print_json(
+            {
+                "at": examination.at.isoformat(),
+                "examined": list(examination.examined),
+                "findings": [asdict(finding) for finding in examination.findings],
+            }
+        )
+    else:
+        for finding in examination.findings:
+            console.print(Text.assemble((finding.check, "red"), f" {finding.subject}"))
+            say(f"  {finding.sentence}")
+            say(f"  -> {finding.remedy}")
+        number = len(examination.findings)
+        verdict = f"{count(number, 'thing')} to mend" if number else "nothing to mend"
+        checks = ", ".join(examination.examined)
+        say(f"{verdict}; examined: {checks}")
+    if examination.findings:
+        raise typer.Exit(1)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

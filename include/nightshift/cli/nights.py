@@ -12,7 +12,18 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from nightshift import local, wording
-from nightshift.cli.base import AsOf, Family, app, console, day_of, moment_of, say, stop
+from nightshift.cli.base import (
+    AsJson,
+    AsOf,
+    Family,
+    app,
+    console,
+    day_of,
+    moment_of,
+    print_json,
+    say,
+    stop,
+)
 from nightshift.site import Site
 
 
@@ -42,6 +53,45 @@ def train(
 
 
 @app.command()
+def replay(family: Family, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Score a published night again, as it was scored; exit code 1 where a bit is not the same."""
+    from nightshift import reports
+    from nightshift.steps import night as night_steps
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = moment_of(as_of) or site.family(family).previous_tick(now)
+    report = night_steps.replay(site, family, moment)
+    if as_json:
+        print_json(reports.as_data(report))
+    else:
+        say(report.sentence)
+    if not report.same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def lake(
+    family: Family,
+    as_of: AsOf = None,
+    since: Annotated[
+        str | None, typer.Option(help="A day, 2026-11-03: every published night from then on.")
+    ] = None,
+) -> None:
+    """Write published nights into the lake that include/nightshift.yaml names, as Parquet files."""
+    from nightshift.steps import night as night_steps
+
+    site, now = local.site(), datetime.now(UTC)
+    moment = moment_of(as_of) or site.family(family).previous_tick(now)
+    first = None if since is None else day_of(since, "--since")
+    nights = [moment] if first is None else night_steps.published(site, family, first, moment)
+    rows = sum(night_steps.export(site, family, night, now=now) for night in nights)
+    say(
+        f"{family}: {wording.count(len(nights), 'night')} with {wording.count(rows, 'row')} written"
+        " into the lake"
+    )
+
+
+@app.command()
 def score(family: Family, as_of: AsOf = None) -> None:
     """Freeze, validate, score and publish one night, as the score DAG does."""
     from nightshift.steps import night as night_steps
@@ -54,6 +104,8 @@ def score(family: Family, as_of: AsOf = None) -> None:
         night_steps.validate(site, snapshot_id, now=now)
         replacing.replace_outgrown(site, snapshot_id, now=now)
         batch = night_steps.publish(site, night_steps.score(site, snapshot_id, now=now), now=now)
+        if site.settings.lake_of(family):
+            night_steps.export(site, family, moment, now=now)
     night = wording.moment(datetime.fromisoformat(batch["as_of"]))
     say(
         f"{family} {night}: {wording.count(batch['rows'], 'row')} published,"

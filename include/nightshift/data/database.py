@@ -127,6 +127,15 @@ class Bulk:
             cursor.execute(statement, values or None)
             return cursor.fetch_arrow_table()
 
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Run a query without parameters, of which Postgres sends row by row; as batches."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            # The reader of fetch_record_batch() raises Arrow's errors, which tell less.
+            reader = cursor._results.reader  # noqa: SLF001
+            yield reader.schema, iter(reader)
+
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement."""
         statement, values = positional(sql, parameters or {})

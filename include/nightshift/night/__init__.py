@@ -6,6 +6,7 @@ from nightshift.night.plans import MODEL_COST, Share, cut
 from nightshift.night.posted_rows import Record, table
 from nightshift.night.publishing import (
     batch_night,
+    batch_shown,
     contract,
     nights_scored_by,
     publish,
@@ -25,4 +26,4 @@ from nightshift.night.snapshots import (
     snapshot,
 )
 from nightshift.night.validation import expectation_problems, validate, validate_each
-from nightshift.night.writing import Roster, begin, score, write_part
+from nightshift.night.writing import Replay, Roster, begin, replay, score, write_part

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -130,6 +130,11 @@ class Plan:
     def scored(self, role: int) -> dict[str | None, Work]:
         """The members that somebody scores in a role."""
         return {work.member: work for work in self.work if work.scorer(role) is not None}
+
+    def without(self, version_ids: Collection[int]) -> Plan:
+        """The plan without the work of these versions."""
+        kept = tuple(work for work in self.work if work.version_id not in version_ids)
+        return Plan(kept, self.piece, self.pieces)
 
     @property
     def version_ids(self) -> set[int]:

@@ -116,6 +116,14 @@ def batch_night(tx: Transaction, batch_id: int) -> tuple[str, datetime]:
     return row.family, row.as_of
 
 
+def batch_shown(tx: Transaction, family: str, as_of: datetime) -> Batch:
+    """The batch that readers see of a night; a ScoringError where none was published."""
+    row = tx.maybe("scoring.published_batch", family=family, as_of=as_of)
+    if row is None:
+        raise ScoringError(f"{family}: nothing was published of {moment(as_of)}")
+    return Batch(row.batch_id, family, as_of, row.snapshot_id, row.row_count, "written")
+
+
 def version_numbers(tx: Transaction, batch_id: int) -> list[int]:
     """The numbers of the versions that have scored a batch."""
     return [row.number for row in tx.rows("scoring.versions", batch_id=batch_id)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import joblib
 import numpy as np
@@ -50,10 +51,10 @@ whatever a challenger does, readers get their rows."""
 class ScoredRows:
     """What versions say about some rows, each with its id, and which failed at that."""
 
-    rows: list[tuple[int, Encoded]] = field(default_factory=list)
+    rows: list[tuple[int, pa.RecordBatch | Encoded]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
 
-    def surviving(self, failed: dict[int, Exception]) -> list[Encoded]:
+    def surviving(self, failed: dict[int, Exception]) -> list[Any]:
         """The rows of versions that have not failed, here or before; who did is added."""
         for version_id, error in self.errors.items():
             failed.setdefault(version_id, error)
@@ -71,6 +72,9 @@ class PartScorer:
     batch_id: int
     plan: Plan
     versions: Mapping[int, Version]
+    form: Callable[[pa.RecordBatch], pa.RecordBatch | Encoded] = encode
+    """What becomes of scored rows where they were scored: as `COPY` takes them."""
+
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def scored(self, role: int) -> Iterator[ScoredRows]:
@@ -144,7 +148,7 @@ class PartScorer:
                 with self.turn:  # or several would open the same artifact
                     loaded = self.load(self.versions[version_id])
                 predicted = self._predicted(part, loaded, work, role)
-                scored_rows.rows.append((version_id, encode(predicted)))
+                scored_rows.rows.append((version_id, self.form(predicted)))
             except _FORGIVEN[role] as error:
                 scored_rows.errors[version_id] = error
         return scored_rows

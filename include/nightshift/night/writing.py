@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from nightshift import registry
+import pyarrow as pa
+
+from nightshift import artifacts, registry, tables
 from nightshift.artifacts import LoadedVersion
-from nightshift.data import Database, Store
+from nightshift.data import Database, Store, Transaction, query_text
+from nightshift.errors import ScoringError
 from nightshift.failpoints import reach
 from nightshift.family import ModelFamily
-from nightshift.night import parts
+from nightshift.night import parts, snapshots
 from nightshift.night.plans import Plan, Share
 from nightshift.night.scoring import ROWS, PartScorer
 from nightshift.night.serving import MemberRows, Serving
-from nightshift.records import READERS, SHADOW, Snapshot, Version
+from nightshift.records import READERS, SHADOW, Batch, Snapshot, Version
+from nightshift.tables import Sameness
+from nightshift.wording import count, listed, moment
+
+NAMED = 3
+"""How many versions a sentence names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A published night that was scored again, beside what readers see of it.
+
+    ``refused`` are the versions that could not score again, each with its reason; ``causes`` what
+    is not as it was when versions were trained: libraries, by version.
+    """
+
+    family: str
+    as_of: datetime
+    batch_id: int
+    snapshot: str
+    same: bool
+    sameness: Sameness
+    refused: tuple[str, ...]
+    causes: tuple[str, ...]
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -147,6 +174,117 @@ def write_part(
     if plan.scored(SHADOW):
         failed = _write(scorer, book, SHADOW, now) if row.shadows_at is None else {}
         book.finish_shadows(failed, now)
+
+
+def replay(
+    database: Database,
+    store: Store,
+    family: ModelFamily,
+    published: Batch,
+    load: Callable[[Version], LoadedVersion],
+) -> Replay:
+    """Score a published night again as it was scored, and hold it against what readers see.
+
+    The same snapshot, whose bytes are verified, the same versions with the code that they carry,
+    the plan that was made then. Nothing is written down. Keys and scores of a night are in memory.
+
+    Raises
+    ------
+    ScoringError
+        The night was scored before plans were kept.
+    RowsRetired
+        Its rows were dropped.
+    """
+    with database.transaction() as tx:
+        tx.require_rows(family.family, published.as_of - timedelta(microseconds=1), published.as_of)
+        snapshot = snapshots.snapshot(tx, published.snapshot_id)
+        plans = _plans_then(tx, published)
+        versions = registry.versions(
+            tx, {work.version_id for plan in plans for work in plan.work if work.version_id}
+        )
+    scorers = [
+        PartScorer(
+            store, family, snapshot, load, published.batch_id, plan, versions, form=_as_they_are
+        )
+        for plan in plans
+    ]
+    again, errors = _scored_again(scorers)
+    question = {"batch_id": published.batch_id, "as_of": published.as_of}
+    with database.bulk() as bulk:
+        then = bulk.read(query_text("scoring.replayed_rows"), question)
+    held, refused = tables.sameness(then, again), tuple(map(str, errors.values()))
+    causes = _causes(versions.values(), family)
+    return Replay(
+        family=family.family,
+        as_of=published.as_of,
+        batch_id=published.batch_id,
+        snapshot=snapshot.content_hash,
+        same=held.whole and not refused,
+        sameness=held,
+        refused=refused,
+        causes=causes,
+        sentence=_said(f"{family.family} {moment(published.as_of)}", held, refused, causes),
+    )
+
+
+def _plans_then(tx: Transaction, published: Batch) -> list[Plan]:
+    """Who scored what of a batch, without the versions that failed at it."""
+    rows = tx.rows("scoring.replayed_parts", batch_id=published.batch_id)
+    if not rows:
+        raise ScoringError(
+            f"{published.family}: batch {published.batch_id} was scored by a release that kept no"
+            " plan of who scores what; it cannot be replayed"
+        )
+    failed = {int(number) for row in rows for number in row.failed}
+    return [Plan.parse(row.plan).without(failed) for row in rows]
+
+
+def _scored_again(scorers: Iterable[PartScorer]) -> tuple[pa.Table, dict[int, Exception]]:
+    """The rows of versions that can score, and why the others cannot."""
+    errors: dict[int, Exception] = {}
+    again: list[pa.RecordBatch] = []
+    for scorer in scorers:
+        for scored_rows in scorer.scored(READERS):
+            again += scored_rows.surviving(errors)
+    kept = [rows for rows in again if rows["version_id"][0].as_py() not in errors]
+    return pa.Table.from_batches(kept, ROWS), errors
+
+
+def _causes(versions: Iterable[Version], family: ModelFamily) -> tuple[str, ...]:
+    """What is not as it was when versions were trained, each once with those that it is about."""
+    about: dict[str, list[str]] = {}
+    for version in versions:
+        for library in artifacts.differences(version.manifest, family.libraries):
+            named = f"version {version.number} of {version.model.name}"
+            about.setdefault(str(library), []).append(named)
+    return tuple(f"{listed(of, NAMED)} was trained with {what}" for what, of in about.items())
+
+
+def _said(night: str, held: Sameness, refused: Sequence[str], causes: Sequence[str]) -> str:
+    """What differs, and why, as far as anybody can tell."""
+    if held.whole and not refused:
+        return f"{night}: {count(held.rows, 'row')} scored again, every bit as published"
+    parts = [
+        f"{number:,} {what}"
+        for number, what in (
+            (held.moved, f"with another score (by at most {held.largest:.3g})"),
+            (held.labels, "with another label"),
+            (held.others, "with other flags or of another version"),
+            (held.missing, "were not scored again"),
+            (held.extra, "were scored that were not published"),
+        )
+        if number
+    ]
+    differences = f"{night}: of {count(held.rows, 'row')}, {listed(parts)}" if parts else night
+    reasons = [*refused, *causes] or [
+        "snapshot, versions, code and libraries are those of then: either rows were changed after"
+        " they were published, or this machine computes otherwise"
+    ]
+    return f"{differences}. {'. '.join(reasons)}"
+
+
+def _as_they_are(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows
 
 
 def _write(

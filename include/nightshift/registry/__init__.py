@@ -29,6 +29,7 @@ from nightshift.registry.promotions import (
     earlier_champions,
     no_champion,
     promotions,
+    unsigned,
     way_back,
 )
 from nightshift.registry.versions import (

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
-from nightshift.data import Transaction
+from nightshift.data import Keys, Transaction
 from nightshift.documents import Reference, Worth
 from nightshift.errors import NoChampion, RegistryError
 from nightshift.family import ModelFamily
 from nightshift.records import Model, Promotion, Version
-from nightshift.registry.versions import _version
+from nightshift.registry.versions import _version, is_signed
 from nightshift.wording import listed, moment
 
 
@@ -40,6 +41,13 @@ def champion(tx: Transaction, model_id: int, as_of: datetime) -> Version | None:
     """The version of a model that served at ``as_of``; None before the first promotion."""
     row = tx.maybe("registry.champion", model_id=model_id, as_of=as_of)
     return _version(row) if row else None
+
+
+def unsigned(tx: Transaction, family: str, keys: Path, as_of: datetime) -> list[Version]:
+    """The champions of a family that are not opened, for no key in a folder has signed them."""
+    trusted = Keys(keys)
+    champions_there = (champion.version for champion in champions(tx, family, as_of).values())
+    return [version for version in champions_there if not is_signed(version, trusted)]
 
 
 def best_worth(tx: Transaction, model_id: int, metric: str) -> float | None:

@@ -326,7 +326,7 @@ def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pip
         data = store.read_bytes(version.artifact_hash, "joblib")
     except ArtifactRefused as error:
         raise ArtifactRefused(f"{_where(version)} was not opened: {error}") from error
-    if not Keys(keys).verifies(version.signature, _signed(version.artifact_hash, version.manifest)):
+    if not is_signed(version, Keys(keys)):
         raise ArtifactRefused(
             f"{_where(version)} is not signed by a key of this"
             f" installation ({_trusted_keys(Keys(keys))}), or its manifest was changed; it was"
@@ -353,6 +353,11 @@ def _verified_pipeline(store: Store, keys: Path, folder: Path, key: _Key) -> Pip
             f" trained with, train anew (nightshift train {version.model.family}), or roll back to"
             " a version that can be opened"
         ) from error
+
+
+def is_signed(version: Version, keys: Keys) -> bool:
+    """Whether any of these keys has signed a version's bytes and manifest."""
+    return keys.verifies(version.signature, _signed(version.artifact_hash, version.manifest))
 
 
 def _code(store: Store, folder: Path, version: Version) -> Code | None:

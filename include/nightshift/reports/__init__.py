@@ -4,6 +4,7 @@ from nightshift.reports.alerting import Alert, Run, RunKind, delivered, raise_al
 from nightshift.reports.chain import audit
 from nightshift.reports.evidence import evidence
 from nightshift.reports.explanation import Why, why, why_in
+from nightshift.reports.figures import figures_of
 from nightshift.reports.health import (
     HEALTHS,
     LastNight,
@@ -17,4 +18,5 @@ from nightshift.reports.health import (
 )
 from nightshift.reports.outdated import outdated, outdated_champion
 from nightshift.reports.plots import plot_arrivals, plot_policies, plot_tuning
+from nightshift.reports.provenance import Frozen, Shown, frozen, shown
 from nightshift.reports.timeline import Event, events_in, history

@@ -1,7 +1,7 @@
 """What comes in from elsewhere: sources of any kind, queries of authors, and names as kept."""
 
 from nightshift.sources.base import KINDS, Kind, Question, Source, open_source, url_of
-from nightshift.sources.checking import label_columns, query_problems
+from nightshift.sources.checking import label_columns, query_problems, tables_of
 from nightshift.sources.connections import (
     AirflowConnection,
     missing_connection,

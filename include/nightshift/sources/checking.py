@@ -86,8 +86,37 @@ def _column_problems(file: Path, query: Query, columns: Sequence[str]) -> Iterat
             )
 
 
+def tables_of(sql: str) -> list[str]:
+    """The tables that a query reads, ``schema.table`` where it says so, each once.
+
+    None where the text is more than a parser knows.
+    """
+    from sqlglot import exp
+
+    tree = _parsed(read_query(sql))
+    if tree is None:
+        return []
+    inner = {cte.alias for cte in tree.find_all(exp.CTE)}
+    named = [
+        ".".join(filter(None, (table.catalog, table.db, table.name)))
+        for table in tree.find_all(exp.Table)
+        if table.name  # a function that returns rows has none
+    ]
+    return sorted({name for name in named if name not in inner})
+
+
 def _selected(query: Query) -> Sequence[Expr]:
     """The items of the outermost select list; none where the text is more than a parser knows."""
+    from sqlglot import exp
+
+    tree = _parsed(query)
+    while isinstance(tree, exp.Subquery):
+        tree = tree.this
+    return list(tree.selects) if isinstance(tree, exp.Query) else []
+
+
+def _parsed(query: Query) -> Expr | None:
+    """A query as a tree; None where the text is more than a parser knows."""
     import logging
 
     import sqlglot
@@ -95,12 +124,9 @@ def _selected(query: Query) -> Sequence[Expr]:
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what it does not know
     try:
-        tree = sqlglot.parse_one(query.bound(_SOME_MOMENT), read="postgres")
+        return sqlglot.parse_one(query.bound(_SOME_MOMENT), read="postgres")
     except (SqlglotError, RecursionError):
-        return []
-    while isinstance(tree, sqlglot.exp.Subquery):
-        tree = tree.this
-    return list(tree.selects) if isinstance(tree, sqlglot.exp.Query) else []
+        return None
 
 
 def _name(item: Expr) -> str | None:

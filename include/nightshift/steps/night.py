@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from nightshift import fleet, monitoring, night, registry
+from nightshift import exports, fleet, monitoring, night, registry
 from nightshift.data import ROW_GROUP, Transaction, connect
-from nightshift.errors import SnapshotRejected
+from nightshift.errors import ConfigError, SnapshotRejected
 from nightshift.records import Snapshot
 from nightshift.site import Site
-from nightshift.steps.frame import UNSEEN_GRACE, Frame, audited
+from nightshift.steps.frame import UNSEEN_GRACE, Frame, audited, registry_of, store_of
 
 STRETCH = 28
 """How many nights are frozen before they are judged together."""
@@ -169,6 +169,43 @@ def publish(site: Site, batch_id: int, *, now: datetime) -> dict[str, Any]:
                 "versions": night.version_numbers(tx, batch.batch_id),
                 "contract": night.contract(tx),
             }
+
+
+def export(site: Site, family_name: str, as_of: datetime, *, now: datetime) -> int:
+    """Write the published night of a family into the lake that the settings name; how many rows.
+
+    Raises ConfigError where they name none for this family.
+    """
+    with audited(site, family_name, as_of, now) as frame:
+        lake = frame.settings.lake_of(family_name)
+        if lake is None:
+            raise ConfigError(
+                f"{family_name}: {site.home / 'include' / 'nightshift.yaml'} names no lake for this"
+                " family; write lake.url there"
+            )
+        return exports.export(frame.database, lake, frame.family, as_of, now=now)
+
+
+def published(site: Site, family_name: str, since: datetime, until: datetime) -> list[datetime]:
+    """The nights of a family in [since, until] that readers see, oldest first."""
+    site.require(family_name)
+    with connect(site.database_url).transaction() as tx:
+        return exports.nights(tx, family_name, since, until)
+
+
+def replay(site: Site, family_name: str, as_of: datetime) -> night.Replay:
+    """Score a published night again and hold it against what readers see; nothing is stored.
+
+    Raises
+    ------
+    ScoringError
+        Nothing was published of that night.
+    """
+    family, database = site.family(family_name), connect(site.database_url)
+    with database.transaction() as tx:
+        published_batch = night.batch_shown(tx, family_name, as_of)
+    load = registry_of(site).load
+    return night.replay(database, store_of(site), family, published_batch, load)
 
 
 def watch(site: Site, batch_id: int, *, now: datetime) -> int:

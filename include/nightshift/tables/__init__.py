@@ -26,4 +26,5 @@ from nightshift.tables.profiles import (
     histogram_distance,
     profile,
 )
+from nightshift.tables.replays import Sameness, sameness
 from nightshift.tables.streams import ahead, chunked, mapped, ordered

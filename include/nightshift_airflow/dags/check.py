@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from nightshift.errors import ConfigError
 from nightshift.family import load_families
+from nightshift.site import load_settings
 from nightshift_airflow import runtime
 
 
 def define() -> None:
-    """Raise what is wrong with any family's folder, all of it, as Airflow's import error."""
+    """Raise what is wrong with any family's folder, or with the settings, as an import error."""
     _, problems = load_families(runtime.models())
-    if problems:
-        raise ConfigError("\n".join(map(str, problems)))
+    sentences = [str(problem) for problem in problems]
+    try:
+        load_settings(runtime.home())
+    except ConfigError as error:
+        sentences.append(str(error))
+    if sentences:
+        raise ConfigError("\n".join(sentences))

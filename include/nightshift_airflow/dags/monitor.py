@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from nightshift.family import ModelFamily
-from nightshift_airflow import runtime, wiring
+from nightshift_airflow import lineage, metrics, runtime, wiring
 from nightshift_airflow.runtime import now, site
 from nightshift_airflow.wiring import Pool, step
 
@@ -17,7 +17,11 @@ def monitor_dag(family: ModelFamily) -> None:
     as_of = partial(runtime.as_of, family, "monitor")
     with wiring.family_dag(family, "monitor", wiring.as_of_param()):
 
-        @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=1))
+        @step(
+            pool=Pool.SOURCE,
+            execution_timeout=timedelta(hours=1),
+            gather=lineage.of_labelling(family),
+        )
         def collect_labels() -> dict[str, int]:
             from nightshift.steps import monitor
 
@@ -41,6 +45,7 @@ def monitor_dag(family: ModelFamily) -> None:
 
             questions = people.questions(site(family), judged)
             decided = monitor.decide(site(family), family.family, as_of(), now=now())
+            metrics.tell(family)
             return wiring.retrain_runs(decided) + wiring.retrain_runs(questions, "approval")
 
         judged = judge_trials()

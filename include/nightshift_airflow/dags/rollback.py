@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from nightshift.family import ModelFamily
+from nightshift.site import Settings
 from nightshift_airflow import runtime, wiring
 from nightshift_airflow.runtime import now, site
 from nightshift_airflow.wiring import Pool, step
 
 
-def rollback_dag(family: ModelFamily) -> None:
+def rollback_dag(family: ModelFamily, settings: Settings) -> None:
     with wiring.family_dag(family, "rollback", wiring.rollback_params()):
 
         @step()
@@ -31,10 +32,26 @@ def rollback_dag(family: ModelFamily) -> None:
             return [night.isoformat() for of_decision in nights for night in of_decision]
 
         decision_ids = rollback()
-        wiring.alert_after(family, "rollback", rescore(decision_ids), decision_ids)
+        last = rescore(decision_ids)
+        if settings.lake_of(family.family):
+
+            @step(pool=Pool.SOURCE, execution_timeout=timedelta(hours=12))
+            def export(nights: list[str]) -> int:
+                from nightshift.steps import night
+
+                return sum(
+                    night.export(
+                        site(family), family.family, datetime.fromisoformat(as_of), now=now()
+                    )
+                    for as_of in nights
+                )
+
+            last = export(last)
+        wiring.alert_after(family, "rollback", last, decision_ids)
 
 
 def define() -> None:
     """Define the DAG ``rollback`` of each family whose folder loads."""
+    settings = runtime.settings()
     for family in wiring.families():
-        rollback_dag(family)
+        rollback_dag(family, settings)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
+from tests.buckets import BUCKET, SECRET
 from tests.world import FAMILY, World
 
 from nightshift.cli import main
@@ -28,30 +26,9 @@ from nightshift.registry.versions import _verified_pipeline
 from nightshift.site import shared_places
 from nightshift.steps import people, retrain, upkeep, versions
 
-URL = "s3://nightshift-tests/of/one/team"
+URL = f"s3://{BUCKET}/of/one/team"
 NOBODY = "http://127.0.0.1:9"
-SECRET = "not-to-be-seen"
 TABLE = pa.table({"entity_id": ["a", "b"], "size": [1, 2]})
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A server that speaks S3, and the environment that leads to it; fsspec's view of it."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "somebody")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.setenv("NO_PROXY", "127.0.0.1")
-        files = fsspec.filesystem("s3", use_listings_cache=False)
-        files.mkdir("nightshift-tests")
-        yield files
-        files.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture
