@@ -71,7 +71,7 @@ def _rounds(site: Site, nights: list[datetime]) -> list[dict[str, float]]:
     family = site.family(FAMILY)
     for kind in ("score", "monitor"):
         _until(lambda kind=kind: airflow.is_parsed(f"{FAMILY}.{kind}"), f"{kind} to be parsed")  # type: ignore[misc]
-        airflow.unpause(f"{FAMILY}.{kind}")
+        airflow.pause(f"{FAMILY}.{kind}", paused=False)
     rounds = []
     for night in nights:
         scored, tasks = _run(site, airflow, "score", night)

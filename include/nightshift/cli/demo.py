@@ -9,7 +9,7 @@ import typer
 from nightshift import local
 from nightshift.cli.base import app, console, say
 
-demo_app = typer.Typer(help="Load the flights, live through 190 nights, run one cycle in Airflow.")
+demo_app = typer.Typer(help="Load the flights, live through half a year, run one cycle in Airflow.")
 app.add_typer(demo_app, name="demo")
 
 
@@ -26,7 +26,7 @@ def demo_load() -> None:
 
 @demo_app.callback(invoke_without_command=True)
 def demo_all(context: typer.Context) -> None:
-    """Load the flights, live through 190 nights, start Airflow, run one cycle by its scheduler."""
+    """Load the flights, live through half a year, start Airflow, run one cycle by its scheduler."""
     if context.invoked_subcommand is None:
         from nightshift import demo
 

@@ -1,20 +1,32 @@
 """The demonstration: a past that really happened, then one cycle by Airflow's own scheduler.
 
-Two families of one model live through 190 nights as their ``model.yaml`` says, and a factory of one
-model for each destination through 42. For the last seven weeks of the 190 retraining is held, as by
-somebody who waits for a release; the measurements go on and begin to breach. Then Airflow takes
-over, and its first monitoring finds the breach and retrains.
+Two families of one model live through half a year as their ``model.yaml`` says, and a factory of
+one model for each destination through six weeks. In the last seven weeks of the half year
+retraining is held, as by somebody who waits for a release; the measurements go on and begin to
+breach. Then Airflow takes over, and its first monitoring finds the breach and retrains.
+
+Airflow starts while the families live through their past, so its pages show them as they come. The
+past begins, and is held, so many weeks before the last flight on record: whatever day of the week
+it is, the models have learnt from the same flights.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from queue import Empty
+from functools import partial
+from io import StringIO
 from typing import Any
 
 import httpx
@@ -30,16 +42,36 @@ from nightshift.site import Site
 from nightshift.wording import day, listed
 
 PAST = {
-    "air_time": timedelta(days=190),
-    "late_arrival": timedelta(days=190),
-    "air_time_by_destination": timedelta(days=42),
+    "air_time": timedelta(weeks=28),
+    "late_arrival": timedelta(weeks=28),
+    "air_time_by_destination": timedelta(weeks=7),
 }
+"""How long before the last flight on record, at most six days ahead, a family's past begins."""
+
 FAMILIES = tuple(PAST)
 HELD = timedelta(weeks=7)
 PATIENCE = timedelta(minutes=6)
-"""How long one cycle of all families may take on a small machine before it counts as stuck."""
+"""How long one cycle of a family may take on a small machine before it counts as stuck."""
 
 _OVER = ("success", "failed")
+_KINDS = ("score", "monitor", "retrain")
+_NEXT = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The nights in (start, end] that a family has not lived through; from ``held`` on it is held.
+
+    ``held`` is ``end`` where nothing is: after an earlier demonstration, or a short past.
+    """
+
+    start: datetime
+    held: datetime
+    end: datetime
+
+    def nights(self, family: ModelFamily) -> int:
+        """How many they are."""
+        return len(list(family.ticks(self.start, self.end)))
 
 
 def run(site: Site, *, now: datetime, console: Console) -> None:
@@ -53,82 +85,136 @@ def run(site: Site, *, now: datetime, console: Console) -> None:
         A server does not start, a run does not end in time, or a run fails; the message says which.
     """
     local.up(site, airflow=False, console=console)
-    with console.status("Flights"):
-        report = flights.load(local.warehouse_url(site), today=now.date())
-    console.print(f"[bold]Flights[/bold]   {report}", highlight=False)
-    _live_through_the_past(site, now, console)
-    local.up(site, console=console)
-    before = _champions(site)
-    _one_cycle(site, now, console)
+    with ThreadPoolExecutor(len(FAMILIES) + 2) as threads:
+        starting = threads.submit(_start_airflow, site, console)
+        with console.status("Flights"):
+            report = flights.load(local.warehouse_url(site), today=now.date())
+        console.print(f"[bold]Flights[/bold]   {report}", highlight=False)
+        pasts = {name: past_of(site, site.family(name), now) for name in FAMILIES}
+        with local.Bars(console, FAMILIES) as bars, _lived_through(site, pasts, bars) as lived:
+            stories = {
+                name: threads.submit(_story, site, name, now, (lived[name], starting), bars)
+                for name in FAMILIES
+            }
+            upkeep = threads.submit(_upkeep, site, now, [*lived.values(), starting])
+            work: list[Future[Any]] = [*stories.values(), upkeep]
+            for ended in as_completed(work):
+                ended.result()
+            before = {name: story.result() for name, story in stories.items()}
+    console.print("[bold]Airflow[/bold]   ran one whole cycle of every family", highlight=False)
     _print_outcome(site, before, console)
 
 
-def _live_through_the_past(site: Site, now: datetime, console: Console) -> None:
-    unlived = {name: _unlived(site, site.family(name), now) for name in FAMILIES}
-    nights = {name: len(list(site.family(name).ticks(*span))) for name, span in unlived.items()}
-    if not any(nights.values()):
-        console.print("[bold]Past[/bold]      is written already", highlight=False)
-        return
-    context = multiprocessing.get_context("spawn")
-    with (
-        local.Bars(console, FAMILIES) as bars,
-        context.Manager() as manager,
-        ProcessPoolExecutor(len(nights), context, simulation.one_thread) as pool,
-    ):
-        queue: Any = manager.Queue()
-        running = [
-            pool.submit(_live, site, name, *span, queue)
-            for name, span in unlived.items()
-            if nights[name]
-        ]
-        for lived in _lived_nights(queue, running):
-            bars(*lived)
-        for future in running:
-            future.result()
+def _start_airflow(site: Site, console: Console) -> None:
+    """Start Airflow while others talk, with its schedules paused: the past comes first."""
+    local.up(site, console=Console(file=StringIO()))
+    airflow = Airflow(site)
+    for dag_id in ("maintain", *(f"{name}.{kind}" for name in FAMILIES for kind in _KINDS)):
+        _wait(partial(airflow.is_parsed, dag_id), f"{dag_id} to appear")
+        airflow.pause(dag_id, paused=True)
+    console.print(
+        f"[bold]Airflow[/bold]   shows the fleet at {local.ui_url(site)}, user admin, password"
+        f" {local.logins(site)['admin']}",
+        highlight=False,
+    )
 
 
-def _unlived(site: Site, family: ModelFamily, now: datetime) -> tuple[datetime, datetime]:
+def _story(
+    site: Site, name: str, now: datetime, first: Iterable[Future[None]], bars: local.Bars
+) -> dict[str, int]:
+    """One cycle of a family, after its past; who served before the cycle, see :func:`_champions`.
+
+    Parameters
+    ----------
+    first
+        What must be over before the cycle.
+    """
+    for future in as_completed(first):
+        future.result()
+    before = _champions(site, name)
+    _cycle(Airflow(site), site.family(name), now, partial(bars.say, name))
+    return before
+
+
+def _upkeep(site: Site, now: datetime, first: Iterable[Future[None]]) -> None:
+    """Run ``maintain`` once, when no past is being written any more."""
+    for future in as_completed(first):
+        future.result()
+    airflow = Airflow(site)
+    airflow.pause("maintain", paused=False)
+    airflow.trigger("maintain", f"demo-{day(now)}", {})
+    _watch(airflow, ["maintain"], now, lambda _: None)
+
+
+def past_of(site: Site, family: ModelFamily, now: datetime) -> Past:
     """From the last published night to just before the ticks that Airflow will run."""
     monitor = previous_tick(family.schedule.monitor, family.schedule.timezone, now)
     end = min(family.previous_tick(now), monitor) - timedelta(seconds=1)
     with connect(site.database_url).transaction() as tx:
         latest: datetime | None = tx.one("demo.latest_night", family=family.family).as_of
-    return latest or end - PAST[family.family], end
+    if latest is not None:
+        return Past(latest, end, end)
+    moved = flights.LAST_RECORDED + flights.shift(now.date())
+    last = datetime.combine(moved, datetime.min.time(), now.tzinfo)
+    lasts = PAST[family.family]
+    return Past(last - lasts, last - HELD if lasts > HELD else end, end)
 
 
-def _live(site: Site, name: str, start: datetime, end: datetime, queue: Any) -> None:
-    """Live through (start, end] as configured, the last weeks with retraining held.
+@contextmanager
+def _lived_through(
+    site: Site, pasts: Mapping[str, Past], bars: local.Bars
+) -> Iterator[dict[str, Future[None]]]:
+    """Every family's past, lived through by a process of its own; whoever leaves early stops it."""
+    context = multiprocessing.get_context("spawn")
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(len(pasts), context, simulation.one_thread) as pool,
+        ThreadPoolExecutor(1) as teller,
+    ):
+        queue: Any = manager.Queue()
+        stop: Any = manager.Event()
+        teller.submit(_tell, queue, bars)
+        try:
+            yield {name: pool.submit(_live, site, name, pasts[name], queue, stop) for name in pasts}
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            queue.put(None)
 
-    Where an earlier demonstration has published nights nothing is held, and they stay as they are.
-    """
 
-    rest = nights = 0
+def _tell(queue: Any, bars: local.Bars) -> None:
+    while (lived := queue.get()) is not None:
+        bars(*lived)
 
-    def put_night(_: str, night: datetime, of: int) -> None:
+
+def live(site: Site, name: str, past: Past, progress: simulation.Progress) -> None:
+    """Live through a past as configured, and from its moment on with retraining held."""
+    family = site.family(name)
+    if not past.nights(family):
+        return
+    rest = len(list(family.ticks(past.held, past.end)))
+    nights = 0
+
+    def tell(_: str, night: datetime, of: int) -> None:
         nonlocal nights
         nights = max(nights, of + rest)
-        queue.put((name, night, nights))
+        progress(name, night, nights)
 
-    with connect(site.database_url).transaction() as tx:
-        fresh = tx.one("demo.latest_night", family=name).as_of is None
-    hold = max(start, end - HELD) if fresh and PAST[name] > HELD else end
-    first = start + timedelta(seconds=1)
-    rest = len(list(site.family(name).ticks(hold, end)))
-    simulation.live_through(site, name, first, hold, progress=put_night)
-    if hold < end:
+    simulation.live_through(site, name, past.start + _NEXT, past.held, progress=tell)
+    if past.held < past.end:
         models = simulation.models_for(site, name, "never", site.state / "demo")
         held = replace(site, models=models)
-        simulation.live_through(held, name, hold + timedelta(seconds=1), end, progress=put_night)
+        simulation.live_through(held, name, past.held + _NEXT, past.end, progress=tell)
 
 
-def _lived_nights(queue: Any, running: list[Future[None]]) -> Iterator[tuple[str, datetime, int]]:
-    while not all(future.done() for future in running):
-        try:
-            yield queue.get(timeout=0.5)
-        except Empty:
-            continue
-    while not queue.empty():
-        yield queue.get()
+def _live(site: Site, name: str, past: Past, queue: Any, stop: Any) -> None:
+    def progress(*lived: Any) -> None:
+        if stop.is_set():
+            raise CancelledError
+        queue.put(lived)
+
+    live(site, name, past, progress)
 
 
 @dataclass(frozen=True)
@@ -156,9 +242,9 @@ class Airflow:
         """Whether the DAG processor has brought this DAG in."""
         return self._http.get(f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK
 
-    def unpause(self, dag_id: str) -> None:
-        """Let a DAG's schedule run."""
-        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+    def pause(self, dag_id: str, *, paused: bool) -> None:
+        """Keep a DAG from running, or let it."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run; a run of that id that is there already is left as it is."""
@@ -189,22 +275,18 @@ def _require_ok(answer: httpx.Response) -> httpx.Response:
     return answer
 
 
-def _one_cycle(site: Site, now: datetime, console: Console) -> None:
-    airflow = Airflow(site)
-    families = [site.family(name) for name in FAMILIES]
-    dags = [f"{name}.{kind}" for name in FAMILIES for kind in ("score", "monitor", "retrain")]
-    with console.status("Airflow: reading the DAGs") as status:
-        for dag_id in ("maintain", *dags):
-            _wait(lambda dag_id=dag_id: airflow.is_parsed(dag_id), f"{dag_id} to appear")  # type: ignore[misc]
-            airflow.unpause(dag_id)
-        for family in families:
-            _trigger_last_ticks(airflow, family, now)
-        airflow.trigger("maintain", f"demo-{day(now)}", {})
-        _watch(airflow, dags, now, status.update)
-        for family in families:
-            _retrain_once(airflow, family, now)
-        _watch(airflow, ["maintain", *dags], now, status.update)
-    console.print("[bold]Airflow[/bold]   ran one whole cycle of every family", highlight=False)
+def _cycle(
+    airflow: Airflow, family: ModelFamily, now: datetime, progress: Callable[[str], None]
+) -> None:
+    """Let Airflow's scheduler run every DAG of a family once."""
+    dags = [f"{family.family}.{kind}" for kind in _KINDS]
+    for dag_id in dags:
+        airflow.pause(dag_id, paused=False)
+    _trigger_last_ticks(airflow, family, now)
+    _watch(airflow, dags, now, progress)
+    _retrain_once(airflow, family, now)
+    _watch(airflow, dags, now, progress)
+    progress("ran one whole cycle")
 
 
 def _trigger_last_ticks(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
@@ -224,7 +306,7 @@ def _retrain_once(airflow: Airflow, family: ModelFamily, now: datetime) -> None:
 
 
 def _watch(
-    airflow: Airflow, dags: list[str], since: datetime, progress: Callable[[str], None]
+    airflow: Airflow, dags: Sequence[str], since: datetime, progress: Callable[[str], None]
 ) -> None:
     """Wait until every run of these DAGs is over; one that fails is an error that names it."""
 
@@ -238,35 +320,33 @@ def _watch(
         if failed:
             raise SetupError(f"failed in Airflow: {listed(failed)}; open the run and read its log")
         going = sorted({run.dag_id for run in runs if run.state not in _OVER})
-        progress(f"Airflow: running {listed(going)}")
+        if going:
+            progress(f"in Airflow: {listed(dag_id.rpartition('.')[2] for dag_id in going)}")
         return not going
 
     _wait(over, "Airflow's runs to end")
 
 
-def _wait(condition: Callable[[], bool], event: str) -> None:
+def _wait(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE.total_seconds()
     while not condition():
         if time.monotonic() > deadline:
-            raise SetupError(f"waited {PATIENCE.seconds // 60} minutes in vain for {event}")
+            raise SetupError(f"waited {PATIENCE.seconds // 60} minutes in vain for {what}")
         time.sleep(1)
 
 
-def _champions(site: Site) -> dict[str, dict[str, int]]:
-    """For each family its models, and the version number that serves each."""
-    champions: dict[str, dict[str, int]] = {name: {} for name in FAMILIES}
+def _champions(site: Site, family: str) -> dict[str, int]:
+    """The version number that serves, by model of a family."""
     with connect(site.database_url).transaction() as tx:
-        for row in tx.rows("demo.champions"):
-            champions.setdefault(row.family, {})[row.model] = row.number
-    return champions
+        rows = tx.rows("demo.champions")
+    return {row.model: row.number for row in rows if row.family == family}
 
 
 def _print_outcome(site: Site, before: dict[str, dict[str, int]], console: Console) -> None:
-    after = _champions(site)
     table = Table(title="What happened", show_lines=True)
     for heading in ("", *FAMILIES):
         table.add_column(heading, overflow="fold")
-    columns = [_figures(site, name, before[name], after[name]) for name in FAMILIES]
+    columns = [_figures(site, name, before[name], _champions(site, name)) for name in FAMILIES]
     for heading in columns[0]:
         table.add_row(heading, *(column[heading] for column in columns))
     console.print(table)
