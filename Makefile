@@ -12,7 +12,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test check types unit format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
-	bench-scale bench-history bench-factory bench-decide bench-tune bench-lookups bench-web screenshots compile clean
+	bench-scale bench-history bench-past bench-factory bench-decide bench-tune bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,8 +75,11 @@ bench-parse: $(INSTALLED)  ## Measure what 200 families cost the process that pa
 bench-scale: $(INSTALLED)  ## Measure what one more model, row and task cost a night
 	$(PY) -m bench.scale
 
-bench-history: $(INSTALLED)  ## Measure what a night costs after a year of nights, and a simulated year
+bench-history: $(INSTALLED)  ## Measure what a night costs after a year of nights
 	$(PY) -m bench.history
+
+bench-past: $(INSTALLED)  ## Measure how long a year of past nights takes under several policies
+	$(PY) -m bench.past
 
 bench-factory: $(INSTALLED)  ## Run a night of 1,000 models through Airflow, which takes minutes
 	$(PY) -m bench.factory

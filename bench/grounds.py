@@ -54,6 +54,19 @@ def site(models: int, rows: int) -> Iterator[tuple[Site, Postgres]]:
         yield Site(made, made / "state", made / "models", url, sources), server
 
 
+def fresh_database(server: Postgres, name: str, template: str | None = None) -> str:
+    """A migrated database, or a copy of another one, as simulations make them; its URL."""
+    if template is not None:
+        data.connect(server.url(template)).close()
+    with session(server.url("postgres")) as connection:
+        connection.exec_driver_sql(f"drop database if exists {name} with (force)")
+        copied = f" template {template}" if template else ""
+        connection.exec_driver_sql(f"create database {name}{copied}")
+        connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
+    data.migrate(server.url(name))
+    return server.url(name)
+
+
 def source(models: int, rows: int) -> str:
     """The source's one table: so many rows for each of so many models."""
     return f"""

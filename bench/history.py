@@ -2,21 +2,18 @@
 
 A factory of 20 models with 50 rows each lives through a year of nights, with the same steps that
 Airflow runs. Then nights that follow the first month, in a copy of the database as it was then, and
-nights that follow the year take turns. Last, ``nightshift simulate`` lives through a year of the
-flights, whose own year is repeated for it.
+nights that follow the year take turns.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from nightshift import data, demo, simulation
-from nightshift.local import Postgres, session
+from nightshift import simulation
+from nightshift.local import Postgres
 from nightshift.reports import Run
 from nightshift.site import Site
 from nightshift.steps import monitor as monitor_steps
@@ -26,7 +23,6 @@ from . import grounds
 from .figures import Figure, figure, tell
 from .grounds import seconds
 
-HOME = Path(__file__).resolve().parents[1]
 MODELS, ROWS = 20, 50
 EARLY, LATE = 30, 365
 ROUNDS = 7
@@ -34,15 +30,10 @@ FIRST = datetime(2025, 1, 6, 2, tzinfo=UTC)
 AFTER = timedelta(hours=4)  # from a night to its monitoring
 
 
-def main(parts: list[str]) -> None:
-    figures = []
+def main() -> None:
     with grounds.site(MODELS, ROWS) as (site, server):
-        if "nights" in parts:
-            figures += _nights(site, server)
-        if "simulate" in parts:
-            figures += _simulations(server, site.state)
-    title = f"{LATE} nights, medians of {ROUNDS} rounds; a simulation runs once"
-    tell(title, figures, "history")
+        figures = _nights(site, server)
+    tell(f"{LATE} nights, medians of {ROUNDS} rounds", figures, "history")
 
 
 # Nights -------------------------------------------------------------------------------------------
@@ -55,7 +46,7 @@ def _nights(site: Site, server: Postgres) -> list[Figure]:
     )
     simulation.retrain(site, decision_ids, now=FIRST)
     _live(site, 0, EARLY)
-    early = replace(site, database_url=fresh_database(server, "early", "nightshift"))
+    early = replace(site, database_url=grounds.fresh_database(server, "early", "nightshift"))
     _live(site, EARLY, LATE)
     rounds = []
     for number in range(ROUNDS + 1):
@@ -112,68 +103,5 @@ def _ratio(name: str, pairs: list[tuple[float, float]], *, bar: float | None = N
     return figure(name, [b / a for a, b in pairs], "ratio", at_most=bar, value=late / early)
 
 
-# Simulations --------------------------------------------------------------------------------------
-
-
-def _simulations(server: Postgres, state: Path) -> list[Figure]:
-    server.create_database("flights")
-    today = datetime.now(UTC).date()
-    for loaded in (today - timedelta(days=LATE + 6), today):  # the second load repeats the year
-        demo.load(server.url("flights"), today=loaded)
-    site = Site(
-        HOME,
-        state / "simulated",
-        HOME / "include" / "models",
-        server.url("postgres"),
-        {"warehouse": server.url("flights")},
-    )
-    end = site.family("air_time").previous_tick(datetime.now(UTC) - timedelta(days=1))
-    start = end - timedelta(days=LATE - 1)
-    whole = simulation.default_policies(site.family("air_time"))
-    figures = []
-    for label, policies in {
-        "as configured": ["as-configured"],
-        "three policies": whole,
-    }.items():
-        took = seconds(lambda policies=policies: _simulate(server, site, start, end, policies))  # type: ignore[misc]
-        name = f"simulate {LATE} nights of air_time, {label}"
-        figures.append(figure(name, [took], "s", at_most=180.0))
-    return figures
-
-
-def _simulate(
-    server: Postgres,
-    site: Site,
-    start: datetime,
-    end: datetime,
-    policies: list[simulation.Policy],
-) -> None:
-    outcomes = simulation.simulate(
-        site,
-        "air_time",
-        start,
-        end,
-        policies,
-        folder=site.state / "simulations",
-        make_database=lambda name, template: fresh_database(server, name, template),
-        progress=lambda name, night, of: None,
-    )
-    assert all(len(outcome.nights) == LATE for outcome in outcomes)
-
-
-def fresh_database(server: Postgres, name: str, template: str | None = None) -> str:
-    """A migrated database, or a copy of another one; its URL."""
-    if template is not None:
-        data.connect(server.url(template)).close()
-    with session(server.url("postgres")) as connection:
-        connection.exec_driver_sql(f"drop database if exists {name} with (force)")
-        copied = f" template {template}" if template else ""
-        connection.exec_driver_sql(f"create database {name}{copied}")
-        # As `nightshift simulate` makes its databases.
-        connection.exec_driver_sql(f"alter database {name} set synchronous_commit = off")
-    data.migrate(server.url(name))
-    return server.url(name)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["nights", "simulate"])
+    main()

@@ -21,7 +21,7 @@ from nightshift.site import Site
 
 from . import grounds
 from .figures import Figure, figure, tell
-from .history import fresh_database
+from .grounds import fresh_database
 
 HOME = Path(__file__).resolve().parents[1]
 FAMILIES = ("air_time", "late_arrival", "air_time_by_destination")
