@@ -14,7 +14,6 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
@@ -165,23 +164,13 @@ def live_through(
     Parameters
     ----------
     progress
-        Told each night that is frozen for the first models to learn from, and each that is lived
-        through, as nights of the family.
+        Told each night that is lived through, under the family's name.
     stretch
         How many nights are frozen and validated together before the first of them is scored.
     """
     family = site.family(family_name)
     nights = list(family.ticks(start - timedelta(seconds=1), end))
-    first = _without_champions(site, family, start)
-    learnt = _nights_learnt(site, family, start) if first else []
-    of = len(learnt) + len(nights)
-    prepare = partial(night_steps.prepare_nights, site, family_name)
-    prepare(
-        [(night, start) for night in learnt],
-        progress=lambda night: progress(family_name, night, of),
-    )
-    if first:
-        _first_champions(site, family, start, unopposed=refit_every is not None)
+    _first_champions(site, family, start, unopposed=refit_every is not None)
     refitted = start
     rejected: list[datetime] = []
     for tick, kind in ticks(family, start, end):
@@ -190,10 +179,11 @@ def live_through(
             place = nights.index(tick)
             if place % stretch == 0 and stretch > 1:
                 some = nights[place : place + stretch]
-                rejected = prepare([(night, night + RUN_TIME) for night in some])
+                moments = [(night, night + RUN_TIME) for night in some]
+                rejected = night_steps.prepare_nights(site, family_name, moments)
             if tick not in rejected:
                 score_night(site, family_name, tick, now=now)
-            progress(family_name, tick, of)
+            progress(family_name, tick, len(nights))
             continue
         if kind == "retrain":
             decision_ids = retrain_steps.calendar_retrain(
@@ -339,24 +329,11 @@ def _nights_needed(
     first = training.plan(family, start, now=start)
     learnt = training.spans(family, first)
     spans = [(span.start, min(span.end + (end - start), end)) for span in learnt]
-    return _missing(base, family, [*spans, (first.border, end)])
-
-
-def _nights_learnt(site: Site, family: ModelFamily, start: datetime) -> list[datetime]:
-    """The nights to freeze for the first models alone."""
-    first = training.plan(family, start, now=start)
-    learnt = (*training.spans(family, first), first.later)
-    return _missing(site, family, [(span.start, span.end) for span in learnt])
-
-
-def _missing(
-    site: Site, family: ModelFamily, spans: Sequence[tuple[datetime, datetime]]
-) -> list[datetime]:
-    with connect(site.database_url).transaction() as tx:
+    with connect(base.database_url).transaction() as tx:
         missing = {
             as_of
-            for since, until in spans
-            for as_of in missing_nights(tx, Store(site.store), family, since, until)
+            for since, until in (*spans, (first.border, end))
+            for as_of in missing_nights(tx, Store(base.store), family, since, until)
         }
     return sorted(missing)
 
@@ -376,12 +353,10 @@ def prepare(
     connect(base.database_url).close()  # nobody may be connected to a database that is copied
 
 
-def _without_champions(site: Site, family: ModelFamily, moment: datetime) -> bool:
-    with connect(site.database_url).transaction() as tx:
-        return not registry.champions(tx, family.family, moment)
-
-
 def _first_champions(site: Site, family: ModelFamily, start: datetime, *, unopposed: bool) -> None:
+    with connect(site.database_url).transaction() as tx:
+        if registry.champions(tx, family.family, start):
+            return
     if unopposed:
         _refit(site, family.family, start, "the first models", now=start)
         return

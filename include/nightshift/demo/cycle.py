@@ -89,9 +89,12 @@ def run(site: Site, *, now: datetime, console: Console) -> None:
         starting = threads.submit(_start_airflow, site, console)
         with console.status("Flights"):
             report = flights.load(local.warehouse_url(site), today=now.date())
-        console.print(f"[bold]Flights[/bold]   {report}", highlight=False)
+        console.print(f"[bold]Flights[/bold]   {report}", soft_wrap=True, highlight=False)
         pasts = {name: past_of(site, site.family(name), now) for name in FAMILIES}
         with local.Bars(console, FAMILIES) as bars, _lived_through(site, pasts, bars) as lived:
+            for name in FAMILIES:
+                if pasts[name].nights(site.family(name)):
+                    bars.say(name, "first models")
             stories = {
                 name: threads.submit(_story, site, name, now, (lived[name], starting), bars)
                 for name in FAMILIES
@@ -115,6 +118,7 @@ def _start_airflow(site: Site, console: Console) -> None:
     console.print(
         f"[bold]Airflow[/bold]   shows the fleet at {local.ui_url(site)}, user admin, password"
         f" {local.logins(site)['admin']}",
+        soft_wrap=True,
         highlight=False,
     )
 
@@ -193,12 +197,9 @@ def live(site: Site, name: str, past: Past, progress: simulation.Progress) -> No
     family = site.family(name)
     if not past.nights(family):
         return
-    rest = len(list(family.ticks(past.held, past.end)))
-    nights = 0
+    nights = past.nights(family)
 
     def tell(_: str, night: datetime, of: int) -> None:
-        nonlocal nights
-        nights = max(nights, of + rest)
         progress(name, night, nights)
 
     simulation.live_through(site, name, past.start + _NEXT, past.held, progress=tell)

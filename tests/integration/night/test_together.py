@@ -108,7 +108,7 @@ def test_a_past_lived_through_in_stretches_is_the_same_past(
             progress=lambda *told, nights=nights: nights.append(told),
             stretch=stretch,
         )
-        assert len(nights) == nights[-1][-1] == 7 + 16
+        assert len(nights) == nights[-1][-1] == 16
         lived[stretch] = {
             query: own.rows(query)
             for query in (
