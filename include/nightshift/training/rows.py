@@ -93,6 +93,9 @@ class Rows:
     snapshots: Sequence[NightSnapshot]
     shortage: Shortage = field(default_factory=Shortage)
     arrived: Mapping[datetime, tuple[int, int]] = field(default_factory=dict)
+    _places: dict[str, dict[str, np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.value)
@@ -130,7 +133,18 @@ class Rows:
         """The rows of one member; all of them for the model of the whole family."""
         if family.models is None or family.is_whole(model.name) or not len(self):
             return self
-        return self.where(pc.equal(self.table[family.models.by], model.name))
+        places = self._members(family.models.by).get(model.name)
+        return self.take(np.array([], dtype=np.int64) if places is None else places)
+
+    def _members(self, by: str) -> Mapping[str, np.ndarray]:
+        """The places of each member's rows in order: found once, for a factory asks for each."""
+        if by not in self._places:
+            codes, names = pd.factorize(np.asarray(self.table[by].to_numpy()))
+            ends = np.cumsum(np.bincount(codes[codes >= 0], minlength=len(names)))
+            order = np.argsort(codes, kind="stable")[int((codes < 0).sum()) :]
+            places = np.split(order, ends[:-1])
+            self._places[by] = dict(zip(names.tolist(), places, strict=True))
+        return self._places[by]
 
     def after(self, moment: datetime) -> Rows:
         """The rows of nights later than a moment."""
