@@ -22,7 +22,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     as_completed,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -52,6 +52,9 @@ FAMILIES = tuple(PAST)
 HELD = timedelta(weeks=7)
 PATIENCE = timedelta(minutes=6)
 """How long one cycle of a family may take on a small machine before it counts as stuck."""
+
+TRIES = 5
+"""How often Airflow is asked before it counts as gone."""
 
 _OVER = ("success", "failed")
 _KINDS = ("score", "monitor", "retrain")
@@ -234,14 +237,14 @@ class Airflow:
     def __init__(self, site: Site) -> None:
         url = local.ui_url(site)
         # Loopback needs no proxy, whatever the environment says.
-        self._http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self._http = httpx.Client(base_url=url, trust_env=False, timeout=60)
         login = {"username": "admin", "password": local.logins(site)["admin"]}
         token = self._call("POST", "/auth/token", json=login)["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
     def is_parsed(self, dag_id: str) -> bool:
         """Whether the DAG processor has brought this DAG in."""
-        return self._http.get(f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK
+        return self._answer("GET", f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK
 
     def pause(self, dag_id: str, *, paused: bool) -> None:
         """Keep a DAG from running, or let it."""
@@ -250,7 +253,7 @@ class Airflow:
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run; a run of that id that is there already is left as it is."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        answer = self._answer("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         if answer.status_code != httpx.codes.CONFLICT:
             _require_ok(answer)
 
@@ -264,7 +267,21 @@ class Airflow:
         ]
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        return _require_ok(self._http.request(method, path, **options)).json()
+        return _require_ok(self._answer(method, path, **options)).json()
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """What Airflow answers. On a busy machine it may take long, and every question may be put
+        again: a run has its id, and a DAG is paused or is not."""
+        for _ in range(TRIES - 1):
+            with suppress(httpx.TransportError):
+                return self._http.request(method, path, **options)
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise SetupError(
+                f"Airflow did not answer {method} {path} in {TRIES} tries: {error}. The past stays"
+                " as it was lived through: `make demo` again goes on from there"
+            ) from error
 
 
 def _require_ok(answer: httpx.Response) -> httpx.Response:
