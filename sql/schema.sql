@@ -1852,4 +1852,4 @@ GRANT SELECT ON TABLE public.predictions_latest TO nightshift_writer;
 GRANT SELECT ON TABLE public.signals TO nightshift_reader;
 GRANT SELECT ON TABLE public.signals TO nightshift_writer;
 
-insert into nightshift.schema_version values ('0017');
+insert into nightshift.schema_version values ('0018');
