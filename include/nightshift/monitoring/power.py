@@ -61,8 +61,8 @@ def smallest_fall(
         lived = [
             Night(start + timedelta(days=day), labels, labels, value, None) for day in range(nights)
         ]
-        told = shift(family, name, champion, lived, reference)
-        return told is not None and told.detected
+        verdict = shift(family, name, champion, lived, reference)
+        return verdict is not None and verdict.detected
 
     if not is_found(most):
         return None
@@ -104,18 +104,19 @@ def too_short(
         return None
     end = champion.effective_from
     window = sum(1 for _ in family.ticks(end - family.performance.window, end))
-    found = [
+    falls = [
         smallest_fall(family, champion, reference, labels, stretch)
         for stretch in (window, stats.HORIZON)
     ]
-    if found[0] is not None and best - found[0] <= DOUBLED * (best - level):
+    if falls[0] is not None and best - falls[0] <= DOUBLED * (best - level):
         return None
-    here, later = ("none" if value is None else f"one to {value:.4g}" for value in found)
+    here, later = ("none" if value is None else f"one to {value:.4g}" for value in falls)
     whose = f"of {name}, its middle model by labels, " if family.models else ""
     return (
         f"{family.family}: performance.window holds {count(window, 'night')} of"
         f" {count(labels, 'label')}: the"
         f" smallest fall {whose}from {reference.value:.4g}, with the threshold at {level:.4g}, that"
         f" the detector can find in them is {here}; in {stats.HORIZON} nights it is {later}."
-        " Lengthen performance.window, or let members be judged together (models.groups)"
+        " A breach over the whole window retrains in any case, and a longer performance.window has"
+        " narrower intervals"
     )

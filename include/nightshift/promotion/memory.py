@@ -115,7 +115,7 @@ def _looked_at(
 def _nights_of(
     family: ModelFamily, pair: Probation, rows: pd.DataFrame, predecessor: Predecessor, load: Load
 ) -> Iterator[dict[str, Any]]:
-    known: dict[pd.Timestamp, float] = {}
+    gain_of: dict[pd.Timestamp, float] = {}
     try:
         older, newer = predecessor.told(load)
         moments, gains = stats.gains(
@@ -125,7 +125,7 @@ def _nights_of(
             stats.outcomes(older, family.task),
             stats.nights_of(newer),
         )
-        known = {
+        gain_of = {
             pd.Timestamp(moment, tz="UTC"): float(gain)
             for moment, gain in zip(moments, gains, strict=True)
         }
@@ -137,7 +137,7 @@ def _nights_of(
             "seq": pair.seq,
             "version_id": pair.older,
             "as_of": night.isoformat(),
-            "gain": known.get(night.tz_convert("UTC")),
+            "gain": gain_of.get(night.tz_convert("UTC")),
             "row_count": int(size),
         }
 
@@ -164,32 +164,32 @@ def _verdicts(
     for pair in pairs:
         by_model.setdefault(pair.model_id, []).append(pair)
     for earlier in by_model.values():
-        found = policy.recollect(
+        memory = policy.recollect(
             [gains.get((pair.model_id, pair.seq, pair.older), np.array([])) for pair in earlier],
             confidence=family.promotion.confidence,
             nights_per_year=a_year,
         )
-        if found is not None and found.proven:
-            pair = earlier[found.place]
-            yield pair, _verdict(family, pair, found, as_of)
+        if memory is not None and memory.proven:
+            pair = earlier[memory.place]
+            yield pair, _verdict(family, pair, memory, as_of)
 
 
 def _verdict(
-    family: ModelFamily, pair: Probation, found: policy.Recollection, as_of: datetime
+    family: ModelFamily, pair: Probation, memory: policy.Recollection, as_of: datetime
 ) -> Decision:
     reason = (
-        f"version {pair.number}: over the last {count(found.nights, 'night')} that were looked at"
+        f"version {pair.number}: over the last {count(memory.nights, 'night')} that were looked at"
         f" version {pair.older_number}, a champion of the past, would have been better by"
-        f" {found.gain:.3g} in {family.performance.metric}: evidence {found.evidence:.3g}, and"
-        f" {found.needed:.3g} is needed; version {pair.older_number} serves again"
+        f" {memory.gain:.3g} in {family.performance.metric}: evidence {memory.evidence:.3g}, and"
+        f" {memory.needed:.3g} is needed; version {pair.older_number} serves again"
     )
     inputs = {
         "starts": pair.starts,
         "older": pair.older,
         "newer": pair.newer,
-        "nights": found.nights,
-        "difference": -found.gain,
-        "evidence": found.evidence,
-        "needed": found.needed,
+        "nights": memory.nights,
+        "difference": -memory.gain,
+        "evidence": memory.evidence,
+        "needed": memory.needed,
     }
     return Decision(pair.model_id, "rollback", "memory", reason, as_of, Inputs(inputs))

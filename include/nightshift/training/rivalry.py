@@ -135,5 +135,5 @@ def _scored(
         score, label = artifacts.predict(pipeline, later, family.task)
     except FOREIGN:  # the family's own code runs here
         return None
-    told = pd.DataFrame({"value": judged_on.value, "score": score, "label": label})
-    return stats.outcomes(told, family.task)
+    predictions = pd.DataFrame({"value": judged_on.value, "score": score, "label": label})
+    return stats.outcomes(predictions, family.task)
