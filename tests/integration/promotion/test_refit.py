@@ -44,6 +44,7 @@ def build(numeric, categorical, seed):
 # Rows of the new world are scattered by as much as they are large: nights differ by luck.
 NOISE = """
 update truths set value = value + {size} * sin(hashtext(entity_id)::double precision)
+where night >= '2026-01-20'
 """
 
 
