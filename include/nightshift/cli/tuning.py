@@ -63,7 +63,7 @@ def tune(
     before = tuning.duration(start, "from") if start.startswith("P") else None
     first = last - before if before else day_of(start, "--from")
     if first >= last:
-        raise typer.BadParameter(f"--from: {start} is not before {last:%Y-%m-%d} (--to)")
+        raise typer.BadParameter(f"--from: {start} is not before {wording.day(last)} (--to)")
     question = tuning.Question(
         _midnight(first),
         _midnight(last) + timedelta(days=1) - timedelta(seconds=1),

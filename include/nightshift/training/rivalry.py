@@ -21,7 +21,7 @@ from nightshift.artifacts import Code
 from nightshift.errors import FOREIGN
 from nightshift.family import ModelFamily
 from nightshift.records import Model
-from nightshift.training import estimators, fitting, search
+from nightshift.training import estimators, fitting
 from nightshift.training.rows import Plan, Rows, Span, learnable, least_rows, plan
 
 
@@ -122,6 +122,8 @@ def _scored(
     family: ModelFamily, model: Model, rows: Rows, earlier: Plan, judged_on: Rows, code: Code
 ) -> stats.Outcomes | None:
     """What a policy would have told of later rows; None where it could not have been trained."""
+    from nightshift.training import search
+
     own = learnable(family, model, rows.within(earlier.learn), earlier)
     if len(own) < least_rows(family) or not len(judged_on):
         return None

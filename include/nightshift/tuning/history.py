@@ -18,6 +18,7 @@ from nightshift.data import Database, Store, query_text
 from nightshift.errors import TrainingError
 from nightshift.family import ModelFamily
 from nightshift.training import Rows
+from nightshift.wording import day
 
 Places = NDArray[np.intp]
 
@@ -179,8 +180,8 @@ def read(
         accepted = tx.rows("training.snapshots", family=family.family, start=start, end=end)
     if not accepted:
         raise TrainingError(
-            f"{family.family}: no accepted night is stored between {start:%Y-%m-%d} and"
-            f" {end:%Y-%m-%d}; choose nights that were scored, or a source with history:"
+            f"{family.family}: no accepted night is stored between {day(start)} and"
+            f" {day(end)}; choose nights that were scored, or a source with history:"
             " append_only"
         )
     tables = [_night(store.read_table(row.content_hash), family, row.as_of) for row in accepted]

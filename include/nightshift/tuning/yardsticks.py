@@ -13,6 +13,7 @@ from nightshift.records import Model
 from nightshift.tuning.history import Places
 from nightshift.tuning.laboratory import Fitted, Laboratory
 from nightshift.tuning.living import Lived
+from nightshift.wording import day
 
 
 class Serving:
@@ -125,7 +126,7 @@ def best_single(
             lived = serving.lived()
             value = realized(laboratory, lived, places)
             if value is not None and (best is None or value > best[0]):
-                best = value, lived, f"{night:%Y-%m-%d}"
+                best = value, lived, day(night)
     assert best is not None
     return best[1:]
 
