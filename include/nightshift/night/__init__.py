@@ -18,12 +18,20 @@ from nightshift.night.scoring import split
 from nightshift.night.serving import MemberRows, Serving, members_in
 from nightshift.night.snapshots import (
     Origin,
+    Taken,
     column_problems,
     features_question,
     freeze,
     frozen_nights,
     missing_nights,
     snapshot,
+    take,
 )
-from nightshift.night.validation import expectation_problems, validate, validate_each
+from nightshift.night.validation import (
+    check_sentence,
+    checks_of,
+    expectation_problems,
+    validate,
+    validate_each,
+)
 from nightshift.night.writing import Replay, Roster, begin, replay, score, write_part

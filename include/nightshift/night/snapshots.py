@@ -69,6 +69,45 @@ def freeze(
     if before is not None and before.verdict != "rejected" and not lacks:
         return _snapshot(before)
     _refuse_if_too_late(family, as_of, now)
+    taken = take(store, origin, family, as_of)
+    reach("snapshots.stored")
+    frozen = (taken.content_hash, taken.left_out)
+    if before is not None and (before.content_hash, before.left_out) == frozen:
+        return _snapshot(before)
+    with database.transaction() as tx:
+        tx.run(
+            "snapshots.register",
+            family=family.family,
+            as_of=as_of,
+            revision=before.revision + 1 if before else 1,
+            content_hash=taken.content_hash,
+            row_count=taken.row_count,
+            dropped_rows=taken.dropped_rows,
+            query_hash=_query_hash(family),
+            taken_at=now,
+            left_out=as_json(taken.left_out),
+        )
+        return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The rows of a night as they were put into a store; nothing knows of them yet."""
+
+    content_hash: str
+    row_count: int
+    dropped_rows: int
+    left_out: dict[str, Any]
+
+
+def take(store: Store, origin: Origin, family: ModelFamily, as_of: datetime) -> Taken:
+    """Ask a source for the rows of a night, and put those that can be scored into a store.
+
+    Raises
+    ------
+    SourceError
+        features.sql fails, or returns other columns or types than model.yaml declares.
+    """
     rows, left_out = _Rows(as_of), LeftOut(family)
     as_text = {"entity_id", *family.keys, *family.features.categorical}
     with _query(origin.source, family, as_of) as (schema, batches), store.scratch() as folder:
@@ -81,24 +120,8 @@ def freeze(
         ordered = tables.ordered(pieces, "entity_id", rows=store.chunk_rows, folder=folder)
         stored = pa.schema([_stored_field(schema.field(name), family) for name in family.columns])
         content_hash = store.write_tables(tables.ahead(left_out.from_sorted(ordered)), stored)
-    reach("snapshots.stored")
-    frozen = (content_hash, left_out.record())
-    if before is not None and (before.content_hash, before.left_out) == frozen:
-        return _snapshot(before)
-    with database.transaction() as tx:
-        tx.run(
-            "snapshots.register",
-            family=family.family,
-            as_of=as_of,
-            revision=before.revision + 1 if before else 1,
-            content_hash=content_hash,
-            row_count=rows.kept - left_out.rows.total(),
-            dropped_rows=rows.dropped,
-            query_hash=_query_hash(family),
-            taken_at=now,
-            left_out=as_json(left_out.record()),
-        )
-        return _snapshot(tx.one("snapshots.latest", family=family.family, as_of=as_of))
+    count = rows.kept - left_out.rows.total()
+    return Taken(content_hash, count, rows.dropped, left_out.record())
 
 
 def _lacking(store: Store, family: ModelFamily, content_hash: str, query_hash: str) -> list[str]:

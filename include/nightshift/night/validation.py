@@ -93,7 +93,7 @@ def validate_each(
     judged = [Judged(s, done[s.snapshot_id]) for s, _ in nights if s.snapshot_id in done]
     fresh = [(s, now) for s, now in nights if s.snapshot_id not in done]
     for some in _together(fresh):
-        found = _checks(store, family, [snapshot for snapshot, _ in some])
+        found = checks_of(store, family, [snapshot for snapshot, _ in some])
         for (snapshot, now), checks in zip(some, found, strict=True):
             judged.append(_stored(database, family, snapshot, rules, checks, now))
     return judged
@@ -125,7 +125,7 @@ def _stored(
 ) -> Judged:
     """A snapshot whose verdict has been stored."""
     verdict = _verdict(checks)
-    failed = [_sentence(family, check) for check in checks if not check.success]
+    failed = [check_sentence(family, check) for check in checks if not check.success]
     with database.transaction() as tx:
         validation_id: int = tx.one(
             "validation.store",
@@ -171,7 +171,7 @@ def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check])
     """Why a night was rejected, and what to mend: the source, model.yaml, or both."""
     failed = [c for c in checks if not c.success and c.severity == "critical"]
     faults = [c for c in failed if c.detail.get("fault")]
-    of_rows = [_sentence(family, c) for c in failed if not c.detail.get("fault")]
+    of_rows = [check_sentence(family, c) for c in failed if not c.detail.get("fault")]
     rejected = (
         f"{family.family}: the snapshot of {moment(snapshot.as_of)}"
         f" ({snapshot.row_count} rows) was rejected"
@@ -182,7 +182,7 @@ def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check])
             f"{rejected}: {'; '.join(of_rows)}. The previous batch is still served."
             f" Mend the source and {mend}"
         )
-    wrong = "; ".join(_sentence(family, c) for c in faults)
+    wrong = "; ".join(check_sentence(family, c) for c in faults)
     also = f". Of its rows: {'; '.join(of_rows)}. Mend the source as well" if of_rows else ""
     return (
         f"{rejected}, for an expectation of model.yaml cannot run: {wrong}{also}."
@@ -190,7 +190,7 @@ def _rejection(family: ModelFamily, snapshot: Snapshot, checks: Sequence[Check])
     )
 
 
-def _sentence(family: ModelFamily, check: Check) -> str:
+def check_sentence(family: ModelFamily, check: Check) -> str:
     """A check that failed, with its place in model.yaml where that is what must be mended."""
     if not check.detail.get("fault"):
         return check.sentence()
@@ -205,7 +205,9 @@ def _rules_hash(family: ModelFamily) -> str:
     return hashlib.sha256(as_json(rules).encode()).hexdigest()
 
 
-def _checks(store: Store, family: ModelFamily, snapshots: Sequence[Snapshot]) -> list[list[Check]]:
+def checks_of(
+    store: Store, family: ModelFamily, snapshots: Sequence[Snapshot]
+) -> list[list[Check]]:
     """What is found out about snapshots while the rows of each pass once."""
     passed = [_Passed.of(store, family, snapshot) for snapshot in snapshots]
     _expect_together([each.expected for each in passed if each.sound])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightshift import fleet, monitoring, night, stats, tables, wording
+from nightshift import fleet, monitoring, night, stats, tables, training, wording
+from nightshift.data import Store
 from nightshift.errors import FOREIGN, NightshiftError, SourceError
 from nightshift.family import Fault, ModelFamily, Models, load_families
+from nightshift.records import Snapshot
 from nightshift.site import Site
-from nightshift.sources import Source
+from nightshift.sources import Names, Source
 from nightshift.steps.frame import source_of
 from nightshift.wording import moment, nearest
 
@@ -22,6 +26,9 @@ NIGHTS = 3
 
 FEWEST_LABELS = 20
 """With fewer labels nothing is said of the metric."""
+
+TOLD_OF_KEYS = frozenset({"row_count", "not_null", "unique"})
+"""Guards about rows and keys, which are counted beside."""
 
 SAME_ENTITIES = 0.9
 """From this share on, two nights in a row hold the same entities."""
@@ -82,6 +89,7 @@ class _Check:
         if in_order:
             last = self.family.previous_tick(self.now)
             yield from self._night(last, self._entities(last))
+            yield from self._verdict(last)
         yield from self._labels(of_nights=in_order)
 
     def _finding(self, subject: str, sentence: str, *, problem: bool = False) -> Finding:
@@ -137,6 +145,28 @@ class _Check:
             yield from self._members(rows, family.models)
         if family.labels.per == "entity" and family.source.history == "append_only":
             yield from self._same_entities(as_of, present.unique())
+
+    def _verdict(self, as_of: datetime) -> Iterator[Finding]:
+        """What the night would be refused for, and whether its rows can be learnt from."""
+        family = self.family
+        with tempfile.TemporaryDirectory(prefix="nightshift-check-") as folder:
+            store = Store(Path(folder))
+            origin = night.Origin(self.source, Names(family.family))
+            snapshot = _unkept(family, as_of, night.take(store, origin, family, as_of))
+            [checks] = night.checks_of(store, family, [snapshot])
+            rows = store.read_table(snapshot.content_hash, family.features.names)
+        for check in checks:
+            if not check.success and check.expectation not in TOLD_OF_KEYS:
+                critical = check.severity == "critical"
+                outcome = "be refused" if critical else "be published with a warning"
+                sentence = f"would {outcome}: {night.check_sentence(family, check)}"
+                yield self._finding("night", sentence, problem=critical)
+        for fault, faulty in snapshot.left_out.items():
+            rows_left = wording.count(faulty["rows"], "row")
+            yield self._finding("night", f"{rows_left} left out: {fault.replace('_', ' ')}")
+        problem = training.fit_problem(family, rows)
+        if problem is not None:
+            yield self._finding("estimator.build", problem, problem=True)
 
     def _unfit(self, count: int, rows: pa.Table, fault: Fault, what: str) -> Finding:
         """Rows that cannot be scored: to be mended, unless the file lets them be left out."""
@@ -258,6 +288,22 @@ class _Check:
                 f" {labels['entity_id'][0].as_py()!r}: are both the same kind of name?"
             )
         return self._finding("labels", sentence, problem=too_few)
+
+
+def _unkept(family: ModelFamily, as_of: datetime, taken: night.Taken) -> Snapshot:
+    """A snapshot that is in no database."""
+    return Snapshot(
+        snapshot_id=0,
+        family=family.family,
+        as_of=as_of,
+        content_hash=taken.content_hash,
+        row_count=taken.row_count,
+        dropped_rows=taken.dropped_rows,
+        query_hash="",
+        revision=1,
+        taken_at=as_of,
+        left_out=taken.left_out,
+    )
 
 
 def _repeated(ids: pa.ChunkedArray) -> str:

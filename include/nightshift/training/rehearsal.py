@@ -26,7 +26,7 @@ from nightshift import artifacts, stats, tables
 from nightshift.artifacts import Code
 from nightshift.data import Store
 from nightshift.documents import Manifest
-from nightshift.errors import FOREIGN, ConfigError, NightshiftError
+from nightshift.errors import FOREIGN, ConfigError, NightshiftError, words_of
 from nightshift.family import RECORDED_LIBRARIES, ModelFamily, Problem, load_family
 from nightshift.records import Model, Version
 from nightshift.registry import Registry
@@ -34,6 +34,9 @@ from nightshift.training import estimators, fitting
 
 ROWS = 120
 """How many rows are made up: enough for a few folds of each class."""
+
+ENOUGH = 20
+"""With fewer rows of a night it is not tried whether they can be learnt from."""
 
 WORDS = ("first kind", "second kind", "third kind")
 """What stands in a column of text."""
@@ -107,6 +110,37 @@ def _stored(family: ModelFamily, folder: Path) -> _Stored:
     model = Model(0, family.family, family.family)
     version = _registry(folder, family.folder).sign(model, artifact, manifest, code, now=_EPOCH)
     return _Stored(family, version, np.asarray(score, dtype=np.float64))
+
+
+def fit_problem(family: ModelFamily, table: pa.Table) -> str | None:
+    """What a training would die of on rows of a night; None where it would not.
+
+    Parameters
+    ----------
+    table
+        Columns of a snapshot. Its truth is invented.
+    """
+    from nightshift.training import search
+
+    some = table.select(family.features.names).slice(0, ROWS)
+    if len(some) < ENOUGH:
+        return None
+    _, truth = invented_rows(family)
+    frame = tables.frame(some, family.features)
+    try:
+        pipeline = estimators.build(family, search.first_choice(family), Code.of(family.folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            estimators.fit(pipeline, frame, truth[: len(some)], 1)
+            artifacts.predict(pipeline, frame, family.task)
+    except NightshiftError:
+        return None  # it is told without a source
+    except FOREIGN as error:  # the family's own code runs here
+        return (
+            f"{family.estimator.build} cannot be fitted and asked on {len(some)} rows of this"
+            f" night: {words_of(error, discreet=family.discreet)}"
+        )
+    return None
 
 
 def invented_rows(family: ModelFamily) -> tuple[pa.Table, np.ndarray]:

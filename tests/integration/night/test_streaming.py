@@ -18,7 +18,7 @@ from nightshift.errors import DatabaseUnavailable, SourceError
 from nightshift.family import ModelFamily
 from nightshift.local import session
 from nightshift.night import Origin, freeze
-from nightshift.night.validation import _checks
+from nightshift.night.validation import checks_of
 from nightshift.records import Check, Snapshot
 from nightshift.site import Site
 from nightshift.sources import Names
@@ -102,7 +102,7 @@ def judged(tmp_path: Path, family: ModelFamily, table: pa.Table, chunk_rows: int
         query_hash="",
         taken_at=FIRST,
     )
-    [checks] = _checks(store, family, [snapshot])
+    [checks] = checks_of(store, family, [snapshot])
     return checks
 
 

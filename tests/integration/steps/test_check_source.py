@@ -290,6 +290,19 @@ ORDINARY = {
             "performance": {**MODEL["performance"], "metric": "roc_auc", "threshold": 0.6},
         },
     ),
+    "blanks": Ordinary(
+        ("would be refused: some_values on size", "30 of 30 null"),
+        features=f"select entity_id, null::float8 as size, kind {TABLE}",
+    ),
+    "infinite": Ordinary(
+        ("would be refused: finite on size",),
+        features="select entity_id, case size when 3 then 'infinity' else size end as size, kind"
+        f" {TABLE}",
+    ),
+    "gaps": Ordinary(
+        ("estimator.build", "30 rows of this night", "ValueError: Input X contains NaN"),
+        features=f"select entity_id, nullif(size, 3) as size, kind {TABLE}",
+    ),
     "exponents": Ordinary(
         estimator=estimator(
             "('last', Ridge(alpha=alpha))",
