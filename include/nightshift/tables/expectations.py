@@ -7,6 +7,7 @@ has the reason, and whatever else was asked is answered all the same.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -209,7 +210,7 @@ def columns_of(expectation: Expectation) -> list[str]:
 def misfit(
     expectation: Expectation, columns: Collection[str], numeric: Collection[str]
 ) -> str | None:
-    """What is wrong with the columns that an expectation names; None where nothing is.
+    """What is wrong with the columns or patterns that an expectation names; None where nothing is.
 
     ``numeric`` are those of ``columns`` that are numbers.
     """
@@ -220,6 +221,13 @@ def misfit(
             )
         if name in numeric and any(word in expectation.type for word in _OF_TEXT):
             return f"column {name!r} is a number, and this is about text"
+    several = expectation.arguments.get("regex_list")
+    patterns = [expectation.arguments.get("regex"), *(several if isinstance(several, list) else [])]
+    for pattern in (pattern for pattern in patterns if isinstance(pattern, str)):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            return f"{pattern!r} is no regular expression: {error}"
     return None
 
 

@@ -257,6 +257,14 @@ ORDINARY = {
             ]
         },
     ),
+    "parenthesis": Ordinary(
+        ("expectations.0", "'(' is no regular expression"),
+        sections={
+            "expectations": [
+                {"type": "expect_column_values_to_match_regex", "column": "kind", "regex": "("}
+            ]
+        },
+    ),
     "padded": Ordinary(labels=LABELS.replace("entity_id,", "entity_id::char(16) as entity_id,", 1)),
     "rekeyed": Ordinary(
         ("0 of 30 entities", "features.sql says '20260112-1'", "labels.sql 'x2026"),
@@ -275,7 +283,7 @@ ORDINARY = {
     ),
     "identifiers": Ordinary(
         features=f"select md5(entity_id)::uuid as entity_id, size, kind {TABLE}",
-        labels=LABELS.replace("entity_id,", "md5(entity_id) as entity_id,", 1),
+        labels=LABELS.replace("entity_id,", "md5(entity_id)::uuid::text as entity_id,", 1),
     ),
     "capitals": Ordinary(
         ("features.sql", "no column 'Size', but 'size'", "folds a name without quotes"),
