@@ -29,6 +29,7 @@ TOUCHED = (
 FACTS = {
     "nightshift/documents.py": {"shift"},  # the detector's figures, as they are stored
     "nightshift/cli/nights.py": {"breaches"},  # how many measurements of a simulation were
+    "nightshift/reports/figures.py": {"breaches"},  # how many models are below their thresholds
 }
 """Files that use the word for something else than the rule."""
 
@@ -36,6 +37,7 @@ ANSWERS = {
     "nightshift/web/actions.py",
     "nightshift/cli/people.py",  # whether one's answer was the first
     "nightshift/reports/chain.py",  # decisions of before there were columns
+    "nightshift/promotion/outcome.py",  # whether the champion could not score
 }
 """Files that ask for the rule of a decision that no measurement has led to."""
 
