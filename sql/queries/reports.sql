@@ -215,18 +215,24 @@ where s.model_id = :model_id
 order by s.level = 'alert' desc, s.level = 'warn' desc, s.value desc, s.signal, s.feature;
 
 -- name: retrain_outcome
--- What came of a decision to retrain: the version, its comparison, the verdict, the answer of a person, the promotion.
+-- What came of a decision to retrain: the version, its comparison, the verdict, the answer of a person, its refit, the promotion.
 select v.number as version, v.trained_at, v.manifest -> 'training' as training,
        c.comparison_id, d.kind as verdict, d.reason as verdict_reason, a.approval_id,
-       answered.kind as answer, answered.reason as answer_reason, p.effective_from
-from nightshift.versions v
-left join nightshift.comparisons c on c.decision_id = v.decision_id
+       answered.kind as answer, answered.reason as answer_reason, refit.number as refit, p.effective_from
+from (select cast(:decision_id as int) as decision_id) request
+left join nightshift.comparisons c using (decision_id)
+join lateral (
+    select number, trained_at, manifest from nightshift.versions
+    where decision_id = request.decision_id
+    order by coalesce(version_id = c.challenger_version, false) desc, made_as = 'refit', number
+    limit 1
+) v on true
+left join nightshift.versions refit on refit.decision_id = request.decision_id and refit.made_as = 'refit'
 left join nightshift.decisions d on d.about = 'comparison' and d.about_id = c.comparison_id
 left join nightshift.approvals a on a.comparison_id = c.comparison_id
 left join nightshift.answers w using (approval_id)
 left join nightshift.decisions answered on answered.decision_id = w.decision_id
-left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id)
-where v.decision_id = :decision_id;
+left join nightshift.promotions p on p.decision_id in (d.decision_id, w.decision_id);
 
 -- name: failure
 -- Why a decision to retrain came to nothing.
@@ -238,8 +244,7 @@ where d.decision_id = :decision_id;
 -- name: shadow
 -- The shadow that a decision to retrain led to: until when, what it has come to, how it ended.
 select v.number as version, s.ends, t.nights, t.evidence, t.needed, e.kind, e.reason
-from nightshift.versions trained
-join nightshift.comparisons c on c.decision_id = trained.decision_id
+from nightshift.comparisons c
 join nightshift.shadows s using (comparison_id)
 join nightshift.versions v on v.version_id = s.version_id
 left join nightshift.decisions e on e.about = 'shadow' and e.about_id = s.shadow_id
@@ -248,7 +253,7 @@ left join lateral (
     where model_id = s.model_id and kind = 'shadow' and newer = s.version_id and as_of >= s.starts
     order by as_of desc limit 1
 ) t on true
-where trained.decision_id = :decision_id;
+where c.decision_id = :decision_id;
 
 -- name: history
 -- Everything that was ever decided about a model, and what serves since, oldest first.

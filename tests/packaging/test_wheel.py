@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -235,25 +237,57 @@ def test_a_command_that_needs_an_extra_says_how_to_install_it(
 
 
 @pytest.fixture(scope="module")
-def running(installation: Installation, shop: Path) -> Iterator[dict[str, str]]:
-    """The project's own Postgres, on a port of its own."""
+def started(installation: Installation, shop: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """The project's own Postgres, on a port of its own, and what ``up`` says."""
     environment = {"NIGHTSHIFT_PG_PORT": str(free_port())}
     said = installation.nightshift("up", "--no-airflow", folder=shop, environment=environment)
     assert "Schema    is the newest" in said
-    yield environment
+    yield environment, said
     installation.nightshift("down", folder=shop, environment=environment)
 
 
-def test_the_family_of_a_new_project_is_trained_and_scores_a_night(
-    installation: Installation, shop: Path, running: dict[str, str]
+def test_the_tutorial_works_line_by_line(
+    installation: Installation, shop: Path, started: tuple[dict[str, str], str]
 ) -> None:
-    how: dict[str, Any] = {"folder": shop, "environment": running}
-    assert installation.nightshift("check", **how) == "every family is in order\n"
-    assert "promote" in installation.nightshift("train", "late_delivery", **how)
-    assert "200 rows published" in installation.nightshift("score", "late_delivery", **how)
-    status = json.loads(installation.nightshift("status", "--json", **how))
-    # Version 1 has won, and was fitted once more with its holdout: version 2 serves.
-    assert [line["version"] for line in status["lines"]] == [2]
+    environment, said = started
+    [readers] = [line for line in said.splitlines() if line.startswith("Readers ")]
+    heard: dict[str, str] = {}
+    for info, block in _tutorial():
+        if file := re.search(r'title="(.+)"', info):
+            (shop / file[1]).write_text(block)
+        elif info == "sql":
+            psql = [*shlex.split(readers)[1:], "--tuples-only", "--command", block]
+            heard["as a reader"] = installation.run(*psql).stdout
+        else:
+            for line in block.splitlines():
+                heard[line] = _typed(installation, shop, environment, line)
+    assert heard["nightshift check"] == "every family is in order\n"
+    assert "promote" in heard["nightshift train late_delivery"]
+    assert "200 rows published, batch 1, version 2" in heard["nightshift score late_delivery"]
+    assert "serves from" in heard["nightshift why late_delivery"]
+    assert "200 rows published, batch 2, version 2" in heard["nightshift score parcel_weight"]
+    assert "parcel_weight" in heard["nightshift status"]
+    assert len(heard["as a reader"].strip().splitlines()) == 5
+
+
+def _tutorial() -> list[tuple[str, str]]:
+    """The blocks of the tutorial that follow ``up``, without what a comment keeps from the test."""
+    page = (HOME / "docs" / "tutorial.md").read_text()
+    page = re.sub(r"<!-- not run.*?```.*?```", "", page, flags=re.DOTALL)
+    blocks = re.findall(r"^```(.*?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    words = [word for _, block in blocks for word in block.splitlines()]
+    assert words[1:4] == ["nightshift init shop", "cd shop", "nightshift up --no-airflow"]
+    assert words[-1] == "nightshift down"  # these the fixtures have done, or do
+    return [(info, block.replace(words[3], "")) for info, block in blocks[1:-1]]
+
+
+def _typed(installation: Installation, shop: Path, environment: dict[str, str], line: str) -> str:
+    command, *words = shlex.split(line)
+    if command == "nightshift":
+        return installation.nightshift(*words, folder=shop, environment=environment)
+    done = installation.run(command, *words, folder=shop)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_project_holds_its_families_in_a_test(installation: Installation, shop: Path) -> None:

@@ -26,7 +26,9 @@ def up(
     airflow: Annotated[bool, typer.Option(help="Start Airflow as well as the databases.")] = True,
 ) -> None:
     """Start the embedded Postgres and Airflow; what runs already is left alone."""
-    local.up(local.site(), airflow=airflow, console=console)
+    site = local.site()
+    local.up(site, airflow=airflow, console=console)
+    console.print(f"Readers   {local.psql_command(site)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -224,7 +224,14 @@ def _about_consequences(decision: Any, followed: Any, failed: Any) -> Iterator[s
     if followed.verdict is None:
         yield "Compared: not yet; look at the retrain run."
         return
-    since = f" It serves from {moment(followed.effective_from)}." if followed.effective_from else ""
+    since = ""
+    if followed.effective_from and followed.refit:
+        since = (
+            f" Version {followed.refit}, the same with the compared nights learnt along, serves"
+            f" from {moment(followed.effective_from)}."
+        )
+    elif followed.effective_from:
+        since = f" It serves from {moment(followed.effective_from)}."
     if followed.approval_id is None:
         yield f"Compared: {followed.verdict}: {followed.verdict_reason}.{since}"
         return

@@ -8,7 +8,7 @@ import pytest
 from tests.families import MEMBERS, live, train_all
 from tests.world import FAMILY, World
 
-from nightshift import monitoring, registry
+from nightshift import monitoring, registry, reports
 from nightshift.data import connect
 from nightshift.records import Version
 from nightshift.steps import versions
@@ -78,6 +78,14 @@ def test_what_serves_has_learnt_the_nights_that_it_was_proven_on(refitting: Worl
     }
     for number in (1, 2):
         assert versions.reproduce(refitting.site, proven.model.model_id, number).same
+
+
+def test_why_tells_the_proven_version_and_the_refit_that_serves(refitting: World) -> None:
+    refitting.train(9)
+    told = reports.why(connect(refitting.site.database_url), FAMILY, refitting.night(10))
+    trained, compared = told.sentences[-2:]
+    assert trained.startswith("Trained: version 1, at ")
+    assert "Version 2, the same with the compared nights learnt along, serves from" in compared
 
 
 def test_a_refit_that_fails_leaves_the_proven_version_serving_and_is_told(
