@@ -204,6 +204,7 @@ def standing(family: ModelFamily, model: Model, as_of: datetime, facts: Facts) -
         fresh_labels=fresh,
         has_champion=champion is not None and _can_score(family, champion),
         trainable=len(own) if own is not None else 0,
+        say_as=family.performance.say_as,
     )
 
 

@@ -191,13 +191,14 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
     from nightshift import reports, simulation
 
     family = site.family(name)
-    table = Table(title=f"{name}: {family.performance.metric} over every labelled prediction")
-    for heading in ("policy", "metric", "fits", "breaches", "promotions", "nights", "rejected"):
+    gauge = family.performance.gauge()
+    table = Table(title=f"{name}: {gauge.name} over every labelled prediction")
+    for heading in ("policy", gauge.name, "fits", "breaches", "promotions", "nights", "rejected"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for o in outcomes:
         table.add_row(
             o.policy,
-            f"{o.value:.3f}",
+            f"{gauge.shown(o.value):,.3f}",
             str(o.fits),
             str(o.breaches),
             str(o.promotions),

@@ -54,8 +54,8 @@ def status(
     for sentence in report.sentences:
         say(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "state", "version", "value", "threshold", "last decision"):
-        right = heading in ("version", "value", "threshold")
+    for heading in ("model", "state", "version", "figure", "limit", "last decision"):
+        right = heading in ("version", "figure", "limit")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for line in lines[:rows]:
         table.add_row(*map(escape, _cells(line)))
@@ -187,9 +187,10 @@ def verify(
 
 def _cells(line: Line) -> tuple[str, ...]:
     name = line.family if line.model == line.family else f"{line.family}/{line.model}"
-    value = "-" if line.value is None else f"{line.value:.4g}"
-    if line.low is not None and line.high is not None:
-        value += f" ({line.low:.4g} to {line.high:.4g})"
+    reading = line.reading
+    value = "-" if reading is None else reading.amount
+    if reading is not None and reading.span:
+        value += f" ({reading.span})"
     decided = (
         f"{line.decided_as_of:%m-%d} {line.decision}: {line.rule}" if line.decided_as_of else "-"
     )
@@ -198,7 +199,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         line.health,
         _versions(line),
         value,
-        "-" if line.threshold is None else f"{line.threshold:.4g}",
+        line.limit or "-",
         decided,
     )
 

@@ -4,7 +4,7 @@ Reading it stays light, for every parse of every DAG does it.
 """
 
 from nightshift.family.family import OVERLAP, ModelFamily
-from nightshift.family.folders import family_folders, load_families, load_family
+from nightshift.family.folders import family_folders, load_families, load_family, words_of
 from nightshift.family.libraries import LIBRARIES_MAY_DIFFER, RECORDED_LIBRARIES, MayDiffer
 from nightshift.family.rows import FAULTS, Fault
 from nightshift.family.rules import (

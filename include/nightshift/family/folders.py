@@ -65,6 +65,16 @@ def load_families(models: Path) -> tuple[list[ModelFamily], list[Problem]]:
     return families, problems
 
 
+def words_of(models: Path) -> dict[str, str]:
+    """How families say the figures of their metrics, where they say and can be read."""
+    try:
+        families, _ = load_families(models)
+    except ConfigError:
+        return {}
+    own = {family.family: family.performance.say_as for family in families}
+    return {name: say_as for name, say_as in own.items() if say_as}
+
+
 def _files_of(folder: Path) -> frozenset[tuple[str, int, int]]:
     """Each file's name, size and time of change: what differs when somebody has edited one."""
     if not folder.is_dir():

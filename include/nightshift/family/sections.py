@@ -17,6 +17,7 @@ from nightshift.family.values import (
     EXPECTATION,
     FUNCTION,
     RESERVED,
+    WORDS,
     Column,
     Cron,
     Duration,
@@ -28,7 +29,7 @@ from nightshift.family.values import (
     WaitingTime,
     time_zone,
 )
-from nightshift.wording import listed
+from nightshift.wording import Gauge, listed
 
 
 class Source(Section):
@@ -232,6 +233,12 @@ class Performance(Section):
     """What is measured: scikit-learn scorers over matured nights. Greater is better."""
 
     metric: str = Field(description="the scikit-learn scorer that decides; greater is better")
+    say_as: str | None = Field(
+        default=None,
+        pattern=WORDS,
+        description="what its figures are called wherever people read them, after the number:"
+        " `minutes of error`; null: scikit-learn's own name. Errors are shown above zero",
+    )
     also: list[str] = Field(
         default=[], description="scorers that are measured beside it and decide nothing"
     )
@@ -256,6 +263,11 @@ class Performance(Section):
         description="columns of features.sql; each value of one is measured for itself and decides"
         " nothing",
     )
+
+    def gauge(self, metric: str | None = None) -> Gauge:
+        """How figures of a metric are read aloud, by default of the one that decides."""
+        decides = metric in (None, self.metric)
+        return Gauge(metric or self.metric, self.say_as if decides else None)
 
     @property
     def metrics(self) -> list[str]:

@@ -37,6 +37,7 @@ COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 FUNCTION = r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$"
 CLASS = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 EXPECTATION = r"^expect_[a-z0-9_]+$"
+WORDS = r"^[A-Za-z][^\r\n|`<>]{0,59}$"
 
 PATTERNS = {
     NAME: "write a-z, 0-9 and _, at most 40 characters that begin with a letter",
@@ -45,6 +46,7 @@ PATTERNS = {
     CLASS: "write the whole path of a class, such as my_package.alerts.PagerNotifier",
     EXPECTATION: "write the name of a Great Expectations expectation, such as"
     " expect_column_values_to_not_be_null",
+    WORDS: "write a few words that can follow a number, such as minutes of error",
 }
 """What is said of text that does not match."""
 

@@ -7,7 +7,6 @@ from nightshift.policy.memory import Recollection, recollect, spaced
 from nightshift.policy.promoting import (
     Pool,
     better,
-    compared,
     is_proof,
     judge,
     proven,

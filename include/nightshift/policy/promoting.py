@@ -13,6 +13,7 @@ from nightshift.family import Promotion
 from nightshift.policy import gate
 from nightshift.policy.gate import Ruling
 from nightshift.records import Comparison, Decision, DecisionKind
+from nightshift.wording import Gauge, count, figure, figures, share
 
 Verdict = tuple[DecisionKind, str, str]
 """A kind of decision, the rule and the sentence."""
@@ -32,11 +33,14 @@ class Pool:
     rows: int
     ruling: Ruling
 
-    def sentence(self, metric: str) -> str:
+    def sentence(self, gauge: Gauge) -> str:
         """What was found, in words."""
+        gain, low = self.ruling.gain, self.ruling.low
+        side = "better" if gain > 0 else "worse"
+        least = f"at least {figure(low)}" if low > 0 else f"perhaps {figure(-low)} worse"
         return (
-            f"{self.members} challengers of this night together change {metric} by"
-            f" {self.ruling.gain:+.3g} on average, at least {self.ruling.low:+.3g}"
+            f"{self.members} challengers of this night are together {side} by {gauge.by(gain)} on"
+            f" average, {least}"
         )
 
 
@@ -48,6 +52,7 @@ def judge(
     *,
     below: bool = False,
     pool: Pool | None = None,
+    say_as: str | None = None,
 ) -> Decision:
     """Whether a challenger replaces the champion: on proof, or in place of one that has failed.
 
@@ -58,6 +63,8 @@ def judge(
         lost the benefit of the doubt.
     pool
         What all challengers of the night come to, where there are several in a factory.
+    say_as
+        How the family says the figures of its metric.
 
     Returns
     -------
@@ -65,8 +72,18 @@ def judge(
         ``reject`` without proof; ``ask`` where a person must look, or is to be asked; ``shadow``
         where the challenger must go on proving itself; else ``promote``.
     """
-    kind, rule, reason = _verdict(comparison, promotion, below, pool)
+    case = _Case(comparison, promotion, Gauge(comparison.metric, say_as))
+    kind, rule, reason = _verdict(case, below, pool)
     return Decision(model_id, kind, rule, reason, as_of, _evidence(comparison))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A comparison, what the family asks of it, and how its figures are said."""
+
+    comparison: Comparison
+    promotion: Promotion
+    gauge: Gauge
 
 
 def better(comparisons: Sequence[Comparison], promotion: Promotion, *, below: bool) -> int:
@@ -141,48 +158,46 @@ def _evidence(comparison: Comparison) -> Inputs:
     return Inputs(figures)
 
 
-def _verdict(
-    comparison: Comparison, promotion: Promotion, below: bool, pool: Pool | None
-) -> Verdict:
+def _verdict(case: _Case, below: bool, pool: Pool | None) -> Verdict:
+    comparison, promotion = case.comparison, case.promotion
     if comparison.champion_version is None:
-        return _first(comparison, promotion, pool)
+        return _first(case, pool)
     if comparison.unscorable is not None:
-        return _instead_of_nobody(comparison, promotion)
+        return _instead_of_nobody(case)
     if pool is not None and not is_proof(comparison, promotion):
-        return _pooled(comparison, promotion, pool)
+        return _pooled(case, pool)
     ruling = _ruling(comparison, promotion, below)
-    missing = _no_proof(comparison, promotion, ruling)
+    missing = _no_proof(case, ruling)
     if missing is not None:
         return "reject", *missing
-    return _objected(comparison, promotion) or _passed(comparison, promotion, ruling)
+    return _objected(case) or _passed(case, ruling)
 
 
-def _objected(comparison: Comparison, promotion: Promotion) -> Verdict | None:
+def _objected(case: _Case) -> Verdict | None:
     """What speaks against a challenger that is better."""
-    objection = _border_objection(comparison) or _slice_objection(comparison, promotion)
+    objection = _border_objection(case) or _slice_objection(case)
     if objection is not None:
         return "reject", *objection
-    suspicion = _suspicion(comparison, promotion)
+    suspicion = _suspicion(case.comparison, case.promotion)
     if suspicion is not None:
-        return "ask", "too_good", f"{compared(comparison)}, but {suspicion}"
+        return "ask", "too_good", f"{_compared(case)}; but {suspicion}"
     return None
 
 
-def _passed(comparison: Comparison, promotion: Promotion, ruling: Ruling) -> Verdict:
+def _passed(case: _Case, ruling: Ruling) -> Verdict:
     """Where nothing speaks against it: it serves, or scores beside the champion first."""
-    sentence = compared(comparison)
+    promotion = case.promotion
     if ruling.kind == "shadow":
         assert promotion.unproven is not None
+        sentence = _compared(case, "which is not proof yet")
         beside = f"it scores beside the champion for up to {_days(promotion.unproven)} days"
-        sentence += (
-            f", not above the margin {promotion.margin:g}; {beside}, its evidence carried along"
-        )
-        return "shadow", ruling.rule, sentence
+        return "shadow", ruling.rule, f"{sentence}; {beside}, its evidence carried along"
+    sentence = _compared(case)
     if promotion.shadow is not None:
         beside = f"it scores beside the champion for {_days(promotion.shadow)} days"
         return "shadow", ruling.rule, f"{sentence}; {beside}"
     if ruling.rule == "proof":
-        return proven(promotion, f"{sentence}, above the margin {promotion.margin:g}")
+        return proven(promotion, sentence)
     return proven(promotion, f"{sentence}; {_not_worse(promotion)}", ruling.rule)
 
 
@@ -192,55 +207,62 @@ def _days(time: timedelta) -> str:
 
 def _not_worse(promotion: Promotion) -> str:
     return (
-        "the champion is below its threshold, so it is enough to be better on average and surely"
-        f" not worse by {promotion.tolerance:.0%} (promotion.tolerance)"
+        "the champion has failed its threshold, so it is enough to be better on average and surely"
+        f" not worse by {share(promotion.tolerance)} (promotion.tolerance)"
     )
 
 
-def _pooled(comparison: Comparison, promotion: Promotion, pool: Pool) -> Verdict:
+def _pooled(case: _Case, pool: Pool) -> Verdict:
     """The one verdict on the challengers of a night, but for a member that is surely worse."""
-    sentence = pool.sentence(comparison.metric)
+    comparison, promotion = case.comparison, case.promotion
+    sentence = pool.sentence(case.gauge)
     if pool.rows < promotion.min_rows:
-        why = f"their holdouts have {pool.rows} labelled rows"
-        return "reject", "too_few_rows", f"{why}, and {promotion.min_rows} are needed for proof"
+        return "reject", "too_few_rows", _too_few("their holdouts have", pool.rows, promotion)
     if pool.ruling.kind != "promote":
         return "reject", "no_proof", f"{sentence}: no proof"
     losses = -np.array([night.gain for night in comparison.gains])
     tolerated = promotion.tolerance * _short(comparison)
     if gate.bound(losses, promotion.confidence) > tolerated:
-        return (
-            "reject",
-            "no_proof",
-            f"{sentence}, but {compared(comparison)}, which is surely worse",
-        )
+        return "reject", "no_proof", f"{sentence}; but its own is surely worse, {_compared(case)}"
     if pool.ruling.rule != "proof":
         sentence += f"; {_not_worse(promotion)}"
-    return _objected(comparison, promotion) or proven(promotion, sentence, "pool")
+    return _objected(case) or proven(promotion, sentence, "pool")
 
 
 FIRST = "the first version of this model has nobody to beat"
 
 
-def _first(comparison: Comparison, promotion: Promotion, pool: Pool | None) -> Verdict:
+def _too_few(whose: str, rows: int, promotion: Promotion) -> str:
+    return f"{whose} {rows:,} labelled rows, and {promotion.min_rows:,} are needed for proof"
+
+
+def _first(case: _Case, pool: Pool | None) -> Verdict:
     """A first version serves where it beats guessing the same for all; else a person is asked."""
-    suspicion = _suspicion(comparison, promotion)
-    if suspicion is not None:
-        worth = f"{comparison.metric} {comparison.challenger_value:.4g}"
-        return "ask", "too_good", f"{FIRST}, but its {worth} is suspicious: {suspicion}"
-    doubt = _no_better_than_guess(comparison, promotion, pool)
+    doubt = _suspicious_worth(case)
+    if doubt is not None:
+        return "ask", "too_good", f"{FIRST}, but {doubt}"
+    doubt = _no_better_than_guess(case, pool)
     if doubt is None:
         return "promote", "unopposed", FIRST
     return "ask", "no_better_than_guess", f"{FIRST}, but {doubt}"
 
 
-def _no_better_than_guess(
-    comparison: Comparison, promotion: Promotion, pool: Pool | None
-) -> str | None:
+def _suspicious_worth(case: _Case) -> str | None:
+    """Why what a version is worth that nobody opposes is too good to be true."""
+    worth = case.comparison.challenger_value
+    suspicion = _suspicion(case.comparison, case.promotion)
+    if suspicion is None or worth is None:
+        return None
+    return f"{case.gauge.amount(worth)} is suspicious: {suspicion}"
+
+
+def _no_better_than_guess(case: _Case, pool: Pool | None) -> str | None:
     """Why a first version is not known to beat the constant guess; None where it does.
 
     Members of a factory beat it together, but for one that is surely worse: of a hundred that are
     looked at one by one some look worse by chance, so that asks for more than proof does.
     """
+    comparison, gauge = case.comparison, case.gauge
     worth, guess = comparison.challenger_value, comparison.guess
     losses = -np.array([night.gain for night in comparison.gains])
     if pool is not None and pool.ruling.gain > 0:
@@ -248,26 +270,28 @@ def _no_better_than_guess(
             return None
     elif worth is None:
         return (
-            f"nothing tells whether it beats guessing the same for all: on {comparison.row_count}"
-            f" later rows its {comparison.metric} is undefined"
+            "nothing tells whether it beats guessing the same for all: on"
+            f" {comparison.row_count:,} later rows its {gauge.name} is undefined"
         )
     elif guess is None or worth > guess:
         return None
     assert worth is not None
+    assert guess is not None
+    reading = gauge.reading(worth, guess)
     return (
-        f"on {comparison.row_count} later rows its {comparison.metric} is {worth:.4g}, no better"
-        f" than {guess:.4g}, which is what guessing the same for all comes to"
+        f"it is no better than guessing the same for all: {reading.amount} on"
+        f" {comparison.row_count:,} later rows, and a constant guess comes to"
+        f" {reading.limit.partition(' ')[2]}"
     )
 
 
-def _instead_of_nobody(comparison: Comparison, promotion: Promotion) -> Verdict:
+def _instead_of_nobody(case: _Case) -> Verdict:
     """Where the champion cannot score, readers get nothing: whoever can is better."""
-    sentence = f"the champion cannot score: {comparison.unscorable}"
-    suspicion = _suspicion(comparison, promotion)
-    if suspicion is not None:
-        worth = f"its {comparison.metric} {comparison.challenger_value:.4g} is suspicious"
-        return "ask", "unscorable", f"{sentence}; {worth}: {suspicion}"
-    if promotion.approval == "human":
+    sentence = f"the champion cannot score: {case.comparison.unscorable}"
+    doubt = _suspicious_worth(case)
+    if doubt is not None:
+        return "ask", "unscorable", f"{sentence}; {doubt}"
+    if case.promotion.approval == "human":
         return "ask", "unscorable", f"{sentence}; a person is asked"
     return "promote", "unscorable", f"{sentence}; the new version can"
 
@@ -279,73 +303,84 @@ def proven(promotion: Promotion, sentence: str, rule: str = "proof") -> Verdict:
     return "promote", rule, sentence
 
 
-def _no_proof(
-    comparison: Comparison, promotion: Promotion, ruling: Ruling
-) -> tuple[str, str] | None:
+def _no_proof(case: _Case, ruling: Ruling) -> tuple[str, str] | None:
+    comparison, promotion = case.comparison, case.promotion
     if _rows(comparison) < promotion.min_rows:
-        shortage = f"the holdout has {_rows(comparison)} labelled rows"
-        return "too_few_rows", f"{shortage}, and {promotion.min_rows} are needed for proof"
+        return "too_few_rows", _too_few("the holdout has", _rows(comparison), promotion)
     if comparison.difference is None or comparison.low is None:
         missing = [candidate.missing for candidate in comparison.candidates if candidate.missing]
         why = f": {missing[0]}" if missing else ""
-        return "undefined", f"{comparison.metric} is undefined on the holdout{why}"
+        return "undefined", f"{case.gauge.name} is undefined on the holdout{why}"
     if ruling.kind == "reject" or (ruling.kind == "shadow" and promotion.unproven is None):
-        return "no_proof", f"{compared(comparison)}, not above the margin {promotion.margin:g}"
+        return "no_proof", _compared(case, "which is no proof")
     return None
 
 
-def compared(comparison: Comparison) -> str:
-    """What a comparison found, in one sentence with its figures."""
-    winner = next(
-        (c for c in comparison.candidates if c.version_id == comparison.challenger_version), None
-    )
-    who = (
-        f"the earlier champion, version {winner.number}, has a"
-        if winner is not None and winner.kind == "earlier"
-        else "the challenger's"
-    )
-    sentence = (
-        f"on {comparison.row_count} later rows {who} {comparison.metric}"
-        f"{' of' if winner is not None and winner.kind == 'earlier' else ' is'}"
-        f" {comparison.challenger_value:.4g} against {comparison.champion_value:.4g}"
+def _compared(case: _Case, note: str = "") -> str:
+    """What a comparison found, the gain first; ``note`` says what a gain is worth.
+
+    The margin that is asked for is told where there is one.
+    """
+    comparison, gauge = case.comparison, case.gauge
+    assert comparison.challenger_value is not None
+    assert comparison.champion_value is not None
+    instead = (
+        f"{gauge.instead(comparison.challenger_value, comparison.champion_value)} on"
+        f" {comparison.row_count:,} later rows"
     )
     if comparison.difference is None or comparison.low is None or comparison.confidence is None:
-        return sentence
-    return (
-        f"{sentence}: better by {comparison.difference:.3g}, at least {comparison.low:.3g} with"
-        f" {comparison.confidence:.3g} confidence"
+        return instead
+    gain = gauge.change(comparison.difference, comparison.champion_value)
+    nights = f" on {count(len(comparison.gains), 'night')}" if comparison.gains else ""
+    noted = f", {note}" if note and comparison.difference > 0 else ""
+    low = gauge.change(comparison.low, comparison.champion_value)
+    bound = f"at least {low}" if comparison.low > 0 else f"perhaps {low}"
+    sentence = (
+        f"{_earlier(comparison)}{gain}{nights}{noted}: {instead}, {bound} (with"
+        f" {share(comparison.confidence)} confidence)"
     )
+    margin = case.promotion.margin
+    return f"{sentence}; promotion.margin asks for {gauge.by(margin)}" if margin else sentence
 
 
-def _border_objection(comparison: Comparison) -> tuple[str, str] | None:
-    cases = comparison.border_cases
+def _earlier(comparison: Comparison) -> str:
+    """Who is compared, where it is not the version just trained."""
+    for candidate in comparison.candidates:
+        won = candidate.version_id == comparison.challenger_version
+        if won and candidate.kind == "earlier":
+            return f"the earlier champion, version {candidate.number}, is "
+    return ""
+
+
+def _border_objection(case: _Case) -> tuple[str, str] | None:
+    cases = case.comparison.border_cases
     if cases is None or cases.champion_value is None:
         return None
     if cases.challenger_value is not None and cases.challenger_value >= cases.champion_value:
         return None
-    worth = "nothing" if cases.challenger_value is None else f"{cases.challenger_value:.4g}"
-    return "border_cases", (
-        f"{compared(comparison)}, but on the {cases.rows} border cases it is worth {worth} against"
-        f" {cases.champion_value:.4g}"
-    )
+    worth = "cannot be told"
+    if cases.challenger_value is not None:
+        worth = f"worse, {case.gauge.instead(cases.challenger_value, cases.champion_value)}"
+    found = f"{_compared(case)}; but on {count(cases.rows, 'border case')} it is {worth}"
+    return "border_cases", found
 
 
-def _slice_objection(comparison: Comparison, promotion: Promotion) -> tuple[str, str] | None:
-    if promotion.max_slice_drop is None:
+def _slice_objection(case: _Case) -> tuple[str, str] | None:
+    most = case.promotion.max_slice_drop
+    if most is None:
         return None
     worse = [
         (part.high, part.difference, part.slice)
-        for part in comparison.slices
-        if part.high is not None
-        and part.difference is not None
-        and part.high < -promotion.max_slice_drop
+        for part in case.comparison.slices
+        if part.high is not None and part.difference is not None and part.high < -most
     ]
     if not worse:
         return None
     high, difference, name = min(worse)
     return "slice", (
-        f"{compared(comparison)}, but on {name} it is worse by {-difference:.3g}, at least"
-        f" {-high:.3g}, which is more than max_slice_drop {promotion.max_slice_drop:g}"
+        f"{_compared(case)}; but on {name} it is worse by {case.gauge.by(difference)}, at least"
+        f" {figures([-high], most)[0]}, and promotion.max_slice_drop allows"
+        f" {figures([-high], most)[1]}"
     )
 
 
@@ -365,11 +400,11 @@ def _suspicion(comparison: Comparison, promotion: Promotion) -> str | None:
         ("", "guessing the same for all", comparison.baseline, now, ALL_BUT_PERFECT),
     )
     for least, whom, before, after, most in leaps:
-        share = _share_won(before, after, comparison.perfect)
-        if share is not None and share > most:
+        won = _share_won(before, after, comparison.perfect)
+        if won is not None and won > most:
             return (
-                f"that wins {f'{least} ' if least else ''}{share:.0%} of what {whom} falls short of"
-                " perfection: look for a leak (promotion.too_good)"
+                f"that wins {f'{least} ' if least else ''}{share(won)} of what {whom} falls short"
+                " of perfection: look for a leak (promotion.too_good)"
             )
     return None
 

@@ -16,7 +16,7 @@ from nightshift.documents import Inputs
 from nightshift.family import AtLeast, GroupRule, Models, Retrain, When
 from nightshift.policy.cutoffs import counts_as_failure, wait
 from nightshift.records import Decision, DecisionKind, Hold, Measurement, Standing, Vote
-from nightshift.wording import day, listed, moment
+from nightshift.wording import day, figures, listed, moment
 
 CALENDAR, ON_DEMAND, FIRST_MODEL = "calendar", "on_demand", "first_model"
 
@@ -147,7 +147,7 @@ def ballot_of(when: When | None, standing: Standing) -> Ballot:
         missing = "no_champion" if not standing.has_champion else "unmeasured"
         return Ballot(standing, "unknown", missing, "nothing could be measured yet")
     latest = standing.measurements[0]
-    sentence = latest.sentence()
+    sentence = latest.sentence(standing.say_as)
     fired = list(_fired(when, standing)) if when else []
     if fired:
         rule, _, severity = max(fired, key=lambda item: item[2])
@@ -188,9 +188,10 @@ def _fired(when: When, standing: Standing) -> Iterable[tuple[str, str, float]]:
     latest, shift = standing.measurements[0], standing.shift
     if shift is not None and _fallen(standing):
         assert shift.since is not None  # evidence without a stretch is none
+        evidence, needed = figures([shift.evidence], shift.limit)
         sentence = (
-            f"since the night of {day(shift.since)} the nights speak for a level below the"
-            f" threshold: evidence {shift.evidence:.3g}, limit {shift.limit:.3g}"
+            f"the nights since {day(shift.since)} say that it got worse for good: evidence"
+            f" {evidence}, and {needed} is enough"
         )
         yield "shift", sentence, shift.evidence / shift.limit
     if when.breaches is not None and latest.state == "breached":
@@ -335,7 +336,7 @@ def _needed(rule: GroupRule, members: int) -> int:
 def _tally(members: Sequence[Ballot]) -> str:
     failing = [ballot.standing.name for ballot in members if ballot.vote == "fail"]
     unknown = [ballot.standing.name for ballot in members if ballot.vote == "unknown"]
-    sentence = f"{len(failing)} of {len(members)} below their thresholds"
+    sentence = f"{len(failing)} of {len(members)} fail"
     if failing:
         sentence += f" ({listed(failing, NAMED)})"
     return sentence + (f", unknown: {listed(unknown, NAMED)}" if unknown else "")
@@ -344,11 +345,11 @@ def _tally(members: Sequence[Ballot]) -> str:
 def _words(rule: GroupRule, members: int) -> str:
     match rule:
         case "any":
-            return "any is"
+            return "any does"
         case "all":
-            return "all are"
+            return "all do"
         case AtLeast(at_least=count):
-            return f"{count} of {members} are"
+            return f"{count} of {members} do"
         case _:
             assert_never(rule)
 

@@ -77,7 +77,12 @@ def carry_out(
     elif verdict.kind == "shadow":
         trials.begin_shadow(tx, family, comparison_id, compared, verdict, decision_id, now=now)
     elif verdict.kind == "ask":
-        approvals.ask(tx, comparison_id, reports.evidence(compared, verdict), now=now)
+        approvals.ask(
+            tx,
+            comparison_id,
+            reports.evidence(compared, verdict, family.performance.gauge()),
+            now=now,
+        )
     return decision_id
 
 

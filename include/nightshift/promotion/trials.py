@@ -35,7 +35,7 @@ from nightshift.records import (
     DecisionKind,
     Version,
 )
-from nightshift.wording import count
+from nightshift.wording import Gauge, count, figures, share
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,15 @@ class Trial:
         """Whether there is enough evidence, however often it was looked at."""
         return self.evidence >= self.needed
 
-    def sentence(self) -> str:
+    def sentence(self, gauge: Gauge) -> str:
         """Its figures, in words."""
         if self.difference is None:
-            return f"no night with its labels could tell its {self.metric} from the other's"
+            return f"no night with its labels could tell its {gauge.name} from the other's"
         side = "better" if self.difference > 0 else "worse"
+        evidence, needed = figures([self.evidence], self.needed)
         return (
-            f"over {count(self.nights, 'night')} ({self.row_count:,} rows) its {self.metric} is"
-            f" {side} by {abs(self.difference):.3g}: evidence {self.evidence:.3g}, and"
-            f" {self.needed:.3g} is needed"
+            f"{side} by {gauge.by(self.difference)} on {count(self.nights, 'night')}"
+            f" ({self.row_count:,} rows): evidence {evidence}, and {needed} is needed"
         )
 
 
@@ -340,12 +340,14 @@ def _verdict(
     if isinstance(one, Probation):
         if not trial.proven:
             return None
-        told = f"{trial.sentence()}; version {one.older_number} serves again"
+        told = (
+            f"{trial.sentence(family.performance.gauge())}; version {one.older_number} serves again"
+        )
         return _about(one, "rollback", "probation", told, trial.as_of, trial)
     if one.champion != one.older:
         told = "the champion that it scored beside was replaced"
         return _about(one, "reject", "champion_replaced", told, trial.as_of, trial)
-    told = trial.sentence()
+    told = trial.sentence(family.performance.gauge())
     if trial.proven:
         return _about(one, *policy.proven(family.promotion, told), trial.as_of, trial)
     return _unproven(family, one, trial, ruling)
@@ -354,11 +356,11 @@ def _verdict(
 def _unproven(
     family: ModelFamily, shadow: Shadow, trial: Trial, ruling: policy.Ruling | None
 ) -> Decision | None:
-    told = trial.sentence()
+    told = trial.sentence(family.performance.gauge())
     if ruling is not None and ruling.kind == "promote":
         told += (
-            "; the champion was below its threshold, and it is surely not worse by"
-            f" {family.promotion.tolerance:.0%}"
+            "; the champion had failed its threshold, and it is surely not worse by"
+            f" {share(family.promotion.tolerance)}"
         )
         verdict = policy.proven(family.promotion, told, "not_worse")
         return _about(shadow, *verdict, trial.as_of, trial)

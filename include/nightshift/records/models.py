@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from nightshift.documents import Manifest, Shift, Worth
 from nightshift.records.decisions import DecisionKind
-from nightshift.wording import day
+from nightshift.wording import Gauge, day, share
 
 State = Literal["measured", "breached", "immature", "undefined"]
 Verdict = Literal["passed", "warned", "rejected"]
@@ -231,29 +231,26 @@ class Measurement:
         """How many labelled nights cannot have the metric for themselves."""
         return sum(night.labels > 0 and night.value is None for night in self.nights)
 
-    def sentence(self) -> str:
-        """Its figures, in one sentence."""
-        window = f"{day(self.window_start)} to {day(self.window_end)}"
-        counts = f"{self.labels} of {self.predictions}"
-        share = f"{counts} labels known ({self.coverage:.0%})"
+    def sentence(self, say_as: str | None = None) -> str:
+        """Its figures, in one sentence, the metric in the family's own words."""
+        gauge = Gauge(self.metric, say_as)
+        window = f"the nights {day(self.window_start)} to {day(self.window_end)}"
+        known = f"{self.labels:,} of {self.predictions:,} labels known, {share(self.coverage)}"
         if self.nights_without:
-            share += f"; nights without the metric: {self.nights_without}"
+            known += f"; nights without the metric: {self.nights_without}"
         if self.state == "immature":
-            return f"{self.metric} over {window} cannot be judged yet: {share}"
+            return f"cannot be judged yet: {known}; {window}"
         if self.value is None or self.low is None or self.high is None:
             why = f": {self.remark}" if self.remark else ""
-            return f"{self.metric} over {window} is undefined on these labels{why}; {share}"
-        figures = (
-            f"{self.metric} over {window} is {self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
-        )
-        if self.remark:
-            figures += f" ({self.remark})"
+            return f"{gauge.name} is undefined on these labels{why} ({window}; {known})"
+        remark = f"; {self.remark}" if self.remark else ""
+        reading = gauge.reading(self.value, self.threshold, self.low, self.high)
+        details = f"({reading.span} on {window}; {known}{remark})"
         if self.threshold is None:
-            return f"{figures}, and has no threshold yet; {share}"
-        side = "above" if self.value > self.threshold else "not surely below"
-        if self.state == "breached":
-            side = "below"
-        return f"{figures}, {side} the threshold {self.threshold:.4g}; {share}"
+            return f"{reading}, no {gauge.limit_word} yet {details}"
+        sure = self.state == "breached" and self.high < self.threshold
+        side = gauge.side(self.value, self.threshold, sure=sure)
+        return f"{reading}: {side} {details}"
 
 
 @dataclass(frozen=True)
@@ -262,6 +259,8 @@ class Standing:
 
     Parameters
     ----------
+    say_as
+        How the family says the figures of its metric; None where it leaves that to us.
     measurements
         The decisive metric of the serving champion, latest first; empty where nobody serves.
     shift
@@ -296,3 +295,4 @@ class Standing:
     fresh_labels: int | None = None
     has_champion: bool = True
     trainable: int = 0
+    say_as: str | None = None

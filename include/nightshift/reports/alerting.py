@@ -18,7 +18,7 @@ from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.family import Cause, ModelFamily
-from nightshift.wording import day, listed, moment
+from nightshift.wording import day, figure, listed, moment
 
 RunKind = Literal["score", "monitor", "retrain", "rollback"]
 
@@ -280,19 +280,18 @@ def _breach(family: ModelFamily, run: Run, breached: Sequence[Any], of: int) -> 
     kinds = [decision.kind for decision in breached]
     follows = listed(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(kinds))
     details = (
-        f"{listed([f'{d.model} ({_figures(d)})' for d in breached], NAMED)}; decided: {follows}"
+        f"{listed([f'{d.model} ({_figures(family, d)})' for d in breached], NAMED)}; decided:"
+        f" {follows}"
     )
     return _about(run, "breach", f"{len(breached)} of {of} models breached", details)
 
 
-def _figures(decision: Any) -> str:
+def _figures(family: ModelFamily, decision: Any) -> str:
     latest = Inputs(decision.inputs).latest
     assert latest is not None
     if latest.value is None:
         return f"{latest.state}, {decision.rule}"
-    figures = f"{latest.value:.4g}"
-    if latest.threshold is not None:
-        figures += f", threshold {latest.threshold:.4g}"
+    figures = str(family.performance.gauge().reading(latest.value, latest.threshold))
     if latest.state != "breached" and decision.falling_since is not None:
         figures += f", falling since {day(decision.falling_since)}"
     return figures
@@ -313,7 +312,7 @@ def _drift(family: ModelFamily, run: Run, drifted: Sequence[Any], watched: int) 
     signals_by_model: dict[str, list[str]] = {}
     for row in drifted:
         where = f"{row.signal} of {row.feature}" if row.feature else row.signal
-        signals_by_model.setdefault(row.model, []).append(f"{where} {row.value:.2g}")
+        signals_by_model.setdefault(row.model, []).append(f"{where} {figure(row.value, 2)}")
     if family.models is None:
         signals = [signal for of_model in signals_by_model.values() for signal in of_model]
         return _about(run, "drift", "drift", listed(signals, NAMED))
@@ -354,7 +353,7 @@ def _waiting(
     else:
         headline = f"approval of {len(rows)} of {of} challengers wanted"
         details = listed(
-            [f"{row.model} ({row.approval_id}, {_against(row)})" for row in rows], NAMED
+            [f"{row.model} ({row.approval_id}, {_against(family, row)})" for row in rows], NAMED
         )
     return _about(run, "approval", headline, details, as_of=as_of)
 
@@ -373,14 +372,15 @@ def _concluded(
         details = "; ".join(f"version {row.number}: {row.verdict_reason}" for row in rows)
         return _about(run, cause, cause, details, as_of=as_of, of=of)
     headline = f"{len(rows)} of {count} challengers {cause}"
-    details = listed([f"{row.model} ({_against(row)})" for row in rows], NAMED)
+    details = listed([f"{row.model} ({_against(family, row)})" for row in rows], NAMED)
     return _about(run, cause, headline, details, as_of=as_of, of=of)
 
 
-def _against(row: Any) -> str:
+def _against(family: ModelFamily, row: Any) -> str:
     if row.champion_value is None or row.challenger_value is None:
         return f"version {row.number}"
-    return f"version {row.number}, {row.challenger_value:.4g} against {row.champion_value:.4g}"
+    instead = family.performance.gauge().instead(row.challenger_value, row.champion_value)
+    return f"version {row.number}, {instead}"
 
 
 def _unfinished(

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nightshift.records import Comparison, Decision
-from nightshift.wording import moment
+from nightshift.wording import Gauge, figure, moment, share
 
 
-def evidence(comparison: Comparison, verdict: Decision) -> str:
-    """A comparison and the verdict on it, in Markdown."""
+def evidence(comparison: Comparison, verdict: Decision, gauge: Gauge) -> str:
+    """A comparison and the verdict on it, in Markdown, its figures as people think of them."""
     start, end = comparison.holdout_start, comparison.holdout_end
-    before = ("the champion", comparison.champion_value, None, None)
+    before = ("the champion", _shown(gauge, comparison.champion_value), None, None)
     if comparison.guess is not None:
-        before = ("guessing the same for all", comparison.guess, None, None)
+        before = ("guessing the same for all", _shown(gauge, comparison.guess), None, None)
     versions = [before] + [
-        (f"version {c.number} ({c.kind})", c.value, c.difference, c.low)
+        (f"version {c.number} ({c.kind})", _shown(gauge, c.value), c.difference, c.low)
         for c in comparison.candidates
     ]
     slices = [(s.slice, s.rows, s.difference, s.high) for s in comparison.slices]
     cases = comparison.border_cases
-    border = [(cases.rows, cases.champion_value, cases.challenger_value)] if cases else []
+    sides = (cases.champion_value, cases.challenger_value) if cases else ()
+    border = [(cases.rows, *(_shown(gauge, side) for side in sides))] if cases else []
     tables = (
-        (("version", comparison.metric, "better by", "at least"), versions),
+        (("version", gauge.name, "better by", "at least"), versions),
         (("slice", "rows", "better by", "at most"), slices),
         (("border cases", "champion", "challenger"), border),
     )
@@ -40,8 +41,12 @@ def _coverage(comparison: Comparison) -> str:
     if comparison.coverage is None:
         return ""
     learnt = comparison.learnt_coverage
-    before = "" if learnt is None else f", and {learnt:.1%} of what it has learnt from"
-    return f"; {comparison.coverage:.1%} of their rows have labels{before}"
+    before = "" if learnt is None else f", and {share(learnt)} of what it has learnt from"
+    return f"; {share(comparison.coverage)} of their rows have labels{before}"
+
+
+def _shown(gauge: Gauge, value: float | None) -> float | None:
+    return None if value is None else gauge.shown(value)
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -51,6 +56,6 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return figure(value)
     # A slice is what the data say.
     return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())

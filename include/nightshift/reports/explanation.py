@@ -12,10 +12,11 @@ from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.documents import Inputs
 from nightshift.errors import RegistryError
+from nightshift.family import words_of
 from nightshift.records import DecisionKind, Measurement, Vote
 from nightshift.reports.health import find_model
 from nightshift.reports.outdated import outdated_champion
-from nightshift.wording import count, day, listed, moment
+from nightshift.wording import Gauge, count, day, figure, figures, listed, moment
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,21 @@ def why(database: Database, name: str, until: datetime, *, models: Path | None =
                 f"nothing was decided about {model.family}/{model.model} by"
                 f" {moment(until)}; monitoring decides, look at its run"
             )
-        explained = why_in(tx, model, decision)
+        say_as = words_of(models).get(model.family) if models is not None else None
+        explained = why_in(tx, model, decision, say_as)
         changed = outdated_champion(tx, models, model.model_id) if models is not None else []
         since = tuple(f"Since: {sentence}." for sentence in changed)
         return replace(explained, sentences=(*explained.sentences, *since))
 
 
-def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
-    """How a decision about a model came about; both as the queries of this room give them."""
+def why_in(tx: Transaction, model: Any, decision: Any, say_as: str | None = None) -> Why:
+    """How a decision about a model came about; both as the queries of this room give them.
+
+    Parameters
+    ----------
+    say_as
+        How the family says the figures of its metric.
+    """
     at, inputs = {"model_id": model.model_id, "as_of": decision.as_of}, Inputs(decision.inputs)
     measured = [dict(row._mapping) for row in tx.rows("reports.measurements", **at)]
     collection = tx.maybe("reports.collection", family=model.family, as_of=decision.as_of)
@@ -80,9 +88,9 @@ def why_in(tx: Transaction, model: Any, decision: Any) -> Why:
     }
     sentences = (
         *_about_labels(collection),
-        *(_about_measurements(measured) if measured or decision.kind != "rollback" else ()),
+        *(_about_measurements(measured, say_as) if measured or decision.kind != "rollback" else ()),
         *_about_detection(inputs),
-        *_about_signals(signals, estimate),
+        *_about_signals(signals, estimate, say_as),
         *_about_group(inputs),
         *(f"Tried: {row.kind}: {row.reason}." for row in tried),
         _about_decision(decision, inputs),
@@ -105,7 +113,7 @@ def _about_labels(collection: Any) -> Iterator[str]:
     )
 
 
-def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _about_measurements(measured: Sequence[Mapping[str, Any]], say_as: str | None) -> Iterator[str]:
     if not measured:
         yield "Measured: nothing, since no night of this model has matured labels yet."
         return
@@ -120,7 +128,8 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f" {count(first['predictions'], 'prediction')} and {count(first['labels'], 'label')}"
             f" ({min(labels):,} to {max(labels):,} a night){_without(first)}."
         )
-    yield f"Measured: {_as_measurement(first).sentence()}{_against(first)}."
+    gauge = Gauge(first["metric"], say_as)
+    yield f"Measured: {_as_measurement(first).sentence(say_as)}{_against(first, gauge)}."
     beside = [m for m in measured if not m["decisive"] and not m["slice"] and m["version_id"]]
     for measurement in beside:
         yield f"Beside it: {_as_measurement(measurement).sentence()}."
@@ -128,8 +137,9 @@ def _about_measurements(measured: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if below:
         worst = min(below, key=lambda m: m["value"])
         yield (
-            f"Slices: the lowest of {len(below)} is {worst['slice']}, {worst['value']:.4g}"
-            f" ({worst['low']:.4g} to {worst['high']:.4g}) on {count(worst['labels'], 'label')}."
+            f"Slices: the worst of {len(below)} is {worst['slice']},"
+            f" {gauge.amount(worst['value'])} ({gauge.span(worst['low'], worst['high'])}) on"
+            f" {count(worst['labels'], 'label')}."
         )
 
 
@@ -143,10 +153,10 @@ def _without(measured: Mapping[str, Any]) -> str:
     return f"; nights without the metric: {len(without)}{why}"
 
 
-def _against(measured: Mapping[str, Any]) -> str:
+def _against(measured: Mapping[str, Any], gauge: Gauge) -> str:
     details = f"; interval: {measured['method']}" if measured["method"] else ""
     if measured["reference"] is not None:
-        details += f"; it was worth {measured['reference']:.4g} when it was promoted"
+        details += f"; {gauge.amount(measured['reference'])} when it was promoted"
     return details
 
 
@@ -159,22 +169,20 @@ def _about_detection(inputs: Inputs) -> Iterator[str]:
     shift = inputs.shift
     if shift is None:
         return
-    verdict = "reached" if shift.detected else "not reached"
+    verdict = "it got worse for good" if shift.detected else "nothing says that it got worse"
     since = f" since the night of {day(shift.since)}" if shift.since else ""
-    yield (
-        f"Detector: the evidence for a lasting fall below the threshold is"
-        f" {shift.evidence:.3g}{since}; its limit, {shift.limit:.3g}, is {verdict}."
-    )
+    evidence, needed = figures([shift.evidence], shift.limit)
+    yield f"Detector: {verdict}: evidence {evidence}{since}, and {needed} is enough."
 
 
-def _about_signals(signals: Sequence[Any], estimate: Any) -> Iterator[str]:
+def _about_signals(signals: Sequence[Any], estimate: Any, say_as: str | None) -> Iterator[str]:
     loud = [row for row in signals if row.level != "ok"]
     if signals and not loud:
         yield f"Watched: all {len(signals)} signals of {moment(signals[0].as_of)} are ok."
     if loud:
         named = listed(
             (
-                f"{' of '.join(filter(None, (row.signal, row.feature)))} {row.value:.3g}"
+                f"{' of '.join(filter(None, (row.signal, row.feature)))} {figure(row.value)}"
                 f" ({row.level})"
                 for row in loud
             ),
@@ -182,9 +190,10 @@ def _about_signals(signals: Sequence[Any], estimate: Any) -> Iterator[str]:
         )
         yield f"Watched: in the night of {moment(loud[0].as_of)} {named}."
     if estimate is not None:
+        gauge = Gauge(estimate.metric, say_as)
         yield (
-            f"Estimated without labels, {moment(estimate.as_of)}: {estimate.metric}"
-            f" {estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g}) on"
+            f"Estimated without labels, {moment(estimate.as_of)}: {gauge.amount(estimate.value)}"
+            f" ({gauge.span(estimate.low, estimate.high)}) on"
             f" {count(estimate.predictions, 'prediction')}."
         )
 
@@ -251,5 +260,6 @@ def _about_shadow(shadow: Any) -> Iterator[str]:
     nights = count(shadow.nights or 0, "night")
     sentence = f"In shadow: version {shadow.version} until {moment(shadow.ends)}, {nights} judged"
     if shadow.nights:
-        sentence += f": evidence {shadow.evidence:.3g}, and {shadow.needed:.3g} is needed"
+        evidence, needed = figures([shadow.evidence], shadow.needed)
+        sentence += f": evidence {evidence}, and {needed} is needed"
     yield f"{sentence}."

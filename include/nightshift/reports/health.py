@@ -12,14 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 from nightshift import registry
 from nightshift.data import Database, Transaction
 from nightshift.errors import RegistryError
+from nightshift.family import words_of
 from nightshift.records import DecisionKind, Health, Hold, State
 from nightshift.reports.outdated import outdated
-from nightshift.wording import count, listed, moment, nearest
+from nightshift.wording import Gauge, Reading, count, listed, moment, nearest
 
 HEALTHS: tuple[Health, ...] = get_args(Health)
 """The states of a model, those that need somebody first."""
@@ -30,8 +32,9 @@ class Line:
     """One model at a glance. ``version`` is the champion's number, ``since`` when it began.
 
     ``shadow`` is the number of the challenger that scores beside it, ``waiting`` the approval that
-    a person is asked for. The figures are those of the last decisive measurement; greater is
-    better, and ``low`` and ``high`` bound 95%. ``alerts`` counts the signals at alert in the last
+    a person is asked for. The figures are those of the last decisive measurement, as scikit-learn's
+    scorer has them: greater is better, and ``low`` and ``high`` bound 95%; ``gauge`` reads them
+    aloud, in the family's own words ``say_as``. ``alerts`` counts the signals at alert in the last
     night; ``failure`` is what the last run about the model said when it failed.
     """
 
@@ -59,6 +62,26 @@ class Line:
     decided_as_of: datetime | None
     waiting: int | None
     failure: str | None
+    say_as: str | None = None
+
+    @property
+    def gauge(self) -> Gauge:
+        """How its figures are read aloud."""
+        return Gauge(self.metric or "", self.say_as)
+
+    @property
+    def reading(self) -> Reading | None:
+        """Its figures beside each other, as people read them; None where there is no value."""
+        if self.value is None:
+            return None
+        return self.gauge.reading(self.value, self.threshold, self.low, self.high)
+
+    @property
+    def limit(self) -> str:
+        """Its threshold in words, value or not; empty where there is none."""
+        if self.reading is not None or self.threshold is None:
+            return self.reading.limit if self.reading else ""
+        return self.gauge.limit(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -100,12 +123,25 @@ def status(database: Database, family: str | None = None, *, models: Path | None
         The folder that holds the families' folders: what changed there since the champions were
         trained is told as well.
     """
+    words = words_of(models) if models is not None else {}
     with database.transaction() as tx:
-        return status_in(tx, family, models=models)
+        return status_in(tx, family, models=models, words=words)
 
 
-def status_in(tx: Transaction, family: str | None = None, *, models: Path | None = None) -> Status:
-    """The same, in a transaction that reads more than this."""
+def status_in(
+    tx: Transaction,
+    family: str | None = None,
+    *,
+    models: Path | None = None,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> Status:
+    """The same, in a transaction that reads more than this.
+
+    Parameters
+    ----------
+    words
+        How each family says its figures, where it does.
+    """
     rows = tx.rows("reports.fleet", family=family)
     nights = tuple(
         LastNight(**row._mapping)
@@ -113,7 +149,7 @@ def status_in(tx: Transaction, family: str | None = None, *, models: Path | None
         if family in (None, row.family)
     )
     held = registry.holds_now(tx, datetime.now(UTC))
-    lines = sorted((_line(row) for row in rows), key=urgency)
+    lines = sorted((_line(row, words) for row in rows), key=urgency)
     if family is not None and not lines:
         raise RegistryError(f"no model of a family {family!r} is known; score or train it first")
     holds = tuple(held[name] for name in sorted(held) if family in (None, name))
@@ -135,12 +171,13 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON")
 
 
-_STORED = [f.name for f in fields(Line) if f.name != "health"]
+_STORED = [f.name for f in fields(Line) if f.name not in ("health", "say_as")]
 
 
-def _line(row: Any) -> Line:
+def _line(row: Any, words: Mapping[str, str]) -> Line:
     columns = row._asdict()
-    return Line(health=_health(row), **{name: columns[name] for name in _STORED})
+    stored = {name: columns[name] for name in _STORED}
+    return Line(health=_health(row), say_as=words.get(row.family), **stored)
 
 
 def _health(row: Any) -> Health:
@@ -170,7 +207,7 @@ def _family_sentences(
     for family in sorted({line.family for line in lines}):
         own = [line for line in lines if line.family == family]
         healths = Counter(line.health for line in own)
-        metric = next((f" by {line.metric}" for line in own if line.metric), "")
+        metric = next((f" by {line.gauge.name}" for line in own if line.metric), "")
         counted = listed(f"{healths[health]:,} {health}" for health in HEALTHS if healths[health])
         night = last.get(family)
         night_words = (

@@ -79,11 +79,12 @@ def plot_arrivals(
 def plot_policies(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) -> None:
     """The metric by night, a week's running mean, one line for each policy; promotions as dots."""
     figure, axes = _figure(11, 5)
+    gauge = family.performance.gauge()
     for outcome in outcomes:
         nights = outcome.nights.set_index("as_of")
-        smooth = nights["value"].rolling(7, min_periods=1).mean()
+        smooth = nights["value"].map(gauge.shown).rolling(7, min_periods=1).mean()
         colour, line = _STYLES[outcome.policy]
-        label = f"{outcome.policy}: {outcome.value:.3f}, {count(outcome.fits, 'fit')}"
+        label = f"{outcome.policy}: {gauge.figure(outcome.value)}, {count(outcome.fits, 'fit')}"
         axes.plot(smooth.index, smooth, color=colour, linestyle=line, label=label)
         if outcome.policy == "as-configured":
             new = nights["versions"].ne(nights["versions"].shift()).iloc[1:]
@@ -92,10 +93,12 @@ def plot_policies(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) 
                 axes.plot(at.index, at, "o", color=colour, label="a new champion's first night")
     threshold = family.performance.threshold
     if threshold is not None:
-        label = f"threshold {threshold:g}"
-        axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":", label=label)
-    axes.set_ylabel(f"{family.performance.metric}, mean of 7 nights")
-    axes.set_title(f"{family.family}: what retraining wins (greater is better)")
+        label = gauge.limit(threshold)
+        axes.axhline(
+            gauge.shown(threshold), color="black", linewidth=0.8, linestyle=":", label=label
+        )
+    axes.set_ylabel(f"{gauge.name}, mean of 7 nights")
+    axes.set_title(f"{family.family}: what retraining wins. {gauge.direction}")
     axes.legend(loc="lower left", fontsize=9)
     _save(figure, file)
 

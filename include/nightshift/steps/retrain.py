@@ -349,6 +349,7 @@ def _conclude(frame: Frame, *, comparison_id: int, together: _Conclusions) -> in
         order.model_id,
         below=order.inputs.below,
         pool=together.pool(frame, comparison_id),
+        say_as=family.performance.say_as,
     )
     with frame.database.transaction() as tx:
         decision_id = registry.decision_about(tx, order.model_id, about)

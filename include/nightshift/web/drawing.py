@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nightshift.wording import Gauge
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 """The heights of a sparkline, lowest first; ``-`` is a night without a value."""
 
@@ -24,12 +26,12 @@ NOTHING = "\N{EN DASH}"
 """What stands where there is no value."""
 
 
-def spark(points: Sequence[float | None], threshold: float | None) -> str:
-    """A sparkline in one letter a night, the first letter for the threshold.
+def spark(points: Sequence[float | None], threshold: float | None, gauge: Gauge) -> str:
+    """A sparkline in one letter a night, the first letter for the threshold; an error goes up.
 
     Thousands of them fit a page; a script draws those that are looked at.
     """
-    heights = (threshold, *points)
+    heights = [shown(value, gauge) for value in (threshold, *points)]
     values = [height for height in heights if height is not None]
     if not values:
         return ""
@@ -129,24 +131,38 @@ def scale(values: Iterable[float | None]) -> Scale:
     return Scale(min(present), max(present)) if present else Scale(0.0, 0.0)
 
 
+def shown(value: float | None, gauge: Gauge) -> float | None:
+    """A value in the direction in which people think of it."""
+    return None if value is None else gauge.shown(value)
+
+
 def chart(
     measured: Sequence[Mapping[str, Any]],
     estimated: Sequence[Mapping[str, Any]],
     changes: Iterable[Mapping[str, Any]],
+    gauge: Gauge,
 ) -> dict[str, Any]:
     """What the script draws: the metric with its interval, labels, and what happened when.
 
     Times are seconds since 1970; estimates have times of their own. A night without a value is a
-    gap. ``marks`` are (time, kind, version).
+    gap. ``marks`` are (time, kind, version). Figures are those that people think of: an error lies
+    above zero, and ``low`` is the smaller end of its interval.
     """
-    names = ("value", "low", "high", "threshold", "state", "predictions", "labels")
+    ends = ("high", "low") if gauge.is_error else ("low", "high")
+    places = {"value": "value", "low": ends[0], "high": ends[1], "threshold": "threshold"}
+    figures = {
+        name: [shown(row[place], gauge) for row in measured] for name, place in places.items()
+    }
     return {
-        "metric": next((row["metric"] for row in (*measured, *estimated)), None),
+        "metric": gauge.name if measured or estimated else None,
+        "limit": gauge.limit_word,
+        "error": gauge.is_error,
         "time": [row["as_of"].timestamp() for row in measured],
-        **{name: [row[name] for row in measured] for name in names},
+        **figures,
+        **{name: [row[name] for row in measured] for name in ("state", "predictions", "labels")},
         "estimated": {
             "time": [row["as_of"].timestamp() for row in estimated],
-            "value": [row["value"] for row in estimated],
+            "value": [shown(row["value"], gauge) for row in estimated],
         },
         "marks": [_mark(change) for change in changes],
     }

@@ -20,10 +20,11 @@ from markupsafe import Markup
 from nightshift import reports
 from nightshift.data import Transaction
 from nightshift.errors import ConfigError, NightshiftError
-from nightshift.family import SIGNALS, ModelFamily
+from nightshift.family import SIGNALS, ModelFamily, words_of
 from nightshift.site import Site
 from nightshift.web import actions, drawing, problems, reading, templating
 from nightshift.web.host import HostDep, UserDep
+from nightshift.wording import Gauge
 
 MEASURED = (
     "as_of",
@@ -153,6 +154,11 @@ class Visit:
             return self.site.family(name)
         except ConfigError:
             return None
+
+    def gauge(self, family: str, metric: str | None) -> Gauge:
+        """How the family reads a metric aloud; as it is named where the folder is broken."""
+        config = self.family(family)
+        return config.performance.gauge(metric) if config else Gauge(metric or "")
 
     def offer(self, family: str) -> actions.Offer:
         """What the user may do to a family."""
@@ -366,21 +372,25 @@ def model(visit: VisitDep, family: str, model: str) -> Response:
     """One model: its metric over time, its inputs, its versions, what was decided."""
     with visit.transaction() as tx:
         model_row = _model(visit, tx, family, model)
-        model_page = reading.model(tx, model_row)
+        model_page = reading.model(tx, model_row, words_of(visit.site.models))
         scores = reading.scores(tx, model_row)
         models = visit.host.site().models
         outdated = reports.outdated_champion(tx, models, model_row["model_id"])
+    gauge = visit.gauge(family, model_page.metric)
     return visit.page(
         "model.html",
         shown=model_page,
+        gauge=gauge,
         outdated=outdated,
         model=model_row,
         scores=scores,
         heat=drawing.heat(model_page.signals, SIGNALS),
         whiskers=drawing.scale(
-            value for row in model_page.slices for value in (row["low"], row["value"], row["high"])
+            drawing.shown(row[name], gauge)
+            for row in model_page.slices
+            for name in ("low", "value", "high")
         ),
-        chart=drawing.chart(model_page.decisive, model_page.estimated, model_page.changes),
+        chart=drawing.chart(model_page.decisive, model_page.estimated, model_page.changes, gauge),
         config=visit.family(family),
     )
 
@@ -474,13 +484,14 @@ def decision(visit: VisitDep, decision_id: int) -> Response:
         "decision.html",
         shown=decision_page,
         compared=decision_page.comparison,
+        gauge=visit.gauge(decision_page.decision["family"], compared.get("metric")),
         whiskers=drawing.scale([0.0, compared["difference"], compared["low"], *bounds]),
     )
 
 
 def _decision(visit: Visit, decision_id: int) -> reading.DecisionPage:
     with visit.transaction() as tx:
-        page = reading.decision(tx, decision_id)
+        page = reading.decision(tx, decision_id, words_of(visit.site.models))
     if page is None or page.decision["family"] not in visit.readable([page.decision["family"]]):
         raise HTTPException(404, f"There is no decision {decision_id}, or you may not see it.")
     return page

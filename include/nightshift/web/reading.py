@@ -14,11 +14,12 @@ from markupsafe import Markup
 
 from nightshift import registry, reports, wording
 from nightshift.data import Transaction, connect
-from nightshift.family import ModelFamily, load_families
+from nightshift.family import ModelFamily, load_families, words_of
 from nightshift.records import WITHHELD_VALUES, Check, Health
 from nightshift.reports import HEALTHS, LastNight, Line
 from nightshift.site import Site
 from nightshift.web import drawing
+from nightshift.wording import Gauge
 
 PATIENCE = timedelta(seconds=10)
 """How long one statement of a page may take."""
@@ -80,6 +81,11 @@ class Member:
     cost: Cost
 
     @property
+    def gauge(self) -> Gauge | None:
+        """How its figures are read aloud; None where nothing was measured yet."""
+        return next((line.gauge for line in self.lines if line.metric), None)
+
+    @property
     def lines(self) -> Iterator[Line]:
         for group in self.groups:
             yield from group.lines
@@ -137,13 +143,13 @@ def fleet(tx: Transaction, site: Site) -> Fleet:
     """Every model; what has not changed since the last call is not read again."""
     latest = cached_fleet(tx, site)
     if latest is None:
-        latest = _fleet(tx)
+        latest = _fleet(tx, words_of(site.models))
         _fleets[site.database_url] = (tuple(tx.one("web.newest")), latest)
     return latest
 
 
-def _fleet(tx: Transaction) -> Fleet:
-    status = reports.status_in(tx)
+def _fleet(tx: Transaction, words: Mapping[str, str]) -> Fleet:
+    status = reports.status_in(tx, words=words)
     nights = {night.family: night for night in status.nights}
     latest = max((night.as_of for night in status.nights), default=LONG_AGO)
     costs = {row.family: Cost(**row._mapping) for row in tx.rows("web.cost", since=latest - MONTH)}
@@ -154,10 +160,11 @@ def _fleet(tx: Transaction) -> Fleet:
             Group(name, tuple(own)) for name, own in groupby(lines, key=lambda line: line.group)
         )
         members.append(Member(family, nights.get(family), groups, costs[family]))
-    thresholds = {(line.family, line.model): line.threshold for line in status.lines}
+    by_name = {(line.family, line.model): line for line in status.lines}
     sparks = {
-        (row.family, row.model): drawing.spark(row.points, thresholds.get((row.family, row.model)))
+        name: drawing.spark(row.points, by_name[name].threshold, by_name[name].gauge)
         for row in tx.rows("web.sparks", family=None, nights=SPARK_NIGHTS)
+        if (name := (row.family, row.model)) in by_name
     }
     retrains = registry.retrains_called_for(tx, since=latest - timedelta(days=1))
     return Fleet(tuple(members), sparks, retrains)
@@ -246,6 +253,11 @@ class ModelPage:
         return list(_first_of_each_moment(m for m in self.measurements if m["decisive"]))
 
     @property
+    def metric(self) -> str | None:
+        """The metric that decisions look at; None where nothing was measured yet."""
+        return next((row["metric"] for row in (*self.decisive, *self.estimated)), None)
+
+    @property
     def estimated(self) -> list[Row]:
         """The same, estimated before any label."""
         return [m for m in self.measurements if m["basis"] == "estimated"]
@@ -257,10 +269,11 @@ def find_model(tx: Transaction, family: str, model: str) -> Row | None:
     return dict(row._mapping) if row else None
 
 
-def model(tx: Transaction, model_row: Row) -> ModelPage:
-    """Everything about a model that was found."""
+def model(tx: Transaction, model_row: Row, words: Mapping[str, str]) -> ModelPage:
+    """Everything about a model that was found; ``words`` are how families say their figures."""
     model_id, family = model_row["model_id"], model_row["family"]
-    lines = reports.status_in(tx, family).lines if model_row["state"] == "active" else ()
+    active = model_row["state"] == "active"
+    lines = reports.status_in(tx, family, words=words).lines if active else ()
     return ModelPage(
         model=model_row,
         line=next((line for line in lines if line.model == model_row["model"]), None),
@@ -466,15 +479,15 @@ class DecisionPage:
     comparison: Row | None
 
 
-def decision(tx: Transaction, decision_id: int) -> DecisionPage | None:
-    """A decision by its number."""
+def decision(tx: Transaction, decision_id: int, words: Mapping[str, str]) -> DecisionPage | None:
+    """A decision by its number; ``words`` are how families say their figures."""
     row = tx.maybe("web.decision", decision_id=decision_id)
     if row is None:
         return None
     compared = tx.maybe("web.comparison", decision_id=decision_id)
     return DecisionPage(
         dict(row._mapping),
-        reports.why_in(tx, row, row),
+        reports.why_in(tx, row, row, words.get(row.family)),
         dict(compared._mapping) if compared else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import jinja2
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup, escape
 
 from nightshift import wording
 from nightshift.web import drawing
@@ -25,12 +27,32 @@ def figure(value: float | None) -> str:
     """A number as people read it."""
     if value is None:
         return drawing.NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return wording.figure(value, 4)
 
 
 def percent(value: float | None) -> str:
     """A fraction in percent, for reading only."""
-    return drawing.NOTHING if value is None else f"{value:.1%}"
+    return drawing.NOTHING if value is None else wording.share(value)
+
+
+def read(value: float | None, gauge: wording.Gauge) -> str:
+    """A figure of a metric, in the direction in which people think of it."""
+    return drawing.NOTHING if value is None else gauge.figure(value)
+
+
+def timed(text: str) -> Markup:
+    """A sentence in which moments can be read in the viewer's own zone."""
+    pieces = []
+    for piece in _MOMENT.split(text):
+        if _MOMENT.fullmatch(piece):
+            stamp = piece.replace(" ", "T")
+            pieces.append(Markup('<time datetime="{}">{}</time>').format(stamp, piece))
+        else:
+            pieces.append(escape(piece))
+    return Markup("").join(pieces)
+
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?Z)")
 
 
 def when(value: datetime | None) -> str:
@@ -68,7 +90,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    looks = (figure, percent, when, moment, segment, brief)
+    looks = (figure, percent, read, timed, when, moment, segment, brief)
     environment.filters |= {look.__name__: look for look in looks} | {"pretty": drawing.as_json}
     environment.globals |= {"words": drawing.STATES}
     return environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from datetime import timedelta
 
@@ -80,8 +81,9 @@ def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> 
     )
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     told, _, more = page["body"].partition("\n\nMore: ")
-    assert told.startswith("**approval**: on 60 later rows the challenger's neg_mean_absolute")
-    assert "with 0.95 confidence, above the margin 0; a person is asked" in told
+    assert re.match(r"\*\*approval\*\*: \d+% better on 2 nights: mean absolute error ", told)
+    assert "on 60 later rows, at least " in told
+    assert "better (with 95% confidence); a person is asked" in told
     assert "| version 2 (trained) |" in told
     assert f"`nightshift why {FAMILY}`, or look at [the run](http://here/run)." in more
     assert serving(asking) == 1

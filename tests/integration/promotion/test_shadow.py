@@ -130,8 +130,8 @@ def test_a_challenger_is_promoted_as_soon_as_it_has_proved_itself(shadowed: Worl
         shadowed.night(32) + timedelta(hours=4),
     )
     assert said.reason == (
-        "version 2, in shadow: over 4 nights (120 rows) its neg_mean_absolute_error is better by"
-        " 15.5: evidence 11.2, and 10 is needed"
+        "version 2, in shadow: better by 15.5 in mean absolute error on 4 nights (120 rows):"
+        " evidence 11.2, and 10 is needed"
     )
     assert serving(shadowed) == 2
     shadowed.score(33)

@@ -81,10 +81,9 @@ def test_a_breach_is_told_with_what_follows_from_it(world: World) -> None:
     told = raised(world, "monitor", as_of)
     messages = causes(told)
     assert set(messages) == {"breach", "retrain_started"}
-    assert messages["breach"].startswith(
-        "loads: breached: neg_mean_absolute_error over 2026-01-12 to 2026-01-14 is -9"
-    )
-    assert "below the threshold -1" in messages["breach"]
+    assert messages["breach"].startswith("loads: breached: mean absolute error 9")
+    assert ", limit 1: surely above it (" in messages["breach"]
+    assert "on the nights 2026-01-12 to 2026-01-14; " in messages["breach"]
     assert messages["breach"].endswith("(as of 2026-01-15 06:00Z)")
     assert [alert.title for alert in told] == ["loads: breached", "loads: retrain started"]
     assert {alert.as_of for alert in told} == {as_of}
@@ -114,7 +113,7 @@ def test_thirty_breached_models_are_one_message_that_names_the_ten_worst(world: 
     told = messages["breach"]
     assert told.startswith(f"{FAMILY}: 30 of 33 models breached: many")
     assert "and 20 more; decided: retrain 20 and defer 10" in told
-    assert told.count("threshold -1") == 10
+    assert told.count(", limit 1") == 10
     assert messages["retrain_started"].startswith(f"{FAMILY}: retrain of 20 of 33 models started: ")
 
 

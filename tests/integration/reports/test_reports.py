@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -48,8 +49,8 @@ def test_why_tells_the_chain_from_labels_to_what_followed(
     starts = [line.split(":")[0].removeprefix("- ") for line in told[1:]]
     assert starts == ["Labels", "Nights", "Measured", "Decided", "Trained", "Compared"]
     chain = dict(line.removeprefix("- ").split(": ", 1) for line in told[1:])
-    assert chain["Measured"].startswith("neg_mean_absolute_error over ")
-    assert "below the threshold -1;" in chain["Measured"]
+    assert chain["Measured"].startswith("mean absolute error ")
+    assert ", limit 1: surely above it (" in chain["Measured"]
     assert chain["Decided"].startswith("retrain, by the rule breaches: ")
     assert chain["Trained"].startswith("version 2, at ")
 
@@ -69,13 +70,26 @@ def test_status_is_one_sentence_a_family_and_one_line_a_model(
     lived: World, run: Callable[..., Any]
 ) -> None:
     told = run("status").splitlines()
-    assert told[0].startswith("loads: 1 model by neg_mean_absolute_error: 1 ")
+    assert told[0].startswith("loads: 1 model by mean absolute error: 1 ")
     assert told[0].endswith("; last night published 2026-01-24 02:00Z, 30 rows")
-    assert told[1].split()[:5] == ["model", "state", "version", "value", "threshold"]
+    assert told[1].split()[:5] == ["model", "state", "version", "figure", "limit"]
     assert told[2].startswith("loads ")
     [line] = json.loads(run("status", "--json"))["lines"]
     assert line["version"] == lived.rows("select max(number) as n from nightshift.versions")[0].n
     assert line["threshold"] == -1.0
+
+
+def test_a_family_s_own_words_are_used_wherever_its_figures_are_told(
+    lived: World, run: Callable[..., Any]
+) -> None:
+    lived.configure(performance={"say_as": "tons of error"})
+    told = run("status")
+    assert "loads: 1 model by tons of error: 1 " in told
+    assert re.search(r"loads .* [\d.]+ tons of error \([\d.]+ to [\d.]+\) +limit 1 ", told)
+    assert re.search(r"Measured: [\d.]+ tons of error, limit 1: ", run("why", FAMILY))
+    line = json.loads(run("status", "--json"))["lines"][0]
+    assert (line["metric"], line["say_as"]) == ("neg_mean_absolute_error", "tons of error")
+    assert line["value"] < 0  # programs are given scikit-learn's own
 
 
 def test_status_says_what_state_is_no_state(lived: World, run: Callable[..., Any]) -> None:

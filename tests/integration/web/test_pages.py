@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from tests.hosts import Reader
 from tests.world import FAMILY, World
 
+from nightshift import wording
 from nightshift.local import session
 from nightshift.web.app import create
 
@@ -92,7 +93,8 @@ def test_the_fleet_tells_the_last_night_and_every_model(lived: World, client: Te
         r'<h1 class="verdict bad">loads did not publish the last night; 1 model: 1', shown
     )
     if measured.value is not None:
-        assert f"<i>{measured.value:.4g}</i>" in shown
+        reading = wording.Gauge("neg_mean_absolute_error").reading(measured.value, -1.0)
+        assert f"<i>{reading.figure}</i>" in shown
     [line] = table(client.get(f"{ROOT}/fleet.csv"))
     assert line["family"] == line["model"] == FAMILY
     assert line["value"] == ("" if measured.value is None else str(measured.value))
@@ -110,7 +112,9 @@ def test_a_model_shows_every_measurement_and_every_decision(
         "select as_of, value, low, high, labels from nightshift.measurements"
         " where version_id is not null order by as_of"
     )
-    assert series["value"] == [row.value for row in held]
+    # People think of an error above zero, and of the smaller end of its interval first.
+    assert series["value"] == [None if row.value is None else -row.value for row in held]
+    assert series["low"] == [None if row.high is None else -row.high for row in held]
     assert series["time"] == [row.as_of.timestamp() for row in held]
     assert series["labels"] == [row.labels for row in held]
     changes = lived.rows("select count(*) as n from nightshift.promotions")
@@ -121,7 +125,7 @@ def test_a_model_shows_every_measurement_and_every_decision(
         "" if row.value is None else str(row.value) for row in held
     ]
     for row in lived.rows("select reason from nightshift.decisions where kind <> 'keep'"):
-        assert row.reason.replace("'", "&#39;") in shown
+        assert row.reason.replace("'", "&#39;") in re.sub(r"</?time[^>]*>", "", shown)
 
 
 def test_versions_show_their_manifest_and_where_two_differ(

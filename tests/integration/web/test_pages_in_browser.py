@@ -123,6 +123,36 @@ def test_the_fleet_is_found_through_and_walked_by_keyboard(browser: Browser, roo
     page.close()
 
 
+def test_times_are_the_viewers_and_utc_is_where_the_pointer_rests(
+    browser: Browser, root: str
+) -> None:
+    url = f"{root}/nights/{FAMILY}/2026-01-21T02:00:00Z"
+    context = browser.new_context(timezone_id="America/New_York")
+    page = context.new_page()
+    page.goto(url)
+    night = page.locator("h1 time")
+    expect(night).to_have_text("2026-01-20 21:00")
+    expect(night).to_have_attribute("title", "2026-01-21 02:00Z (UTC)")
+    expect(page.locator("#zone")).to_have_text("Times of day: America/New York")
+    context.close()
+    plain = browser.new_context(timezone_id="America/New_York", java_script_enabled=False)
+    page = plain.new_page()
+    page.goto(url)
+    expect(page.locator("h1 time")).to_have_text("2026-01-21 02:00Z")
+    expect(page.locator("#zone")).to_be_hidden()
+    plain.close()
+
+
+def test_every_model_has_its_sparkline_in_either_view(browser: Browser, root: str) -> None:
+    page = browser.new_page()
+    for view in ("cards", "cells"):
+        page.goto(f"{root}/?view={view}")
+        line = page.locator("#grid .models a svg path")
+        expect(line).to_have_count(1)
+        expect(line).to_be_visible()
+    page.close()
+
+
 def test_the_theme_is_airflows(browser: Browser, root: str) -> None:
     context = browser.new_context(color_scheme="light")
     page = context.new_page()

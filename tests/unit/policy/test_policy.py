@@ -25,6 +25,7 @@ from nightshift.records import (
     State,
     Vote,
 )
+from nightshift.wording import Gauge
 
 NOW = datetime(2026, 11, 3, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -188,12 +189,11 @@ def test_the_budget_goes_to_the_worst_and_the_rest_is_deferred() -> None:
 
 def test_a_decision_explains_itself_with_figures() -> None:
     assert decide(COUNTED, standing("mBB")).reason == (
-        "neg_mean_absolute_error over 2026-10-25 to 2026-11-01 is -9 (-9.5 to -8.5), below the"
-        " threshold -8; 900 of 1000 labels known (90%); 2 of the last 3 measurements are breaches"
+        "mean absolute error 9, limit 8: surely above it (8.5 to 9.5 on the nights 2026-10-25 to"
+        " 2026-11-01; 900 of 1,000 labels known, 90%); 2 of the last 3 measurements are breaches"
     )
     assert decide(SHIFT, standing("m", shift=LOUD)).reason.endswith(
-        "since the night of 2026-10-30 the nights speak for a level below the threshold:"
-        " evidence 9, limit 6"
+        "the nights since 2026-10-30 say that it got worse for good: evidence 9, and 6 is enough"
     )
 
 
@@ -271,7 +271,7 @@ def test_a_decision_in_a_large_group_is_no_longer_than_in_a_small_one() -> None:
     decided = policy.decide(ONCE, standings, models)
     assert max(len(one.reason) + len(as_json(one.inputs)) for one in decided) < 4000
     assert decided[1].inputs["counted"] == {"fail": 1000, "pass": 1000, "unknown": 0}
-    assert "1000 of 2000 below their thresholds (m1, m3, m5," in decided[1].reason
+    assert "1000 of 2000 fail (m1, m3, m5," in decided[1].reason
     assert "and 980 more" in decided[1].reason
 
 
@@ -354,17 +354,17 @@ def test_the_evidence_has_every_figure_that_speaks_for_or_against_a_challenger()
     promotion = Promotion.model_validate({"holdout": "P7D", "approval": "human"})
     verdict = policy.judge(found, promotion, NOW, model_id=1)
     assert (
-        reports.evidence(found, verdict)
+        reports.evidence(found, verdict, Gauge(found.metric, "minutes of error"))
         == f"""\
 **approval**: {verdict.reason}
 
 Compared on 900 rows that nobody has learnt from: the nights after 2026-10-25 06:00Z until\
  2026-11-01 06:00Z.
 
-| version | neg_mean_absolute_error | better by | at least |
+| version | minutes of error | better by | at least |
 | --- | --- | --- | --- |
-| the champion | -8 | - | - |
-| version 5 (trained) | -6 | 2 | 1 |
+| the champion | 8 | - | - |
+| version 5 (trained) | 6 | 2 | 1 |
 | version 3 (earlier) | - | - | - |
 
 | slice | rows | better by | at most |
@@ -373,7 +373,7 @@ Compared on 900 rows that nobody has learnt from: the nights after 2026-10-25 06
 
 | border cases | champion | challenger |
 | --- | --- | --- |
-| 12 | -1 | -0.75 |"""
+| 12 | 1 | 0.75 |"""
     )
 
 
@@ -383,7 +383,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
 @pytest.mark.parametrize(
     ("promotion", "found", "kind", "rule", "said"),
     [
-        ({}, {}, "promote", "proof", "above the margin 0"),
+        ({}, {}, "promote", "proof", "25% better: mean absolute error 6 instead of 8 on 900 later"),
         ({}, {"unscorable": "no column x"}, "promote", "unscorable", "no column x"),
         ({}, {"unscorable": "no x", "row_count": 1}, "promote", "unscorable", "version can"),
         (
@@ -411,16 +411,22 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             {"border_cases": BorderCases(12, -1.0, -1.5)},
             "reject",
             "border_cases",
-            "on the 12 border cases it is worth -1.5 against -1",
+            "on 12 border cases it is worse, mean absolute error 1.5 instead of 1",
         ),
         ({}, {"border_cases": BorderCases(12, -1.0, -1.0)}, "promote", "proof", ""),
-        ({}, {"border_cases": BorderCases(12, -1.0, None)}, "reject", "border_cases", "nothing"),
+        (
+            {},
+            {"border_cases": BorderCases(12, -1.0, None)},
+            "reject",
+            "border_cases",
+            "cannot be told",
+        ),
         (
             {"max_slice_drop": 0.5},
             {"slices": (SliceDifference("origin=JFK", 90, -1.0, -0.6),)},
             "reject",
             "slice",
-            "on origin=JFK it is worse by 1, at least 0.6, which is more than",
+            "on origin=JFK it is worse by 1 in mean absolute error, at least 0.6",
         ),
         (
             {"max_slice_drop": 0.5},
@@ -459,14 +465,14 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             {"champion_value": -0.03, "challenger_value": -0.02, "low": 0.005, "baseline": -8.0},
             "ask",
             "too_good",
-            "100% of what guessing the same for all falls short",
+            "99.8% of what guessing the same for all falls short",
         ),
         (
             {},
             {**FIRST, "challenger_value": -0.1, "baseline": -8.0},
             "ask",
             "too_good",
-            "-0.1 is suspicious: that wins 99%",
+            "0.1 is suspicious: that wins 99%",
         ),
         (
             {},
@@ -486,7 +492,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
         ({"approval": "human"}, {}, "ask", "approval", "a person is asked"),
         ({"approval": "human"}, {"low": 0.0}, "shadow", "unproven", "its evidence carried along"),
-        ({"unproven": None}, {"low": 0.0}, "reject", "no_proof", "not above the margin 0"),
+        ({"unproven": None}, {"low": 0.0}, "reject", "no_proof", "25% better, which is no proof"),
         ({"approval": "human"}, FIRST, "promote", "unopposed", ""),
     ],
 )
@@ -501,9 +507,11 @@ def test_what_stands_between_proof_and_promotion(
 
 def test_an_earlier_champion_is_told_as_one() -> None:
     won = against(candidates=(Candidate(2, 4, "earlier", -6.0, 2.0, 1.0),))
-    assert policy.compared(won) == (
-        "on 900 later rows the earlier champion, version 4, has a neg_mean_absolute_error of -6"
-        " against -8: better by 2, at least 1 with 0.95 confidence"
+    gate = Promotion.model_validate({"holdout": "P7D", "min_rows": 500})
+    decision = policy.judge(won, gate, NOW, model_id=1, say_as="minutes of error")
+    assert decision.reason == (
+        "the earlier champion, version 4, is 25% better: 6 instead of 8 minutes of error on 900"
+        " later rows, at least 12% better (with 95% confidence)"
     )
 
 

@@ -24,7 +24,11 @@
     return found;
   }
   const figure = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toString());
-  const day = (time) => `${new Date(time * 1000).toISOString().slice(0, 16).replace("T", " ")}Z`;
+  const two = (number) => String(number).padStart(2, "0");
+  const day = (time) => {
+    const at = new Date(time * 1000);
+    return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+  };
 
   function axes(c, extra) {
     const common = { stroke: c.quiet, grid: { stroke: c.edge, width: 1 }, ticks: { stroke: c.edge, width: 1 }, font: "12px sans-serif" };
@@ -72,7 +76,7 @@
       if (state !== "breached" || s.value[i] == null) return;
       const x = u.valToPos(s.time[i], "x", true);
       const y = u.valToPos(s.value[i], "y", true);
-      const r = 4.5 * ratio;
+      const r = 4.5 * ratio * (s.error ? -1 : 1); // it points to where it is worse
       ctx.beginPath();
       ctx.moveTo(x - r, y - r * 0.7);
       ctx.lineTo(x + r, y - r * 0.7);
@@ -80,7 +84,7 @@
       ctx.fill();
     });
     // Where a line ends, its name: from the top, so that names do not cover each other.
-    const ends = [["realized", s.value, c.line], ["estimated", s.estimated.value, c.guess], ["threshold", s.threshold, c.limit]]
+    const ends = [["realized", s.value, c.line], ["estimated", s.estimated.value, c.guess], [s.limit, s.threshold, c.limit]]
       .map(([name, values, ink]) => ({ name, ink, value: values.findLast((v) => v != null) }))
       .filter((end) => end.value !== undefined)
       .map((end) => ({ ...end, y: u.valToPos(end.value, "y", true) + 4 * ratio }))
@@ -107,14 +111,13 @@
     const span = { range: first === last ? [first - 86400, last + 86400] : [first, last] };
     const points = (ink, hollow) => ({ show: s.time.length < 120, size: 5, stroke: ink, fill: hollow ? "transparent" : ink });
     const estimated = s.estimated.value.some((v) => v != null);
-    const time = { tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") };
     // At rest the line under a chart tells the last night.
     const rest = [(u) => { if (u.legend.idx == null) u.setLegend({ idx: u.data[0].length - 1 }, false); }];
     const lines = [
       [{ label: "Low", stroke: "transparent", width: 0, points: { show: false }, value }, s.low],
       [{ label: "High", stroke: "transparent", width: 0, points: { show: false }, value }, s.high],
       [{ label: "Realized", stroke: c.line, width: 2, points: points(c.line), value }, s.value],
-      [{ label: "Threshold", stroke: c.limit, width: 1.5, dash: [2, 3], points: { show: false }, value }, s.threshold],
+      [{ label: s.limit === "limit" ? "Limit" : "Minimum", stroke: c.limit, width: 1.5, dash: [2, 3], points: { show: false }, value }, s.threshold],
       ...(estimated ? [[{ label: "Estimated", stroke: c.guess, width: 1.5, dash: [5, 4], points: points(c.guess, true), value }, s.estimated.value]] : []),
     ];
     // Estimates are made at other times: there the others have no gap, but nothing to say.
@@ -122,13 +125,13 @@
     const joined = estimated ? uPlot.join([measured, [s.estimated.time, s.estimated.value]]) : measured;
     charts = [
       new uPlot({
-        ...time, width, height: 330, padding: [22, 68, 0, 0], cursor, axes: axes(c), scales: { x: { time: true, ...span } },
+        width, height: 330, padding: [22, 68, 0, 0], cursor, axes: axes(c), scales: { x: { time: true, ...span } },
         series: [x, ...lines.map(([line]) => line)],
         bands: [{ series: [2, 1], fill: c.band }],
         hooks: { draw: [(u) => annotate(u, c)], ready: rest, setLegend: rest },
       }, joined, metric),
       new uPlot({
-        ...time, width, height: 130, padding: [8, 68, 0, 0], cursor,
+        width, height: 130, padding: [8, 68, 0, 0], cursor,
         axes: axes(c, { values: (_, all) => all.map((v) => `${Math.round(v * 100)}%`) }),
         scales: { x: { time: true, ...span }, y: { range: [0, 1] } },
         series: [x, { label: "Labels known", stroke: c.line, fill: c.band, width: 1.5, points: { show: false }, value: (_, v) => (v == null ? "–" : `${(v * 100).toFixed(1)}%`) }],

@@ -13,9 +13,10 @@
   const groups = [...grid.querySelectorAll(".group")].map((section) => {
     const where = `${section.parentElement.getAttribute("aria-label").slice(7)} ${(section.getAttribute("aria-label") || "").slice(6)}`;
     const list = section.querySelector(".models");
+    const worse = "error" in section.parentElement.dataset ? -1 : 1;
     const links = [...list.children].map((link, place) => ({
       link, place, state: link.className, name: link.firstChild.textContent,
-      value: parseFloat(link.children[1].textContent),
+      value: parseFloat(link.children[1].textContent.replaceAll(",", "")) * worse,
       text: `${where} ${link.firstChild.textContent}`.toLowerCase(),
     }));
     return { section, list, links };
@@ -83,7 +84,7 @@
     ordered = sort.value;
     for (const family of grid.children) family.hidden = !family.querySelector(".group:not([hidden])");
     grid.className = view.value;
-    if (view.value === "cards") for (const { links } of groups) for (const one of links) seen.observe(one.link);
+    for (const { links } of groups) for (const one of links) seen.observe(one.link);
     counter.textContent = `${count.toLocaleString("en")} model${count === 1 ? "" : "s"}`;
   }
   function remember() {
