@@ -486,7 +486,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             {**FIRST, "challenger_value": -8.0, "guess": -7.5},
             "ask",
             "no_better_than_guess",
-            "is -8, no better than -7.5, which is what guessing the same for all comes to",
+            "mean absolute error 8 on 900 later rows, and a constant guess comes to 7.5",
         ),
         ({}, {**FIRST, "guess": -12.0}, "promote", "unopposed", "nobody to beat"),
         ({"shadow": "P7D"}, {}, "shadow", "proof", "beside the champion for 7 days"),
