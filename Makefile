@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --no-emit-index
 	--custom-compile-command "make compile"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check types unit format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
+.PHONY: help docs demo up down test check types unit format soak mutants reference audit bench bench-memory bench-policy bench-gate bench-parse \
 	bench-scale bench-history bench-past bench-factory bench-decide bench-tune bench-lookups bench-web screenshots compile clean
 
 help:  ## Show this list
@@ -54,7 +54,10 @@ soak: $(INSTALLED)  ## 20 minutes of nights under kills and restarts, twenty tim
 mutants: $(INSTALLED)  ## Take away one safeguard at a time: a test must fail for each
 	$(PY) -m tests.faults.mutants
 
-reference: $(INSTALLED)  ## Renew the tables of docs/models.md and the JSON schema from the keys' own descriptions
+docs: $(INSTALLED)  ## Build the documentation as a site, searched offline, in build/site
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+
+reference: $(INSTALLED)  ## Renew what the docs say of keys, commands and REST from the code's own descriptions
 	$(PY) -m docs.reference
 
 audit: $(INSTALLED)  ## Known vulnerabilities of pinned packages (needs the internet), and their licences

@@ -1,5 +1,7 @@
 """The keys of model.yaml and nightshift.yaml, explained once: ``make reference`` writes them here.
 
+It writes the pages of :mod:`docs.surfaces` as well.
+
 Each key has one ``Field(description=...)`` in ``nightshift.family`` or ``nightshift.site``. From it
 come the tables of ``docs/models.md``, between its comments ``keys`` and ``end``, and the
 descriptions of ``docs/model.schema.json``, which editors show.
@@ -77,7 +79,7 @@ def rows_of(section: type[BaseModel], prefix: str = "", only: str | None = None)
             continue
         key, shape = prefix + name, schema["properties"][name]
         if field.description:
-            yield Row(key, _values(shape), _default(shape), field.description)
+            yield Row(key, values_of(shape), _default(shape), field.description)
         inside, step = _inside(field.annotation)
         if inside:
             yield from rows_of(inside, f"{key}{step}.")
@@ -95,12 +97,12 @@ def _inside(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     return None, ""
 
 
-def _values(shape: dict[str, Any]) -> str:
+def values_of(shape: dict[str, Any]) -> str:
     """What may be written there, in a few words."""
     if "$ref" in shape:
         return _INLINE.get(shape["$ref"].rsplit("/", 1)[1], "the keys below")
     if "anyOf" in shape:
-        forms = sorted(map(_values, shape["anyOf"]), key="null".__eq__)
+        forms = sorted(map(values_of, shape["anyOf"]), key="null".__eq__)
         return " or ".join(forms)
     if "enum" in shape or "const" in shape:
         return ", ".join(f"`{value}`" for value in shape.get("enum", [shape.get("const")]))
@@ -113,7 +115,7 @@ def _anything(_shape: dict[str, Any]) -> str:
 
 def _mapping(shape: dict[str, Any]) -> str:
     inside = shape.get("additionalProperties")
-    return f"name to {_values(inside) if isinstance(inside, dict) else 'anything'}"
+    return f"name to {values_of(inside) if isinstance(inside, dict) else 'anything'}"
 
 
 def _bounds(shape: dict[str, Any]) -> str:
@@ -127,7 +129,7 @@ def _bounds(shape: dict[str, Any]) -> str:
 
 
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "array": lambda shape: f"list of {_values(shape['items'])}",
+    "array": lambda shape: f"list of {values_of(shape['items'])}",
     "boolean": lambda _: "`true`, `false`",
     "integer": lambda shape: f"whole number{_bounds(shape)}",
     "null": lambda _: "null",
@@ -178,8 +180,12 @@ def schema() -> str:
 
 
 def main() -> None:
+    from docs import surfaces
+
     page = DOCS / "models.md"
     page.write_text(render(page.read_text()))
+    (DOCS / "cli.md").write_text(surfaces.cli())
+    (DOCS / "rest.md").write_text(surfaces.rest())
     (DOCS / "model.schema.json").write_text(schema())
 
 

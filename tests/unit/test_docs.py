@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from docs import reference
+from docs import reference, surfaces
 from pydantic import BaseModel, Field
 
 from nightshift.family import ModelFamily
@@ -29,6 +29,11 @@ def test_the_tables_of_models_md_say_what_the_keys_say() -> None:
 
 def test_the_json_schema_is_that_of_model_yaml() -> None:
     assert (DOCS / "model.schema.json").read_text() == reference.schema(), RENEW
+
+
+def test_the_pages_of_commands_and_of_rest_say_what_the_code_says() -> None:
+    assert (DOCS / "cli.md").read_text() == surfaces.cli(), "run: make reference"
+    assert (DOCS / "rest.md").read_text() == surfaces.rest(), "run: make reference"
 
 
 def test_every_key_is_explained_by_itself_or_by_the_keys_inside_it() -> None:
