@@ -23,7 +23,8 @@ message and exit code 1; wrong arguments end with 2.
 REST_HEAD = """# REST, path by path
 
 Below `/nightshift/api/v1` on Airflow's api-server; [the REST API](api.md) has examples and what
-holds everywhere. Figures of metrics are scikit-learn's own: greater is better, errors lie below zero.
+holds everywhere. Figures of metrics are scikit-learn's own: greater is better, errors lie below
+zero.
 """
 
 Json = Mapping[str, Any]

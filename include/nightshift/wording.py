@@ -99,10 +99,12 @@ def figures(values: Sequence[float], limit: float | None = None) -> list[str]:
 
 
 def share(value: float) -> str:
-    """A fraction in percent: ``15%``, ``0.4%``; what is not nothing never reads as 0%."""
+    """A fraction in percent: ``15%``, ``0.4%``; 0% and 100% only where it is nothing or all."""
     percent = abs(value) * 100
-    if percent > 99:
-        return f"{figures([percent], 100.0)[0]}%"
+    if 99.9 < percent < 100:
+        return "over 99.9%"
+    if 99 < percent < 100:
+        return f"{math.floor(percent * 10) / 10:g}%"
     return f"{figure(float(percent), 2 if percent >= 1 else 1)}%"
 
 

@@ -81,7 +81,9 @@ def test_a_question_shows_the_figures_and_where_there_is_more(asking: World) -> 
     )
     assert page["subject"] == f"{FAMILY}: may version 2 serve instead of version 1?"
     told, _, more = page["body"].partition("\n\nMore: ")
-    assert re.match(r"\*\*approval\*\*: \d+% better on 2 nights: mean absolute error ", told)
+    assert re.match(
+        r"\*\*approval\*\*: (over )?[\d.]+% better on 2 nights: mean absolute error ", told
+    )
     assert "on 60 later rows, at least " in told
     assert "better (with 95% confidence); a person is asked" in told
     assert "| version 2 (trained) |" in told
