@@ -29,7 +29,7 @@ from nightshift.promotion.predecessors import (
 from nightshift.promotion.trials import Probation
 from nightshift.records import READERS, Decision
 from nightshift.registry import version
-from nightshift.wording import count
+from nightshift.wording import count, figures
 
 KEPT = 3
 """How many earlier champions of a model go on being scored."""
@@ -177,11 +177,13 @@ def _verdicts(
 def _verdict(
     family: ModelFamily, pair: Probation, memory: policy.Recollection, as_of: datetime
 ) -> Decision:
+    gauge = family.performance.gauge()
+    evidence, needed = figures([memory.evidence], memory.needed)
     reason = (
         f"version {pair.number}: over the last {count(memory.nights, 'night')} that were looked at"
         f" version {pair.older_number}, a champion of the past, would have been better by"
-        f" {memory.gain:.3g} in {family.performance.metric}: evidence {memory.evidence:.3g}, and"
-        f" {memory.needed:.3g} is needed; version {pair.older_number} serves again"
+        f" {gauge.by(memory.gain)}: evidence {evidence}, and {needed} is needed;"
+        f" version {pair.older_number} serves again"
     )
     inputs = {
         "starts": pair.starts,

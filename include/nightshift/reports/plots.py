@@ -141,16 +141,17 @@ def plot_tuning(report: Tuning, file: Path) -> None:
     figure = Figure(figsize=(13, 5), layout="constrained")
     costs, nights = figure.subplots(1, 2, width_ratios=(2, 3))
     named = {report.recommended: ORANGE, "as-configured": BLUE}
+    gauge = report.family.performance.gauge()
     for outcome in report.outcomes:
         yardstick = outcome.kind == "yardstick"
         colour = named.get(outcome.policy, DARK if yardstick else GREY)
-        costs.plot(outcome.fits, outcome.value, "D" if yardstick else "o", color=colour)
+        worth = gauge.shown(outcome.value)
+        costs.plot(outcome.fits, worth, "D" if yardstick else "o", color=colour)
         if yardstick or outcome.policy in named:
-            costs.annotate(
-                f" {outcome.policy}", (outcome.fits, outcome.value), fontsize=8, color=colour
-            )
+            costs.annotate(f" {outcome.policy}", (outcome.fits, worth), fontsize=8, color=colour)
         if outcome.policy in named or yardstick:
-            smooth = outcome.nights.set_index("as_of")["value"].rolling(7, min_periods=1).mean()
+            values = outcome.nights.set_index("as_of")["value"].map(gauge.shown)
+            smooth = values.rolling(7, min_periods=1).mean()
             line = "--" if yardstick else "-"
             nights.plot(
                 smooth.index,
@@ -158,13 +159,12 @@ def plot_tuning(report: Tuning, file: Path) -> None:
                 line,
                 color=named.get(outcome.policy),
                 linewidth=1.2,
-                label=f"{outcome.policy}: {outcome.value:.3g}",
+                label=f"{outcome.policy}: {gauge.figure(outcome.value)}",
             )
     nights.axvline(report.middle, color="black", linewidth=0.8, linestyle=":")
-    metric = report.family.performance.metric
     costs.set_xlabel("fits in the second half")
-    costs.set_ylabel(f"{metric} over the second half")
-    nights.set_ylabel(f"{metric}, mean of 7 nights")
+    costs.set_ylabel(f"{gauge.name} over the second half")
+    nights.set_ylabel(f"{gauge.name}, mean of 7 nights")
     nights.set_title(f"{report.family.family}: chosen left of the line, judged right of it")
     nights.legend(fontsize=8)
     _save(figure, file)

@@ -264,7 +264,7 @@ def test_a_leap_that_looks_like_a_leak_is_asked_about_without_approval_in_the_fi
     world.configure(promotion={"too_good": 0.5})
     world.train(CHANGED)
     [asked] = pending(world)
-    assert asked.headline.startswith("too_good: on 60 later rows")
+    assert asked.headline.startswith("too_good: over 99.9% better on 2 nights")
     assert "look for a leak" in asked.headline
     answer(world, asked.approval_id, "declined")
     assert serving(world) == 1

@@ -84,8 +84,8 @@ class TestProbation:
         [said] = world.rows(SAID)
         assert (said.rule, said.reason) == (
             "probation",
-            "version 2, on probation: over 4 nights (120 rows) its neg_mean_absolute_error is worse"
-            " by 15.5: evidence 11.2, and 10 is needed; version 1 serves again",
+            "version 2, on probation: worse by 15.5 in mean absolute error on 4 nights (120 rows):"
+            " evidence 11.2, and 10 is needed; version 1 serves again",
         )
         assert shown(world) == {28: 2, 29: 2, 30: 2, 31: 2, 32: 2, 33: 1}
         looks = world.rows("select * from nightshift.trials order by as_of")

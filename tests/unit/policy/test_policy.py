@@ -465,7 +465,7 @@ FIRST = {"champion_version": None, "champion_value": None, "difference": None, "
             {"champion_value": -0.03, "challenger_value": -0.02, "low": 0.005, "baseline": -8.0},
             "ask",
             "too_good",
-            "99.8% of what guessing the same for all falls short",
+            "99.7% of what guessing the same for all falls short",
         ),
         (
             {},
