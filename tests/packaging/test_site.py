@@ -29,7 +29,7 @@ class Links(HTMLParser):
         if tag == "a" and href.endswith(".html") and "//" not in href:
             self.pages.add((self.page.parent / href).resolve())
         if tag in ("script", "img", "iframe") and given.get("src"):
-            self.fetched.add(given["src"] or "")
+            self.fetched.add((given["src"] or "").partition("#")[0])
         if tag == "link" and given.get("rel") in ("stylesheet", "icon"):
             self.fetched.add(given["href"] or "")
 
