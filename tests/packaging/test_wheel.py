@@ -259,7 +259,7 @@ def test_the_tutorial_works_line_by_line(
             psql = [*shlex.split(readers)[1:], "--tuples-only", "--command", block]
             heard["as a reader"] = installation.run(*psql).stdout
         else:
-            for line in block.splitlines():
+            for line in filter(None, block.splitlines()):
                 heard[line] = _typed(installation, shop, environment, line)
     assert heard["nightshift check"] == "every family is in order\n"
     assert "promote" in heard["nightshift train late_delivery"]
