@@ -240,6 +240,15 @@ from nightshift.promotions p
 join nightshift.models m using (model_id)
 where m.family = :family;
 
+-- name: first_question
+-- The oldest question about a version of a family that nobody has answered.
+select min(a.approval_id) as approval_id
+from nightshift.open_approvals() a
+join nightshift.comparisons c using (comparison_id)
+join nightshift.versions v on v.version_id = c.challenger_version
+join nightshift.models m using (model_id)
+where m.family = :family;
+
 -- name: latest_promotion
 -- Who serves now, and under which sequence number.
 select seq, version_id from nightshift.promotion_at(:model_id, 'infinity');

@@ -132,6 +132,13 @@ def _undone(served: Sequence[Promotion]) -> list[Promotion]:
 def no_champion(tx: Transaction, family: ModelFamily, as_of: datetime) -> NoChampion:
     """The error that nobody serves at ``as_of``, with since when somebody does."""
     first = tx.one("registry.first_promotion", family=family.family).effective_from
+    question = tx.one("registry.first_question", family=family.family).approval_id
+    if first is None and question is not None:
+        return NoChampion(
+            f"{family.family} has no champion at {moment(as_of)}: its first version waits for"
+            f" somebody's approval. Look at it with nightshift approvals, then: nightshift approve"
+            f" {question}, or nightshift decline {question}"
+        )
     since = f"its first champion serves from {moment(first)}" if first else "none was trained"
     return NoChampion(
         f"{family.family} has no champion at {moment(as_of)}: {since}."

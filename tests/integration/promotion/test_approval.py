@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from nightshift import cli, promotion, registry, reports
 from nightshift.data import connect
-from nightshift.errors import RegistryError
+from nightshift.errors import NoChampion, RegistryError
 from nightshift.records import About
 from nightshift.reports import Alert, Run
 from nightshift.steps import monitor, people, upkeep
@@ -374,3 +374,17 @@ def test_approvals_are_listed_and_answered_at_the_command_line(
 def test_an_approval_that_there_is_not_is_refused(asking: World) -> None:
     with pytest.raises(RegistryError, match="there is no approval 99; `nightshift approvals`"):
         answer(asking, 99, "approved")
+
+
+def test_a_first_version_that_waits_for_somebody_is_why_a_night_has_no_champion(
+    world: World,
+) -> None:
+    world.configure(promotion={"too_good": 0.5})
+    world.train(9)
+    [question] = world.rows("select approval_id from nightshift.approvals")
+    with pytest.raises(NoChampion, match=f"nightshift approve {question.approval_id}, or"):
+        world.score(10)
+    people.answer(
+        world.site, question.approval_id, "approved", "ada", reason="r", now=world.night(10)
+    )
+    assert world.score(10)
