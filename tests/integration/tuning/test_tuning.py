@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -117,3 +118,31 @@ def test_a_source_without_history_gives_its_stored_nights(
     with pytest.raises(TrainingError, match="no accepted night is stored between"):
         ask(world, databases)
     assert left == []
+
+
+@pytest.mark.parametrize("stage", ["nights", "versions"])
+def test_whoever_stops_it_finds_no_database_no_file_and_no_worker(
+    world: World, databases: tuple[Callable[[str, str | None], str], list[str]], stage: str
+) -> None:
+    make, left = databases
+    workers: list[object] = []
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == stage:
+            workers.extend(multiprocessing.active_children())
+            raise SystemExit(143)  # what the command's handler of SIGTERM raises
+
+    with pytest.raises(SystemExit):
+        tuning.tune(
+            world.site,
+            FAMILY,
+            tuning.Question(world.night(FIRST), world.night(LAST)),
+            folder=world.site.state / "tuning",
+            make_database=make,
+            drop_database=left.remove,
+            progress=stop,
+        )
+    assert workers
+    assert multiprocessing.active_children() == []
+    assert left == []
+    assert not (world.site.state / "tuning").exists()
