@@ -21,7 +21,7 @@ from nightshift.promotion.comparison import (
     registered,
     stored_comparison,
 )
-from nightshift.promotion.memory import recall
+from nightshift.promotion.memory import KEPT, PAUSE, recall
 from nightshift.promotion.outcome import Proof, answer, by_hand, carry_out, end_probation, roll_back
 from nightshift.promotion.tracking import log, wanted
 from nightshift.promotion.trials import (

@@ -6,7 +6,7 @@ from nightshift.training.fitting import estimator_problems, fit, fresh, truth_of
 from nightshift.training.onnx_export import Parity, export
 from nightshift.training.rehearsal import fit_problem, rehearse
 from nightshift.training.reproduction import Reproduction, as_learnt, planned, reproduce
-from nightshift.training.rivalry import Choice, choose, spans
+from nightshift.training.rivalry import Choice, choose, rival_gains, spans
 from nightshift.training.rows import (
     INSTANT,
     Plan,

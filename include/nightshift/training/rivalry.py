@@ -90,7 +90,7 @@ def choose(
         _scored(rival, model, rows, earlier, judged_on, code)
         for rival, earlier in zip(rivals, plans, strict=True)
     ]
-    gains = _gains(family, scored, judged_on)
+    gains = rival_gains(family, scored, judged_on)
     chosen = policy.select(gains)
     record = {
         "nights": [nights.start.isoformat(), nights.end.isoformat()],
@@ -103,7 +103,7 @@ def choose(
     return Choice(rivals[chosen], record)
 
 
-def _gains(
+def rival_gains(
     family: ModelFamily, scored: Sequence[stats.Outcomes | None], judged_on: Rows
 ) -> list[np.ndarray]:
     """By night, what each would have gained over the first that could be trained."""

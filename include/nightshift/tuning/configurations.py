@@ -42,9 +42,9 @@ class Configuration:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def training(self) -> Training:
-        """Which nights its versions learn from."""
-        return self.family.retrain.training
+    def trainings(self) -> tuple[Training, ...]:
+        """Which nights its versions learn from; of several the first leads."""
+        return self.family.trainings
 
 
 def read(file: Path, family: ModelFamily) -> Configuration:
@@ -108,24 +108,18 @@ def data_changes(
     family: ModelFamily, names: Sequence[str], mixes: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Changes to which nights are learnt from: windows, and mixes as ``P30D,P180D,0.3``."""
-    key = "retrain.training"
-    plain = {} if family.retrain.training.policy == "window" else _PLAIN
-    for name in names:
-        window = iso(duration(name, "window"))
-        yield window, {**plain, f"{key}.window": window}
+    least = family.retrain.training.min_rows
+    rows = {} if least is None else {"min_rows": least}
+    told = [iso(duration(name, "window")) for name in names]
+    for window in told:
+        yield window, {"retrain.training": {"window": window, **rows}}
     for mix in mixes:
         window, past, share = _mix(mix)
-        changes = {"policy": "mix", "window": window, "past": past, "share": share}
-        name = f"{window} and {share:.0%} of {past}"
-        yield name, {f"{key}.{part}": value for part, value in changes.items()}
-
-
-_PLAIN: Mapping[str, Any] = {
-    "retrain.training.policy": "window",
-    "retrain.training.past": None,
-    "retrain.training.share": None,
-    "retrain.training.years": None,
-}
+        rule = {"policy": "mix", "window": window, "past": past, "share": share, **rows}
+        yield f"{window} and {share:.0%} of {past}", {"retrain.training": rule}
+    if len(told) > 1:
+        rivals = [{"window": window, **rows} for window in told]
+        yield " or ".join(told), {"retrain.training": rivals}
 
 
 def _mix(text: str) -> tuple[str, str, float]:
@@ -203,6 +197,8 @@ def yaml_lines(changes: Mapping[str, Any]) -> list[str]:
 def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_inline(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
     if value is None:
         return "null"
     return f'"{value}"' if isinstance(value, str) and " " in value else str(value)

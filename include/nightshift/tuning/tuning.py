@@ -26,10 +26,11 @@ from nightshift.family import ModelFamily, Training
 from nightshift.site import Site
 from nightshift.steps.frame import Frame
 from nightshift.tuning import configurations, history, yardsticks
+from nightshift.tuning.careers import Lived
 from nightshift.tuning.configurations import Configuration
 from nightshift.tuning.history import History, Places
 from nightshift.tuning.laboratory import Laboratory, grid_of
-from nightshift.tuning.living import Life, Lived
+from nightshift.tuning.living import Life
 
 INSTANT = timedelta(microseconds=1)
 CONFIDENCE = 0.95
@@ -292,10 +293,10 @@ class _Search:
                 self.family, self._windows(), self.question.mixes
             )
         ]
-        data = [one for one in data if one.training != self.own.training]
-        rules = [self.own.training, *(one.training for one in data)]
-        for other in self.question.beside:
-            rules += [other.training] if other.training not in rules else []
+        data = [one for one in data if one.trainings != self.own.trainings]
+        rules: list[Training] = []
+        for one in (self.own, *data, *self.question.beside):
+            rules += [rule for rule in one.trainings if rule not in rules]
         self._fit(pool, rules)
         never = configurations.changed(self.own, "never", _NEVER)
         often = [
@@ -378,7 +379,7 @@ class _Search:
         return 1.0 if best is None else best
 
     def _yardsticks(self, pool: ProcessPoolExecutor, rules: Sequence[Training]) -> None:
-        own, lab = self.own.training, self.laboratory
+        own, lab = self.own.trainings[0], self.laboratory
         week = timedelta(weeks=1)
         self.lives["weekly"] = None, yardsticks.by_rote(lab, own, self.start, self.end, week)
         if self.question.always:

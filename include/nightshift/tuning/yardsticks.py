@@ -10,9 +10,9 @@ import numpy as np
 from nightshift import simulation, stats
 from nightshift.family import Fall, ModelFamily, Training
 from nightshift.records import Model
+from nightshift.tuning.careers import Lived
 from nightshift.tuning.history import Places
 from nightshift.tuning.laboratory import Fitted, Laboratory
-from nightshift.tuning.living import Lived
 from nightshift.wording import day
 
 

@@ -61,7 +61,7 @@ def test_a_life_in_the_laboratory_is_that_of_the_steps(
     written["performance"]["threshold"] = -100.0
     other.write_text(yaml.safe_dump(written))
     beside = [tuning.read(other, world.site.family(FAMILY))]
-    report = ask(world, databases, windows=["P5D", "P10D"], every=DAY, always=True, beside=beside)
+    report = ask(world, databases, windows=["P5D"], every=DAY, always=True, beside=beside)
     make, left = databases
     assert left == []
     assert not (world.site.state / "tuning").exists()

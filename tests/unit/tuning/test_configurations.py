@@ -27,7 +27,7 @@ def family(**sections: Any) -> ModelFamily:
 
 def test_a_change_keeps_what_it_does_not_name() -> None:
     own = Configuration("own", family())
-    other = changed(own, "longer", {"retrain.training.window": "P9D", "retrain.when": None})
+    other = changed(own, "longer", {"retrain.training": {"window": "P9D"}, "retrain.when": None})
     assert other.family.retrain.training.window == 9 * DAY
     assert other.family.retrain.when is None
     assert other.family.retrain.cooldown == own.family.retrain.cooldown
@@ -67,15 +67,21 @@ def test_windows_are_proposed_from_the_length_of_the_history(
 
 def test_data_is_named_as_windows_and_mixes() -> None:
     found = dict(configurations.data_changes(family(), ["P9D"], ["P5D,P20D,0.3"]))
+    mix = {"policy": "mix", "window": "P5D", "past": "P20D", "share": 0.3}
     assert found == {
-        "P9D": {"retrain.training.window": "P9D"},
-        "P5D and 30% of P20D": {
-            "retrain.training.policy": "mix",
-            "retrain.training.window": "P5D",
-            "retrain.training.past": "P20D",
-            "retrain.training.share": 0.3,
-        },
+        "P9D": {"retrain.training": {"window": "P9D"}},
+        "P5D and 30% of P20D": {"retrain.training": mix},
     }
+
+
+def test_several_windows_are_tried_as_rivals_as_well() -> None:
+    *_, (name, changes) = configurations.data_changes(family(), ["P9D", "P20D"], [])
+    assert name == "P9D or P20D"
+    rivals = changed(Configuration("own", family()), name, changes)
+    assert [rule.window for rule in rivals.trainings] == [9 * DAY, 20 * DAY]
+    assert configurations.yaml_lines(changes) == [
+        "retrain.training: [{window: P9D}, {window: P20D}]"
+    ]
 
 
 def test_a_window_is_tried_without_the_mix_that_is_configured() -> None:
