@@ -30,7 +30,7 @@ SAME = ("task", "features", "source", "labels", "models.by")
 MOST_WINDOWS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Configuration:
     """A family as it would be with some keys of ``model.yaml`` changed.
 

@@ -66,6 +66,11 @@ class History:
         return np.array([_moment64(night) for night in self.nights])
 
     @cached_property
+    def stamps(self) -> pd.DatetimeIndex:
+        """The same with their zone, as tables of outcomes have them."""
+        return pd.DatetimeIndex(self.moments, tz="UTC")
+
+    @cached_property
     def borders(self) -> NDArray[np.int64]:
         """Of each night its first row; one more at the end."""
         return np.searchsorted(self.unit, np.arange(len(self.nights) + 1))
@@ -121,7 +126,7 @@ class History:
         """Rows as :mod:`nightshift.stats` takes them, with what a version told of each."""
         return pd.DataFrame(
             {
-                "as_of": self.moments[self.unit[places]],
+                "as_of": self.stamps[self.unit[places]],
                 "value": self.truths(places, known_by),
                 "score": score,
                 "label": label,

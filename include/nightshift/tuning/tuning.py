@@ -299,19 +299,21 @@ class _Search:
             rules += [rule for rule in one.trainings if rule not in rules]
         self._fit(pool, rules)
         never = configurations.changed(self.own, "never", _NEVER)
-        often = [
-            configurations.changed(one, _joined(one, name), change)
+        often = {
+            configurations.changed(one, _joined(one, name), change): one
             for one in (self.own, *data)
             for name, change in configurations.often_changes(self.family, self.start)
-        ]
+        }
         self._live(pool, [self.own, never, *data, *often, *self.question.beside])
-        chosen, steps = self.own, []
-        for question, pairs in (("which data, how often", [*data, *often]), ("threshold", None)):
-            tried = pairs if pairs is not None else self._thresholds(pool, chosen)
-            best = self._best([chosen, *tried])
-            if best.name != chosen.name:
-                steps.append((question, chosen, best))
-                chosen = best
+        best = self._best([self.own, *data, *often])
+        learnt = often.get(best, best)
+        chosen = self._best([best, *self._thresholds(pool, best)])
+        path = (("which data", self.own, learnt), ("how often", learnt, best))
+        steps = [
+            (question, before, after)
+            for question, before, after in (*path, ("threshold", best, chosen))
+            if before is not after
+        ]
         self._yardsticks(pool, rules)
         outcomes = [self._outcome(name) for name in self.lives]
         return Report(
