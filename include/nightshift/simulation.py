@@ -6,11 +6,9 @@ each policy, every policy in a database of its own, and holds the results side b
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +18,6 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from threadpoolctl import threadpool_limits
 
 from nightshift import monitoring, registry, stats, training
 from nightshift.data import Store, connect
@@ -31,6 +28,7 @@ from nightshift.site import Site
 from nightshift.steps import monitor, people, replacing
 from nightshift.steps import night as night_steps
 from nightshift.steps import retrain as retrain_steps
+from nightshift.workers import workers
 
 Policy = Literal["never", "as-configured", "weekly", "always"]
 POLICIES: tuple[Policy, ...] = ("never", "as-configured", "weekly", "always")
@@ -106,13 +104,7 @@ def simulate(
         at_once = [night for night in needed if night <= start or not alone]
         meanwhile = needed[len(at_once) :]
         connect(base.database_url).close()
-        context = multiprocessing.get_context("spawn")
-        with (
-            context.Manager() as manager,
-            ProcessPoolExecutor(processes, context, one_thread) as pool,
-        ):
-            queue: Any = manager.Queue()
-            stop: Any = manager.Event()
+        with workers(processes) as (pool, queue, stop):
             talk = queue, stop
             preparing = [
                 pool.submit(
@@ -262,15 +254,6 @@ def won_back(outcomes: Sequence[Outcome]) -> tuple[float, Policy] | None:
         return None
     gain = value[refits[0]] - value["never"]
     return ((value["as-configured"] - value["never"]) / gain, refits[0]) if gain else None
-
-
-def one_thread() -> None:
-    """Keep this process to one thread: nights are small, and the processes share the cores.
-
-    What is loaded already is told so, and what is loaded later reads it from the environment.
-    """
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    threadpool_limits(limits=1)
 
 
 def _live(

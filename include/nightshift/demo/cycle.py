@@ -12,13 +12,11 @@ it is, the models have learnt from the same flights.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     CancelledError,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     as_completed,
 )
@@ -40,6 +38,7 @@ from nightshift.errors import NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site
 from nightshift.wording import day, listed
+from nightshift.workers import workers
 
 PAST = {
     "air_time": timedelta(weeks=28),
@@ -173,14 +172,7 @@ def _lived_through(
     site: Site, pasts: Mapping[str, Past], bars: local.Bars
 ) -> Iterator[dict[str, Future[None]]]:
     """Every family's past, lived through by a process of its own; whoever leaves early stops it."""
-    context = multiprocessing.get_context("spawn")
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(len(pasts), context, simulation.one_thread) as pool,
-        ThreadPoolExecutor(1) as teller,
-    ):
-        queue: Any = manager.Queue()
-        stop: Any = manager.Event()
+    with workers(len(pasts)) as (pool, queue, stop), ThreadPoolExecutor(1) as teller:
         teller.submit(_tell, queue, bars)
         try:
             yield {name: pool.submit(_live, site, name, pasts[name], queue, stop) for name in pasts}

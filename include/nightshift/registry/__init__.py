@@ -1,7 +1,4 @@
-"""The append-only record: models, versions, promotions, decisions, holds.
-
-Which bytes serve, since when, who signed them, and why. The only room that opens artifacts.
-"""
+"""The append-only record of what serves, since when and why: versions, promotions, decisions."""
 
 from nightshift.registry.decisions import (
     FailedAt,

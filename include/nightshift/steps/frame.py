@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from nightshift import sources
+from nightshift import policy, registry, sources
 from nightshift.data import Database, Store, connect
 from nightshift.errors import (
     FOREIGN,
@@ -21,9 +21,12 @@ from nightshift.errors import (
     words_of,
 )
 from nightshift.family import ModelFamily
-from nightshift.records import Version
+from nightshift.records import About, Decision, Version
 from nightshift.registry import Registry
 from nightshift.site import Settings, Site
+
+BUDGET_NIGHT = timedelta(days=1)
+"""How far back retrains count against the budget of a night."""
 
 UNSEEN_GRACE = timedelta(days=1)
 """How long rows that no reader sees are kept: longer than any run that may still publish them."""
@@ -172,3 +175,17 @@ def _discreet(frame: Frame) -> bool:
         return frame.family.discreet
     except NightshiftError:
         return True
+
+
+def within_budget(frame: Frame, about: About, proposals: Sequence[Decision]) -> list[int]:
+    """Record what is wanted and was not decided yet, as far as the budget of the night reaches.
+
+    Returns the ids of the family's decisions to retrain about this, old and new.
+    """
+    with frame.database.transaction() as tx:
+        spent = registry.retrains_spent(tx, frame.as_of - BUDGET_NIGHT, frame.as_of)
+        before = registry.models_decided(tx, [decision.model_id for decision in proposals], about)
+        fresh = [decision for decision in proposals if decision.model_id not in before]
+        decisions = policy.within_budget(fresh, frame.settings.retrains_per_night, spent)
+        registry.decide_all(tx, decisions, about=about, now=frame.now)
+        return registry.retrains_of(tx, frame.family_name, about)

@@ -12,8 +12,7 @@ from nightshift.data import Transaction, connect
 from nightshift.errors import NightshiftError
 from nightshift.records import About, Decision, Hold
 from nightshift.site import Site
-from nightshift.steps.budget import within_budget
-from nightshift.steps.frame import Frame, audited, each, loadable, source_of
+from nightshift.steps.frame import Frame, audited, each, loadable, source_of, within_budget
 from nightshift.steps.refit import refitted
 from nightshift.wording import moment
 

@@ -14,8 +14,7 @@ from nightshift.data import connect
 from nightshift.errors import FOREIGN, NightshiftError, TrainingError, words_of
 from nightshift.records import About, Comparison, Decision, Model, Version
 from nightshift.site import Site
-from nightshift.steps.budget import within_budget
-from nightshift.steps.frame import Frame, audited, cutoff_of, each
+from nightshift.steps.frame import Frame, audited, cutoff_of, each, within_budget
 from nightshift.steps.night import judge_again, prepare_nights
 from nightshift.steps.refit import refitted
 

@@ -16,7 +16,7 @@ from nightshift.records import (
     Decision,
     Version,
 )
-from nightshift.steps.budget import BUDGET_NIGHT
+from nightshift.steps.frame import BUDGET_NIGHT
 from nightshift.training import Plan, Rows, Span
 from nightshift.tuning.careers import Career, Scored, Trial
 from nightshift.tuning.laboratory import Fitted

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +30,7 @@ from nightshift.tuning.configurations import Configuration
 from nightshift.tuning.history import History, Places
 from nightshift.tuning.laboratory import Laboratory, grid_of
 from nightshift.tuning.living import Life
+from nightshift.workers import begin_worker, workers
 
 INSTANT = timedelta(microseconds=1)
 CONFIDENCE = 0.95
@@ -199,7 +199,7 @@ def _history(
     try:
         nights = list(family.ticks(since, question.end))
         connect(base.database_url).close()
-        with _pool(processes) as (pool, queue, stop):
+        with workers(processes) as (pool, queue, stop):
             parts = [nights[part::processes] for part in range(processes)]
             running = [
                 pool.submit(simulation.prepare, base, family.family, part, len(nights), queue, stop)
@@ -225,16 +225,6 @@ def _history(
         return past
     finally:
         drop_database(name)
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[tuple[ProcessPoolExecutor, Any, Any]]:
-    context = multiprocessing.get_context("spawn")
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(processes, context, simulation.one_thread) as pool,
-    ):
-        yield pool, manager.Queue(), manager.Event()
 
 
 # The search -------------------------------------------------------------------------------------
@@ -464,7 +454,7 @@ _here: dict[str, Any] = {}
 
 
 def _begin(laboratory: Laboratory, budget: int, start: datetime, end: datetime) -> None:
-    simulation.one_thread()
+    begin_worker()
     _here.update(laboratory=laboratory, budget=budget, start=start, end=end)
 
 
