@@ -250,7 +250,8 @@ class ModelPage:
     @property
     def decisive(self) -> list[Row]:
         """The metric that decisions look at, of the version that served, oldest first."""
-        return list(_first_of_each_moment(m for m in self.measurements if m["decisive"]))
+        decisive = (m for m in self.measurements if m["decisive"] and m["basis"] == "realized")
+        return [next(same) for _, same in groupby(decisive, key=lambda m: m["as_of"])]
 
     @property
     def metric(self) -> str | None:
@@ -494,9 +495,3 @@ def decision(tx: Transaction, decision_id: int, words: Mapping[str, str]) -> Dec
 
 def _rows(tx: Transaction, name: str, **parameters: Any) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in tx.rows(name, **parameters)]
-
-
-def _first_of_each_moment(rows: Iterator[Row]) -> Iterator[Row]:
-    """Of the realized measurements of a moment the first: that of the version that served."""
-    for _, same in groupby((m for m in rows if m["basis"] == "realized"), key=lambda m: m["as_of"]):
-        yield next(same)
