@@ -61,9 +61,9 @@ class Airflow:
         until(all_in_state, seconds, report=lambda: self.tasks(dag_id, run_id))
 
     def complaints(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """The end of the log of each task that failed."""
+        """The end of the log of each task that failed; listeners write after it."""
         return {
-            task: str(self.log(dag_id, run_id, task)[-3:])
+            task: str(self.log(dag_id, run_id, task)[-12:])
             for task, (state, _) in self.tasks(dag_id, run_id).items()
             if state == "failed"
         }
