@@ -16,26 +16,25 @@ select count(*) as nights,
         where family = :family and basis = 'realized' and model_version is not null
           and state = 'breached') as breaches,
        (select count(*) from public.decisions
-        where family = :family and kind = 'retrain' and rule not in ('on_demand', 'first_model')) as retrains,
-       (select format('%s, %s to %s: %s, %s', model, to_char(window_start, 'YYYY-MM-DD'),
-                      to_char(window_end, 'YYYY-MM-DD'), coalesce(round(value::numeric, 3)::text, '-'), state)
-        from public.performance
-        where family = :family and basis = 'realized' and model_version is not null and threshold is not null
-        order by as_of desc, model limit 1) as last_measurement
+        where family = :family and kind = 'retrain' and rule not in ('on_demand', 'first_model')) as retrains
 from nightshift.published p
 join nightshift.batches b using (batch_id)
 where p.family = :family;
 
+-- name: last_measurement
+-- The latest measurement of a family that has a threshold.
+select model, window_start, window_end, value, threshold, state
+from public.performance
+where family = :family and basis = 'realized' and model_version is not null and threshold is not null
+order by as_of desc, model limit 1;
+
 -- name: last_comparison
--- The latest comparison of a family with an opponent, in a sentence.
-select format('%s: champion %s, challenger %s on %s later rows: %s', m.name,
-              coalesce(round(c.champion_value::numeric, 3)::text, '-'),
-              coalesce(round(c.challenger_value::numeric, 3)::text, '-'),
-              c.row_count, d.kind) as sentence
+-- The latest comparison of a family with an opponent, and what came of it.
+select m.name as model, c.champion_value, c.challenger_value, c.row_count, d.kind
 from nightshift.comparisons c
 join nightshift.versions v on v.version_id = c.challenger_version
 join nightshift.models m using (model_id)
 join nightshift.decisions d on d.about = 'comparison' and d.about_id = c.comparison_id
-where m.family = :family and c.champion_version is not null
+where m.family = :family and c.champion_value is not null and c.challenger_value is not null
 order by c.comparison_id desc
 limit 1;

@@ -37,7 +37,7 @@ from nightshift.demo import flights
 from nightshift.errors import NightshiftError, SetupError
 from nightshift.family import ModelFamily, previous_tick
 from nightshift.site import Site
-from nightshift.wording import day, listed
+from nightshift.wording import Gauge, day, listed
 from nightshift.workers import workers
 
 PAST = {
@@ -378,7 +378,18 @@ def _figures(
         raise NightshiftError(f"{name} has no champion after the demonstration")
     with connect(site.database_url).transaction() as tx:
         row = tx.one("demo.figures", family=name)
+        judged = tx.maybe("demo.last_measurement", family=name)
         proof = tx.maybe("demo.last_comparison", family=name)
+    performance = site.family(name).performance
+    gauge = Gauge(performance.metric, performance.say_as)
+    measured = compared = "none"
+    if judged is not None:
+        value = "-" if judged.value is None else gauge.reading(judged.value, judged.threshold)
+        days = f"{day(judged.window_start)} to {day(judged.window_end)}"
+        measured = f"{judged.model}, {days}: {value}, {judged.state}"
+    if proof is not None:
+        figures = gauge.instead(proof.challenger_value, proof.champion_value)
+        compared = f"{proof.model}: {figures} on {proof.row_count:,} later rows: {proof.kind}"
     replaced = sum(before.get(model) != number for model, number in after.items())
     served = (
         f"version {before.get(name)}, version {after[name]}"
@@ -391,7 +402,7 @@ def _figures(
         "measurements, breaches": f"{row.measurements:,}, {row.breaches:,}",
         "retrains decided by measurements": f"{row.retrains}",
         "champions before, after this cycle": served,
-        "metric": site.family(name).performance.metric,
-        "last measurement": row.last_measurement,
-        "last comparison, before and after": proof.sentence if proof else "none",
+        "metric": gauge.name,
+        "last measurement": measured,
+        "last comparison, before and after": compared,
     }
