@@ -325,7 +325,7 @@ def test_people_are_told_when_they_are_asked_and_when_it_is_answered(asking: Wor
     first = told(CHANGED)
     assert set(first) == {"retrain_started", "approval"}
     assert first["approval"].title == f"{FAMILY}: approval wanted"
-    assert f"version 2 (approval {asked.approval_id}): on 60 later" in first["approval"].message
+    assert f"(approval {asked.approval_id}): over 99.9% better" in first["approval"].message
     answer(asking, asked.approval_id, "approved")
     then = told(CHANGED + 1)
     assert set(then) == {"retrain_started", "promoted"}
@@ -336,7 +336,7 @@ def test_why_tells_of_the_question_and_of_the_answer(asking: World) -> None:
     database = connect(asking.site.database_url)
     [asked] = pending(asking)
     *_, compared, told = reports.why(database, FAMILY, asking.night(CHANGED)).sentences
-    assert compared.startswith("Compared: ask: on 60 later rows")
+    assert compared.startswith("Compared: ask: over 99.9% better on 2 nights")
     assert told == f"Asked: approval {asked.approval_id} waits; `nightshift approvals` shows it."
     answer(asking, asked.approval_id, "approved")
     *_, told = reports.why(database, FAMILY, asking.night(CHANGED + 2)).sentences

@@ -68,7 +68,7 @@ def test_an_earlier_champion_comes_back_when_its_season_does(world: World) -> No
     assert verdict(world, 26).rule == "proof"
     said = verdict(world, 32)
     assert said.kind == "promote"
-    assert "the earlier champion, version 1, has a neg_mean_absolute_error of" in said.reason
+    assert "the earlier champion, version 1, is over 99.9% better on 2 nights" in said.reason
     [serving] = world.rows("select model_version from champions")
     assert serving.model_version == 1
     assert [c["kind"] for c in said.inputs["candidates"]] == ["trained", "earlier"]
@@ -81,7 +81,7 @@ def test_no_challenger_gets_worse_on_the_border_cases(world: World) -> None:
     world.train(12)
     said = verdict(world, 28)
     assert (said.kind, said.rule) == ("reject", "border_cases")
-    assert "but on the 3 border cases it is worth" in said.reason
+    assert "but on 3 border cases it is worse" in said.reason
 
 
 def test_border_cases_that_cannot_be_read_are_told_before_anything_runs(world: World) -> None:

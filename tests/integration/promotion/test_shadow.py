@@ -160,7 +160,7 @@ def test_without_proof_in_its_time_the_challenger_is_rejected(world: World) -> N
     live(world, 31, 33)
     [said] = world.rows(SAID)
     assert (said.kind, said.rule) == ("reject", "shadow_without_proof")
-    assert "over 3 nights (90 rows)" in said.reason
+    assert "on 3 nights (90 rows)" in said.reason
     assert said.reason.endswith("evidence 4, and 10 is needed; its time is over")
     assert serving(world) == 1
     assert [row[0] for row in shadow_rows(world) if row[2]] == [28, 29, 30]
@@ -174,7 +174,7 @@ def test_a_person_is_asked_where_one_must_approve(shadowed: World) -> None:
     assert serving(shadowed) == 1
     with connect(shadowed.site.database_url).transaction() as tx:
         [asked] = promotion.pending(tx)
-    assert "version 2, in shadow: over 4 nights" in asked.evidence
+    assert "better by 15.5 in mean absolute error on 4 nights" in asked.evidence
     now = shadowed.night(33)
     people.answer(shadowed.site, asked.approval_id, "approved", "ada", now=now)
     assert serving(shadowed) == 2
@@ -275,10 +275,10 @@ def test_people_are_told_of_a_shadow_while_it_lasts_and_when_it_ends(
         "why", FAMILY, "--on", request
     )
     live(shadowed, 29, 32)
-    assert "In shadow: promote: version 2, in shadow: over 4 nights" in run(
+    assert "In shadow: promote: version 2, in shadow: better by 15.5" in run(
         "why", FAMILY, "--on", request
     )
-    assert "Tried: promote: version 2, in shadow: over 4 nights (120 rows)" in run("why", FAMILY)
+    assert "Tried: promote: version 2, in shadow: better by 15.5" in run("why", FAMILY)
     told = run("history", FAMILY)
-    assert "shadow   on 60 later rows the challenger's" in told
+    assert "shadow   over 99.9% better on 2 nights: mean absolute error" in told
     assert "promote  version 2 serves from 2026-02-02 06:00Z: version 2, in shadow" in told

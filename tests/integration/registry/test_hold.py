@@ -51,7 +51,7 @@ def test_a_breach_in_a_held_family_is_measured_and_held_and_retrains_once_releas
     assert breached.monitor(23) == []
     kind, rule, reason = decided(breached)[-1]
     assert (kind, rule) == ("held", "held")
-    assert "mean absolute error 2" in reason
+    assert "mean absolute error 15.5, limit 1" in reason
     assert "surely above it" in reason
     assert reason.endswith(f"but {HELD}")
     assert breached.rows("select 1 from nightshift.measurements where state = 'breached'")

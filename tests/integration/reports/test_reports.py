@@ -315,5 +315,5 @@ def test_a_thousand_models_are_told_within_a_second(site: Site) -> None:
     assert time.perf_counter() - started < 1
     assert len(found.lines) == 1000
     assert found.sentences == (
-        "factory: 1,000 models by r2: 1,000 untrained; no night published yet",
+        "factory: 1,000 models by R²: 1,000 untrained; no night published yet",
     )

@@ -116,7 +116,7 @@ def test_a_group_is_retrained_together_when_its_rule_fires(factory: World) -> No
         ("k1", "retrain", "breaches"),
         ("k2", "keep", "measured"),
     ]
-    assert "pair: 1 of 2 below their thresholds (k1); it retrains if any is" in said[0].reason
+    assert "pair: 1 of 2 fail (k1); it retrains if any does" in said[0].reason
 
 
 def test_the_budget_of_a_night_takes_the_worst_first(factory: World) -> None:

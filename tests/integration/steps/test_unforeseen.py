@@ -111,7 +111,7 @@ PLANTED: list[tuple[Step, Any, str]] = [
     (freeze, sources, "open_source"),
     (freeze, night, "freeze"),
     (validate, night, "validate"),
-    (score, night, "seen"),
+    (score, night, "members_in"),
     (score, fleet, "serving"),
     (score, night, "score"),
     (score_rows, registry.Registry, "load"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -178,6 +179,7 @@ def test_a_change_that_waits_for_a_training_is_told_everywhere(
         status = reports.status(database, models=site.models).sentences
         why = reports.why(database, FAMILY, LATER, models=site.models).sentences
         page = TestClient(create(Reader(site))).get(f"/models/{FAMILY}/{FAMILY}").text
+        page = re.sub("<[^>]+>", "", page)
         monkeypatch.setattr("nightshift.local.site", lambda: site)
         monkeypatch.setattr("nightshift.cli.console.width", 200)
         check = CliRunner().invoke(app, ["check"]).output
