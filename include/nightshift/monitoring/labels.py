@@ -284,11 +284,11 @@ def _classes(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers, booleans, and text of either, as float64."""
+    """Numbers, booleans, and text of either in letters of any case, as float64."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         text = pc.utf8_trim_whitespace(values)
         for word, digit in (("true", "1"), ("false", "0")):
-            text = pc.if_else(pc.equal(text, word), digit, text)
+            text = pc.if_else(pc.equal(pc.utf8_lower(text), word), digit, text)
         values = text
     return values.cast(pa.float64(), safe=False)
 

@@ -614,6 +614,8 @@ FITS = [
     (BINARY, "true", "1"),
     (BINARY, "1::float", "1"),
     (BINARY, "'0'", "0"),
+    (BINARY, "'FALSE'", "0"),
+    (BINARY, "' True '", "1"),
     (MULTICLASS, "'late'", "late"),
     (MULTICLASS, "5", "5"),
 ]
