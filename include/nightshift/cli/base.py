@@ -7,9 +7,9 @@ import os
 import sys
 import tempfile
 import traceback
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
 
 import typer
 from rich.console import Console
@@ -85,6 +85,25 @@ def print_json(data: object) -> None:
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
+class Reproduction(Protocol):
+    """What a comparison of bytes or scores came to."""
+
+    @property
+    def sentence(self) -> str: ...
+
+
+def conclude(report: Reproduction, *, holds: bool, as_json: bool) -> None:
+    """Print what a comparison came to; exit code 1 where it does not hold."""
+    from nightshift import reports
+
+    if as_json:
+        print_json(reports.as_data(report))
+    else:
+        say(report.sentence)
+    if not holds:
+        raise typer.Exit(1)
+
+
 def moment_of(text: str | None) -> datetime | None:
     if text is None:
         return None
@@ -107,3 +126,11 @@ def day_of(text: str, option: str) -> datetime:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
     except ValueError:
         raise typer.BadParameter(f"{option}: {text!r} is no date; write 2026-03-14") from None
+
+
+def whole_days(first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """The first moment of a day and the last second of another, in UTC."""
+    midnight, end = (
+        moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in (first, last)
+    )
+    return midnight, end + timedelta(days=1) - timedelta(seconds=1)

@@ -17,12 +17,13 @@ from nightshift.cli.base import (
     AsOf,
     Family,
     app,
+    conclude,
     console,
     day_of,
     moment_of,
-    print_json,
     say,
     stop,
+    whole_days,
 )
 from nightshift.site import Site
 
@@ -55,18 +56,12 @@ def train(
 @app.command()
 def replay(family: Family, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Score a published night again, as it was scored; exit code 1 where a bit is not the same."""
-    from nightshift import reports
     from nightshift.steps import night as night_steps
 
     site, now = local.site(), datetime.now(UTC)
     moment = moment_of(as_of) or site.family(family).previous_tick(now)
     report = night_steps.replay(site, family, moment)
-    if as_json:
-        print_json(reports.as_data(report))
-    else:
-        say(report.sentence)
-    if not report.same:
-        raise typer.Exit(1)
+    conclude(report, holds=report.same, as_json=as_json)
 
 
 @app.command()
@@ -140,14 +135,13 @@ def simulate(
     policies = _policies(policy) or simulation.default_policies(site.family(family))
     last = day_of(end, "--to") if end else site.family(family).previous_tick(datetime.now(UTC))
     first = last - _duration(start) if start.startswith("P") else day_of(start, "--from")
-    nights = _midnight(first), _midnight(last) + timedelta(days=1) - timedelta(seconds=1)
     # Whoever stops the command stops its workers, too, and leaves no database behind.
     signal.signal(signal.SIGTERM, stop)
     with local.Bars(console, ("snapshots", *policies)) as bars:
         outcomes = simulation.simulate(
             site,
             family,
-            *nights,
+            *whole_days(first, last),
             policies,
             folder=site.state / "simulations" / family,
             make_database=lambda name, template: local.fresh_database(site, name, template),
@@ -218,10 +212,6 @@ def _print_simulation(site: Site, name: str, outcomes: list, out: Path) -> None:
     frame.to_csv(out / f"{name}.csv", index=False)
     reports.plot_policies(family, outcomes, out / f"{name}.png")
     say(f"by night: {out / f'{name}.csv'}, {out / f'{name}.png'}")
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _duration(text: str) -> timedelta:

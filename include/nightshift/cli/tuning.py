@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from nightshift import local, wording
-from nightshift.cli.base import Family, app, console, day_of, say, stop
+from nightshift.cli.base import Family, app, console, day_of, say, stop, whole_days
 
 if TYPE_CHECKING:
     from nightshift.tuning import Line, Report
@@ -65,8 +65,7 @@ def tune(
     if first >= last:
         raise typer.BadParameter(f"--from: {start} is not before {wording.day(last)} (--to)")
     question = tuning.Question(
-        _midnight(first),
-        _midnight(last) + timedelta(days=1) - timedelta(seconds=1),
+        *whole_days(first, last),
         windows=window or (),
         mixes=mix or (),
         every=tuning.duration(every, "every"),
@@ -151,20 +150,16 @@ def _print(report: Report, out: Path) -> None:
 
 
 def _print_line(line: Line, metric: str) -> None:
-    told = f"{line.question}: {metric} {line.gain:+.3g} on the second half"
+    sentence = f"{line.question}: {metric} {line.gain:+.3g} on the second half"
     if line.low is None or line.high is None:
-        told += f"; too few nights for an interval ({wording.count(line.blocks, 'block')})"
+        sentence += f"; too few nights for an interval ({wording.count(line.blocks, 'block')})"
     else:
-        told += (
+        sentence += (
             f" ({line.low:+.3g} to {line.high:+.3g}, 95% over {line.blocks} blocks of"
             f" {line.block_nights} nights)"
         )
         if line.low <= 0:
-            told += "; that may be chance"
-    say(told)
+            sentence += "; that may be chance"
+    say(sentence)
     for written in line.lines:
         say(f"  {written}")
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

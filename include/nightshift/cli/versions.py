@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nightshift import local
-from nightshift.cli.base import AsJson, Model, app, print_json, reading, say
+from nightshift.cli.base import AsJson, Model, app, conclude, reading
 
 
 @app.command()
@@ -25,12 +25,7 @@ def reproduce(
     with reading().transaction() as tx:
         model_id = reports.find_model(tx, model).model_id
     report = versions_steps.reproduce(local.site(), model_id, version)
-    if as_json:
-        print_json(reports.as_data(report))
-    else:
-        say(report.sentence)
-    if not report.same:
-        raise typer.Exit(1)
+    conclude(report, holds=report.same, as_json=as_json)
 
 
 @app.command()
@@ -48,9 +43,4 @@ def export(
         model_id = reports.find_model(tx, model).model_id
     now = datetime.now(UTC)
     report = versions_steps.export_onnx(local.site(), model_id, onnx, now=now, number=version)
-    if as_json:
-        print_json(reports.as_data(report))
-    else:
-        say(report.sentence)
-    if not report.agrees:
-        raise typer.Exit(1)
+    conclude(report, holds=report.agrees, as_json=as_json)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nightshift.family import ModelFamily
-from nightshift.wording import count
+from nightshift.wording import Gauge, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def plot_policies(family: ModelFamily, outcomes: Sequence[Outcome], file: Path) 
     gauge = family.performance.gauge()
     for outcome in outcomes:
         nights = outcome.nights.set_index("as_of")
-        smooth = nights["value"].map(gauge.shown).rolling(7, min_periods=1).mean()
+        smooth = _weekly(outcome, gauge)
         colour, line = _STYLES[outcome.policy]
         label = f"{outcome.policy}: {gauge.figure(outcome.value)}, {count(outcome.fits, 'fit')}"
         axes.plot(smooth.index, smooth, color=colour, linestyle=line, label=label)
@@ -116,19 +116,11 @@ class Tuning(Protocol):
     def recommended(self) -> str: ...
 
 
-class Tuned(Protocol):
+class Tuned(Outcome, Protocol):
     """What one policy came to on the second half, and what kind it is."""
 
     @property
-    def policy(self) -> str: ...
-    @property
     def kind(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def fits(self) -> int: ...
-    @property
-    def nights(self) -> pd.DataFrame: ...
 
 
 def plot_tuning(report: Tuning, file: Path) -> None:
@@ -136,9 +128,7 @@ def plot_tuning(report: Tuning, file: Path) -> None:
 
     Left the second half, a point for each policy; right a week's running mean by night.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure = _blank(13, 5)
     costs, nights = figure.subplots(1, 2, width_ratios=(2, 3))
     named = {report.recommended: ORANGE, "as-configured": BLUE}
     gauge = report.family.performance.gauge()
@@ -150,8 +140,7 @@ def plot_tuning(report: Tuning, file: Path) -> None:
         if yardstick or outcome.policy in named:
             costs.annotate(f" {outcome.policy}", (outcome.fits, worth), fontsize=8, color=colour)
         if outcome.policy in named or yardstick:
-            values = outcome.nights.set_index("as_of")["value"].map(gauge.shown)
-            smooth = values.rolling(7, min_periods=1).mean()
+            smooth = _weekly(outcome, gauge)
             line = "--" if yardstick else "-"
             nights.plot(
                 smooth.index,
@@ -170,11 +159,21 @@ def plot_tuning(report: Tuning, file: Path) -> None:
     _save(figure, file)
 
 
+def _weekly(outcome: Outcome, gauge: Gauge) -> pd.Series:
+    """The metric by night as people read it, a week's running mean."""
+    values = outcome.nights.set_index("as_of")["value"].map(gauge.shown)
+    return values.rolling(7, min_periods=1).mean()
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = _blank(width, height)
+    return figure, figure.subplots()
+
+
+def _blank(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: Figure, file: Path) -> None:
