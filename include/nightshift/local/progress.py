@@ -97,11 +97,11 @@ class Bars:
     def sentence(self, part: str, of: int) -> str:
         """How far a part has come, and about how long the rest takes at the same pace."""
         done = self._done[part]
-        told = f"{done:,} of {count(of, 'night')}"
+        so_far = f"{done:,} of {count(of, 'night')}"
         if done >= of:
-            return told
+            return so_far
         left = (time.monotonic() - self._began[part]) * (of - done) / max(done - 1, 1)
-        return f"{told}, about {_duration(left)} left"
+        return f"{so_far}, about {_duration(left)} left"
 
 
 def _duration(seconds: float) -> str:

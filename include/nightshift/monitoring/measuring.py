@@ -67,14 +67,14 @@ def measure(
         measured.append(list(_measurements(scope, own)))
     with database.transaction() as tx:
         _append(tx, [m for of_model in measured for m in of_model], now)
-        found = tx.rows(
+        recorded = tx.rows(
             "monitoring.find_measurements",
             metric=family.performance.metric,
             as_of=as_of,
             model_ids=[of_model[0].model_id for of_model in measured],
             version_ids=[of_model[0].version_id for of_model in measured],
         )
-    return [row.measurement_id for row in found]
+    return [row.measurement_id for row in recorded]
 
 
 def judged(
@@ -293,27 +293,27 @@ class _Scope:
         enough = len(rows) and counted.coverage >= family.labels.min_coverage
         if not enough or len(known) < family.performance.min_labels:
             return counted
-        found = stats.estimate(
+        estimate = stats.estimate(
             metric,
             family.task,
             stats.outcomes(known, family.task),
             nights=stats.nights_of(known),
         )
-        return _valued(counted, found)
+        return _valued(counted, estimate)
 
 
-def _valued(counted: Measurement, found: stats.Estimate | stats.Undefined) -> Measurement:
-    if isinstance(found, stats.Undefined):
-        return replace(counted, state="undefined", remark=found.reason)
-    below = counted.threshold is not None and found.high < counted.threshold
+def _valued(counted: Measurement, estimate: stats.Estimate | stats.Undefined) -> Measurement:
+    if isinstance(estimate, stats.Undefined):
+        return replace(counted, state="undefined", remark=estimate.reason)
+    below = counted.threshold is not None and estimate.high < counted.threshold
     return replace(
         counted,
         state="breached" if below else "measured",
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        method=found.method,
-        remark=found.remark or None,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        method=estimate.method,
+        remark=estimate.remark or None,
     )
 
 
@@ -347,10 +347,10 @@ def _nights(family: ModelFamily, metric: str, rows: pd.DataFrame) -> tuple[Night
 
 def _rows_of(rows: pd.DataFrame, family: ModelFamily) -> dict[int, pd.DataFrame]:
     """Rows by the model they belong to; the model of the whole family has those it scored."""
-    found = dict(iter(rows.groupby("model_id")))
+    rows_of = dict(iter(rows.groupby("model_id")))
     if family.models is not None:
-        found |= dict(iter(rows[rows["scored_by"] != rows["model_id"]].groupby("scored_by")))
-    return found
+        rows_of |= dict(iter(rows[rows["scored_by"] != rows["model_id"]].groupby("scored_by")))
+    return rows_of
 
 
 def _with_slices(

@@ -36,8 +36,8 @@ def references(family: ModelFamily, champions: Mapping[int, Champion]) -> dict[i
     best = stats.perfect(metric)
     if family.models is None or best is None or not stats.is_mean(metric):
         return own
-    told = {i: worth for i, worth in own.items() if worth.deviation > 0 and worth.value < best}
-    return own | _drawn(told, best) if len(told) >= FEWEST_MEMBERS else own
+    usable = {i: worth for i, worth in own.items() if worth.deviation > 0 and worth.value < best}
+    return own | _drawn(usable, best) if len(usable) >= FEWEST_MEMBERS else own
 
 
 def _drawn(own: Mapping[int, Reference], best: float) -> dict[int, Reference]:
@@ -91,15 +91,15 @@ def conditions(family: ModelFamily, nights: Sequence[Night], reference: Referenc
 
     See :func:`nightshift.policy.hardness`. Only what is relative to a reference is excused.
     """
-    told = [night for night in nights if night.guess is not None and night.labels > 0]
+    guessed = [night for night in nights if night.guess is not None and night.labels > 0]
     relative = family.performance.max_drop is not None
     best = stats.perfect(family.performance.metric)
-    if family.performance.yardstick is None or best is None or not (told and relative):
+    if family.performance.yardstick is None or best is None or not (guessed and relative):
         return 1.0
     if reference is None or reference.guess is None:
         return 1.0
-    guess = np.array([best - (night.guess or 0.0) for night in told])
-    labels = np.array([float(night.labels) for night in told])
+    guess = np.array([best - (night.guess or 0.0) for night in guessed])
+    labels = np.array([float(night.labels) for night in guessed])
     return policy.hardness(guess, labels, best - reference.guess)
 
 

@@ -57,14 +57,14 @@ def watch(
     table = pa.concat_tables(nights, promote_options="permissive")
     table_of = _tables_of(table, family)
     rows_of = _rows_of(scored, family)
-    estimates, told = [], []
+    estimates, watched = [], []
     for model, champion in judged:
         own = table if family.is_whole(model.name) else table_of[model.name]
         rows = rows_of[model.model_id]
         scores = rows["score"].to_numpy()
         estimated = _estimated(family, model, champion, rows, start, as_of)
         estimates += [estimated] if estimated else []
-        told += [
+        watched += [
             {
                 "model_id": model.model_id,
                 "version_id": champion.version.version_id,
@@ -80,7 +80,10 @@ def watch(
     with database.transaction() as tx:
         _append(tx, estimates, now)
         return tx.run(
-            "monitoring.append_signals", batch_id=batch_id, signals=as_json(told), watched_at=now
+            "monitoring.append_signals",
+            batch_id=batch_id,
+            signals=as_json(watched),
+            watched_at=now,
         )
 
 
@@ -147,9 +150,9 @@ def _signals(
             some = {name: profile["distributions"][name] for name in names}
             own = table.filter(pc.is_in(table["as_of"], value_set=moments))
             yield from tables.differences(own, {**profile, "distributions": some})
-    told = champion.reference.scores if champion.reference else None
-    if told:
-        yield "score_drift", "", tables.histogram_distance(scores, told)
+    profiled = champion.reference.scores if champion.reference else None
+    if profiled:
+        yield "score_drift", "", tables.histogram_distance(scores, profiled)
     if estimated is not None and estimated.value is not None and estimated.reference is not None:
         yield "estimated", "", max(estimated.reference - estimated.value, 0.0)
 
@@ -195,7 +198,7 @@ def _estimated(
     decided = rows["positive"].to_numpy(dtype=np.float64)
     share = np.interp(scores, corners["score"], corners["share"])
     metric = family.performance.metric
-    found = stats.expected(metric, scores, share, label=decided)
+    expected = stats.expected(metric, scores, share, label=decided)
     reference = champion.worth(metric)
     level = threshold(family, model.name, champion, reference)
     counted = Measurement(
@@ -215,7 +218,7 @@ def _estimated(
         basis="estimated",
         reference=reference.value if reference else None,
     )
-    return _valued(counted, found)
+    return _valued(counted, expected)
 
 
 def _level(family: ModelFamily, signal: str, value: float) -> Level | None:

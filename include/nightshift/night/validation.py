@@ -93,8 +93,8 @@ def validate_each(
     judged = [Judged(s, done[s.snapshot_id]) for s, _ in nights if s.snapshot_id in done]
     fresh = [(s, now) for s, now in nights if s.snapshot_id not in done]
     for some in _together(fresh):
-        found = checks_of(store, family, [snapshot for snapshot, _ in some])
-        for (snapshot, now), checks in zip(some, found, strict=True):
+        checked = checks_of(store, family, [snapshot for snapshot, _ in some])
+        for (snapshot, now), checks in zip(some, checked, strict=True):
             judged.append(_stored(database, family, snapshot, rules, checks, now))
     return judged
 
@@ -240,8 +240,8 @@ class _Passed:
         for chunk in tables.chunked(tables.ahead(groups), store.chunk_rows):
             guards.add(chunk)
             expected.add(chunk)
-        found = [columns, *guards.checks(), *_left_out(family, snapshot)]
-        return cls(snapshot, found, expected, guards.empty, guards.rows)
+        checks = [columns, *guards.checks(), *_left_out(family, snapshot)]
+        return cls(snapshot, checks, expected, guards.empty, guards.rows)
 
     @property
     def sound(self) -> bool:
